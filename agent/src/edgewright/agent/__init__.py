@@ -1,0 +1,1 @@
+"""The device: supervisor, line and runner processes."""

@@ -1,0 +1,1 @@
+"""The controller: compile, sign, roll out, watch, rebuild."""
