@@ -1,0 +1,70 @@
+"""The assignment: one signed document a device, in TUF Targets format.
+
+The director's key signs ``Targets{version, expires, targets}``; what TUF does not know stands in the field
+``x-edgewright``, whose shape is here. The target entry's ``custom`` is ``TargetCustom``, in the assignment and in
+the image repository alike, and both have to be equal.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from edgewright.wire.errors import MalformedMessageError
+
+FIELD: Final = "x-edgewright"
+"""Name of our field among the Targets document's unrecognised fields."""
+
+MAX_ASSIGNMENT_BYTES: Final = 64 * 1024
+
+
+class TargetCustom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Custom part of a TUF target: which release a manifest is."""
+
+    model: str
+    target: str
+    version: int
+    release_counter: int
+
+
+class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the assignment says beside its one target.
+
+    Attributes:
+        device: the only device that may act on it.
+        issued: seconds since the epoch, by the controller's clock.
+        rollout: number of the rollout that caused it, 0 for none.
+        min_root, min_timestamp: the device must have seen at least these image-repository versions.
+        allow_rollback: the release may be older than what the device committed.
+    """
+
+    device: str
+    issued: float
+    rollout: int
+    min_root: int
+    min_timestamp: int
+    allow_rollback: bool = False
+
+
+def read_custom(value: Any) -> TargetCustom:
+    """Read a target's custom part.
+
+    Raises:
+        MalformedMessageError: it has another shape.
+    """
+    return _convert(value, TargetCustom)
+
+
+def read_orders(value: Any) -> Orders:
+    """Read the field ``x-edgewright``.
+
+    Raises:
+        MalformedMessageError: it has another shape.
+    """
+    return _convert(value, Orders)
+
+
+def _convert(value: Any, shape: type[Any]) -> Any:
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise MalformedMessageError(f"{shape.__name__} cannot be read: {error}.") from error

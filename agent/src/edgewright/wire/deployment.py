@@ -1,0 +1,153 @@
+"""Life of a deployment on a device, as one literal table.
+
+A deployment is one release on its way into one device. It starts ``assigned`` when the device has accepted
+a signed assignment, and ends ``committed``, ``refused`` (the device would not take it), ``failed`` (it could
+not), ``rolled-back`` (it took it and went back) or ``superseded`` (a newer assignment came first).
+
+Rules:
+
+- The device persists the new state before it acts on it, and acts before it reports.
+- Each state has one owner: the process that alone may raise the next event.
+- An event that the table does not list raises and changes nothing.
+- ``restarted`` is raised for every unfinished deployment when the agent starts; the table says where work
+  goes on after a power cut.
+- ``committed`` is left only by ``broke``: repeated crashes of its runner roll the model back.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from edgewright.wire.errors import IllegalTransitionError
+
+
+class State(StrEnum):
+    """Where a deployment stands."""
+
+    ASSIGNED = "assigned"
+    FETCHING = "fetching"
+    STAGED = "staged"
+    QUALIFYING = "qualifying"
+    SHADOWING = "shadowing"
+    WAITING_SAFE = "waiting-safe"
+    PROBATION = "probation"
+    COMMITTED = "committed"
+    REFUSED = "refused"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled-back"
+    SUPERSEDED = "superseded"
+
+
+class Event(StrEnum):
+    """What moves a deployment."""
+
+    ACCEPTED = "accepted"
+    FETCHED = "fetched"
+    QUALIFY = "qualify"
+    QUALIFIED = "qualified"
+    SHADOWED = "shadowed"
+    SWAPPED = "swapped"
+    PROVEN = "proven"
+    REFUSED = "refused"
+    FAILED = "failed"
+    BROKE = "broke"
+    SUPERSEDED = "superseded"
+    RESTARTED = "restarted"
+
+
+class Owner(StrEnum):
+    """The one participant that may move a deployment on."""
+
+    SUPERVISOR = "supervisor"
+    RUNNER = "runner"
+    LINE = "line"
+    NOBODY = "nobody"
+
+
+OWNERS: Final[dict[State, Owner]] = {
+    State.ASSIGNED: Owner.SUPERVISOR,
+    State.FETCHING: Owner.SUPERVISOR,
+    State.STAGED: Owner.SUPERVISOR,
+    State.QUALIFYING: Owner.RUNNER,
+    State.SHADOWING: Owner.LINE,
+    State.WAITING_SAFE: Owner.LINE,
+    State.PROBATION: Owner.LINE,
+    State.COMMITTED: Owner.LINE,
+    State.REFUSED: Owner.NOBODY,
+    State.FAILED: Owner.NOBODY,
+    State.ROLLED_BACK: Owner.NOBODY,
+    State.SUPERSEDED: Owner.NOBODY,
+}
+
+TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
+    State.ASSIGNED: {
+        Event.ACCEPTED: State.FETCHING,
+        Event.REFUSED: State.REFUSED,
+        Event.SUPERSEDED: State.SUPERSEDED,
+        Event.RESTARTED: State.ASSIGNED,
+    },
+    State.FETCHING: {
+        Event.FETCHED: State.STAGED,
+        Event.REFUSED: State.REFUSED,
+        Event.FAILED: State.FAILED,
+        Event.SUPERSEDED: State.SUPERSEDED,
+        Event.RESTARTED: State.FETCHING,
+    },
+    State.STAGED: {
+        Event.QUALIFY: State.QUALIFYING,
+        Event.REFUSED: State.REFUSED,
+        Event.FAILED: State.FAILED,
+        Event.SUPERSEDED: State.SUPERSEDED,
+        Event.RESTARTED: State.STAGED,
+    },
+    State.QUALIFYING: {
+        Event.QUALIFIED: State.SHADOWING,
+        Event.FAILED: State.FAILED,
+        Event.SUPERSEDED: State.SUPERSEDED,
+        Event.RESTARTED: State.STAGED,
+    },
+    State.SHADOWING: {
+        Event.SHADOWED: State.WAITING_SAFE,
+        Event.FAILED: State.FAILED,
+        Event.SUPERSEDED: State.SUPERSEDED,
+        Event.RESTARTED: State.STAGED,
+    },
+    State.WAITING_SAFE: {
+        Event.SWAPPED: State.PROBATION,
+        Event.FAILED: State.FAILED,
+        Event.SUPERSEDED: State.SUPERSEDED,
+        Event.RESTARTED: State.STAGED,
+    },
+    State.PROBATION: {
+        Event.PROVEN: State.COMMITTED,
+        Event.BROKE: State.ROLLED_BACK,
+        Event.SUPERSEDED: State.SUPERSEDED,
+        Event.RESTARTED: State.PROBATION,
+    },
+    State.COMMITTED: {
+        Event.BROKE: State.ROLLED_BACK,
+    },
+    State.REFUSED: {},
+    State.FAILED: {},
+    State.ROLLED_BACK: {},
+    State.SUPERSEDED: {},
+}
+
+FINISHED: Final = frozenset(
+    {State.COMMITTED, State.REFUSED, State.FAILED, State.ROLLED_BACK, State.SUPERSEDED}
+)
+"""States in which a deployment needs no more work."""
+
+
+def advance(state: State, event: Event) -> State:
+    """The state that follows.
+
+    Raises:
+        IllegalTransitionError: the table does not list the event for the state.
+
+    >>> advance(State.PROBATION, Event.PROVEN)
+    <State.COMMITTED: 'committed'>
+    """
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise IllegalTransitionError(f"A deployment that is {state} cannot take {event}.") from None

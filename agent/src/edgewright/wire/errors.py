@@ -1,0 +1,241 @@
+"""Numbered errors: one sentence of what is wrong, one of what to do.
+
+The number is stable, crosses the wire in a report, and is the exit status of a command that ends with it
+(10 to 119, clear of the shell's own). Roots say whose fault it is::
+
+    EdgewrightError
+    |-- MessageError          the peer sent what the contract does not allow        10-19
+    |-- RepositoryError       what was published is not what was signed             20-29
+    |-- TransferError         the network or the broker did not deliver             30-39
+    |-- DeviceError           this device cannot do what it was asked               40-59
+    `-- ControllerError       see edgewright.controller.errors                      60-119
+
+Numbers 20 to 29 are attacks or their look-alikes: a device reports them by name and goes on with the
+model that runs.
+"""
+
+from typing import ClassVar
+
+
+class EdgewrightError(Exception):
+    """Root of all errors that a person may see.
+
+    Attributes:
+        number: stable number, also the exit status.
+        remedy: one sentence that says what to do.
+    """
+
+    number: ClassVar[int] = 1
+    remedy: ClassVar[str] = "Read the message; if it names no cause, report it with the log."
+
+    @property
+    def name(self) -> str:
+        """The class name without its suffix, as reports and pages show it."""
+        return type(self).__name__.removesuffix("Error")
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        return f"E{self.number:03d} {said} {self.remedy}"
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, without number and remedy."""
+        return super().__str__()
+
+
+class MessageError(EdgewrightError):
+    """The peer sent what the contract does not allow."""
+
+
+class MalformedMessageError(MessageError):
+    """Bytes that are no message of this contract."""
+
+    number = 10
+    remedy = "Check that controller and agents run releases of the same protocol."
+
+
+class UnknownTopicError(MessageError):
+    """A topic outside the contract."""
+
+    number = 11
+    remedy = "Check the topic root and the broker's bridge configuration."
+
+
+class ProtocolMismatchError(MessageError):
+    """Controller and device speak different protocol versions."""
+
+    number = 12
+    remedy = "Upgrade the older side first to the release that the message names."
+
+
+class IllegalTransitionError(MessageError):
+    """A deployment event that the state machine does not allow in its state."""
+
+    number = 13
+    remedy = "Report it with the device's journal: the state was left as it was."
+
+
+class HistogramMismatchError(MessageError):
+    """Two histograms of different schemas or sizes were to be merged."""
+
+    number = 14
+    remedy = "Upgrade the device whose windows carry the older schema."
+
+
+class RepositoryError(EdgewrightError):
+    """What was published is not what was signed, or not meant for this device."""
+
+
+class TamperedMetadataError(RepositoryError):
+    """Signed metadata does not verify."""
+
+    number = 20
+    remedy = "Look for who can publish on the broker; the running model goes on."
+
+
+class TamperedArtifactError(RepositoryError):
+    """Bytes of an artifact do not have the signed digest."""
+
+    number = 21
+    remedy = "Look for who can publish on the broker; the running model goes on."
+
+
+class ForeignAssignmentError(RepositoryError):
+    """An assignment that names another device."""
+
+    number = 22
+    remedy = "Look for who can publish on the broker; the running model goes on."
+
+
+class RollbackAttackError(RepositoryError):
+    """An older version of metadata, of an assignment or of a release than was seen before."""
+
+    number = 23
+    remedy = "To go back on purpose, order a rollback to a named version at the controller."
+
+
+class EquivocationError(RepositoryError):
+    """Two different assignments with the same version."""
+
+    number = 24
+    remedy = "Stop the director key's use and look for a second controller that holds it."
+
+
+class ExpiredMetadataError(RepositoryError):
+    """Signed metadata is past its expiry; new installs wait, the running model goes on."""
+
+    number = 25
+    remedy = "Check that the controller runs and that this device's clock is right."
+
+
+class DisagreementError(RepositoryError):
+    """Assignment and image repository do not name the same release for this device."""
+
+    number = 26
+    remedy = "Publish the rollout again; if it stays, one of the two key stores is compromised."
+
+
+class IncompatibleTargetError(RepositoryError):
+    """A release made for another target than this device's."""
+
+    number = 27
+    remedy = "Compile the model for this device's target, or take the device out of the group."
+
+
+class TransferError(EdgewrightError):
+    """The network or the broker did not deliver."""
+
+
+class BrokerUnreachableError(TransferError):
+    """No MQTT broker answers."""
+
+    number = 30
+    remedy = "Check the address, the port and that the broker runs; the agent keeps trying."
+
+
+class BlobTimeoutError(TransferError):
+    """Chunks did not arrive within their deadline."""
+
+    number = 31
+    remedy = "The agent asks the controller to publish them again; check the broker's memory limits."
+
+
+class PatchBaseError(TransferError):
+    """The base of a patch is not what the patch was made from."""
+
+    number = 32
+    remedy = "None needed: the full artifact is fetched within the device's byte budget."
+
+
+class StorageFullError(TransferError):
+    """The device's store has no room for the artifact."""
+
+    number = 33
+    remedy = "Free disk space on the device or raise the store's quota."
+
+
+class DeviceError(EdgewrightError):
+    """This device cannot do what it was asked."""
+
+
+class ConfigurationError(DeviceError):
+    """The agent's configuration file is missing, unreadable or wrong."""
+
+    number = 40
+    remedy = "Correct the named setting; docs/reference/agent-configuration.md lists all of them."
+
+
+class EnrolmentError(DeviceError):
+    """The controller did not enrol this device."""
+
+    number = 41
+    remedy = "Ask for a new enrolment token and check the controller's address."
+
+
+class RuntimeLoadError(DeviceError):
+    """The inference runtime cannot load the artifact."""
+
+    number = 42
+    remedy = "Check that the artifact's runtime range covers the installed runtime."
+
+
+class GoldenMismatchError(DeviceError):
+    """Outputs on the golden inputs differ from the signed ones by more than the tolerance."""
+
+    number = 43
+    remedy = "Compile for this device's exact runtime version or qualify on such a device."
+
+
+class LatencyLimitError(DeviceError):
+    """The artifact is slower on this device than its manifest allows."""
+
+    number = 44
+    remedy = "Choose a smaller model or a faster target, or raise the limit in model.toml."
+
+
+class RunnerCrashError(DeviceError):
+    """A runner ended by itself while it held a model."""
+
+    number = 45
+    remedy = "The runner is replaced; after repeated crashes the model is rolled back."
+
+
+class RunnerHangError(DeviceError):
+    """A runner did not answer before the frame's deadline."""
+
+    number = 46
+    remedy = "The runner is replaced; after repeated hangs the model is rolled back."
+
+
+class RunnerOutputError(DeviceError):
+    """A runner answered with a wrong shape or with values that are not finite."""
+
+    number = 47
+    remedy = "The model is rolled back; look at its quantisation and its input range."
+
+
+class AlreadyRunningError(DeviceError):
+    """Another agent uses this data folder."""
+
+    number = 48
+    remedy = "Stop the other agent or give this one a data folder of its own."

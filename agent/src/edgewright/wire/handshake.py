@@ -1,0 +1,25 @@
+"""The version handshake: a device's hello names its protocol, and a mismatch names its remedy."""
+
+from typing import Final
+
+from edgewright.wire.errors import ProtocolMismatchError
+
+PROTOCOL: Final = 1
+"""Version of the message contract; grows when an old peer could misread a new message."""
+
+OLDEST_PROTOCOL: Final = 1
+"""Oldest protocol that this release still understands."""
+
+
+def verify_protocol(theirs: int, who: str) -> None:
+    """Accept a peer's protocol version.
+
+    Raises:
+        ProtocolMismatchError: this release does not understand it; the sentence says which side is older.
+    """
+    if OLDEST_PROTOCOL <= theirs <= PROTOCOL:
+        return
+    older = who if theirs < OLDEST_PROTOCOL else "this side"
+    raise ProtocolMismatchError(
+        f"{who} speaks protocol {theirs}, this side {OLDEST_PROTOCOL} to {PROTOCOL}: {older} is older."
+    )

@@ -1,0 +1,258 @@
+"""Messages between controller and devices, one struct each, with a ``kind`` that tells them apart.
+
+Up (device to controller), MQTT QoS 1::
+
+    Hello    who I am and what I run; once a connection, not sequenced
+    Report   a deployment moved, or something was refused
+    Window   statistics of some seconds of inference, at most 2 KB
+    Sample   one captured frame, with its label where the machine told it
+    Want     chunks that do not arrive
+    Goodbye  the last will: the device is gone
+
+Down::
+
+    Ack      everything of this stream up to this number is stored
+
+Reports, windows and samples leave the device's outbox. Each carries the outbox's ``stream`` (a random id,
+made with the outbox's database) and its number in it, counting from 1 without gaps. The controller stores
+them under (device, stream, seq), so a message that comes twice counts once, and acknowledges what is stored
+without a gap; the device keeps everything until then. A PUBACK is the broker's word, not the controller's,
+and some brokers forget messages that they have acknowledged.
+
+The signed documents (TUF metadata, assignment, manifest) are not here: see ``manifest`` and ``assignment``.
+"""
+
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from edgewright.wire.deployment import State
+from edgewright.wire.errors import MalformedMessageError
+from edgewright.wire.handshake import PROTOCOL
+
+MAX_WINDOW_BYTES: Final = 2048
+MAX_MESSAGE_BYTES: Final = 512 * 1024
+"""Hard cap of one MQTT payload; NATS refuses more than 1 MB by default."""
+
+
+class Release(msgspec.Struct, frozen=True):
+    """What runs or shall run: model, version and the manifest's SHA-256."""
+
+    model: str
+    version: int
+    manifest_sha256: str
+
+
+class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello", kw_only=True):
+    """First message of each connection.
+
+    Attributes:
+        protocol: see ``handshake``.
+        target: the device target.
+        tags: what the fleet's selectors match.
+        runtime: name and version of the inference runtime, for example ``onnxruntime 1.31.1``.
+        active, standby: what the two slots hold.
+        assignment_version: of the newest accepted assignment, 0 before the first.
+        outbox: messages that wait in the outbox.
+    """
+
+    device: str
+    agent_version: str
+    target: str
+    tags: dict[str, str]
+    runtime: str
+    sent_at: float
+    protocol: int = PROTOCOL
+    active: Release | None = None
+    standby: Release | None = None
+    assignment_version: int = 0
+    outbox: int = 0
+
+
+class Report(msgspec.Struct, frozen=True, tag_field="kind", tag="report", kw_only=True):
+    """A deployment moved, or something happened that a person should know.
+
+    Attributes:
+        stream, seq: place in the outbox.
+        release: what it is about; None where nothing was accepted yet.
+        state: the deployment's new state; None for an event outside a deployment.
+        error: number of the error, 0 for none.
+        name: name of the error, of the attack, or of the event (for example ``RunnerReplaced``).
+        detail: one sentence.
+        assignment_version: the assignment that caused it.
+        swap_gap_us: time between the last decision of the old and the first of the new model.
+        fetched_bytes: payload bytes that this deployment took from the network.
+    """
+
+    device: str
+    stream: str
+    seq: int
+    sent_at: float
+    release: Release | None = None
+    state: State | None = None
+    error: int = 0
+    name: str = ""
+    detail: str = ""
+    assignment_version: int = 0
+    swap_gap_us: int = 0
+    fetched_bytes: int = 0
+
+
+class Outcomes(msgspec.Struct, frozen=True, array_like=True):
+    """What the machine told of one version's decisions: labelled ones, and how many of them were wrong."""
+
+    version: int
+    labelled: int
+    wrong: int
+
+
+class Window(msgspec.Struct, frozen=True, tag_field="kind", tag="window", kw_only=True):
+    """Statistics of the frames of one version over some seconds; all fields merge by addition.
+
+    Attributes:
+        stream, seq: place in the outbox.
+        start, seconds: when, by the device's clock, and how long.
+        model, version: what decided; version 0 where nothing ran.
+        tag: the machine's tag of these frames (SKU, recipe), empty without one.
+        frames: frames that came in; each got exactly one decision.
+        by_source: decisions by ``active``, ``standby`` and ``fallback``.
+        causes: why a frame was not decided by the active runner.
+        classes: decisions by label.
+        histograms: packed histograms by signal (``confidence``, ``margin``, ``entropy``, ``latency_us``,
+            ``brightness``, ``contrast``, ``sharpness``).
+        outcomes: labels that arrived in this window, by the version that had decided.
+        truths: labels that arrived, by true class: [labelled, wrong].
+    """
+
+    device: str
+    stream: str
+    seq: int
+    start: float
+    seconds: float
+    model: str
+    version: int
+    tag: str
+    frames: int
+    by_source: dict[str, int]
+    causes: dict[str, int]
+    classes: dict[str, int]
+    histograms: dict[str, bytes]
+    outcomes: tuple[Outcomes, ...]
+    truths: dict[str, tuple[int, int]]
+
+
+class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", kw_only=True):
+    """One captured frame.
+
+    Attributes:
+        stream, seq: place in the outbox.
+        item: the machine's id of the item, unique on the device.
+        model, version, label, confidence: the decision.
+        truth: the label that the machine told; None while it has not.
+        reason: why it was captured; ``probability`` is the chance that this reason had to capture it.
+        image: PNG of the frame as it came from the camera.
+    """
+
+    device: str
+    stream: str
+    seq: int
+    taken_at: float
+    item: str
+    tag: str
+    model: str
+    version: int
+    label: str
+    confidence: float
+    truth: str | None
+    reason: Literal["random", "uncertain"]
+    probability: float
+    image: bytes
+
+
+class Want(msgspec.Struct, frozen=True, tag_field="kind", tag="want", kw_only=True):
+    """Chunks that did not arrive within their deadline, and metadata files likewise."""
+
+    device: str
+    sent_at: float
+    chunks: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
+
+
+class Goodbye(msgspec.Struct, frozen=True, tag_field="kind", tag="goodbye", kw_only=True):
+    """The connection's last will; ``connected_at`` tells a stale will from a live one."""
+
+    device: str
+    connected_at: float
+    reason: Literal["lost", "stopped"]
+
+
+class Ack(msgspec.Struct, frozen=True, tag_field="kind", tag="ack", kw_only=True):
+    """The controller has stored everything of ``stream`` up to and including ``through``."""
+
+    stream: str
+    through: int
+
+
+class Head(msgspec.Struct, frozen=True, tag_field="kind", tag="head", kw_only=True):
+    """The unsigned hint: newest versions, so that a fetcher can say "not found" without waiting for silence.
+
+    Attributes:
+        root: newest root version.
+        files: all metadata file names that are retained now.
+    """
+
+    root: int
+    files: tuple[str, ...]
+
+
+Upward = Hello | Report | Window | Sample | Want | Goodbye
+Downward = Ack | Head
+Sequenced = Report | Window | Sample
+"""What goes through the outbox."""
+
+_T = TypeVar("_T")
+
+_encoder = msgspec.msgpack.Encoder()
+_upward = msgspec.msgpack.Decoder(Upward)
+_downward = msgspec.msgpack.Decoder(Downward)
+
+
+def encode(message: Upward | Downward) -> bytes:
+    """Encode a message as msgpack.
+
+    Raises:
+        MalformedMessageError: it is larger than the contract allows.
+    """
+    data = _encoder.encode(message)
+    limit = MAX_WINDOW_BYTES if isinstance(message, Window) else MAX_MESSAGE_BYTES
+    if len(data) > limit:
+        raise MalformedMessageError(f"A {type(message).__name__} of {len(data)} bytes exceeds {limit}.")
+    return data
+
+
+def decode_up(data: bytes) -> Upward:
+    """Read an upward message.
+
+    Raises:
+        MalformedMessageError: the bytes are none.
+    """
+    return _decode(_upward, data)
+
+
+def decode_down(data: bytes) -> Downward:
+    """Read a downward message.
+
+    Raises:
+        MalformedMessageError: the bytes are none.
+    """
+    return _decode(_downward, data)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes) -> _T:
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise MalformedMessageError(f"A message of {len(data)} bytes exceeds {MAX_MESSAGE_BYTES}.")
+    try:
+        message: _T = decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MalformedMessageError(f"The message cannot be read: {error}.") from error
+    return message
