@@ -1,11 +1,11 @@
 """The assignment: one signed document a device, in TUF Targets format.
 
 The director's key signs ``Targets{version, expires, targets}``; what TUF does not know stands in the field
-``x-edgewright``, whose shape is here. The target entry's ``custom`` is ``TargetCustom``, in the assignment and in
-the image repository alike, and both have to be equal.
+``x-edgewright``, whose shape is here. The target entry's ``custom`` is ``TargetCustom``, in the assignment
+and in the image repository alike, and both have to be equal.
 """
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ FIELD: Final = "x-edgewright"
 """Name of our field among the Targets document's unrecognised fields."""
 
 MAX_ASSIGNMENT_BYTES: Final = 64 * 1024
+
+_T = TypeVar("_T")
 
 
 class TargetCustom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,8 +65,9 @@ def read_orders(value: Any) -> Orders:
     return _convert(value, Orders)
 
 
-def _convert(value: Any, shape: type[Any]) -> Any:
+def _convert(value: Any, shape: type[_T]) -> _T:
     try:
-        return msgspec.convert(value, shape)
+        read: _T = msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
         raise MalformedMessageError(f"{shape.__name__} cannot be read: {error}.") from error
+    return read

@@ -1,8 +1,8 @@
 """The manifest: everything a device has to know about one artifact, in one signed file.
 
 A manifest is a TUF target (``<model>/<target>/<version>.json``), canonical JSON of at most 128 KiB, so that
-it travels as one chunk. It names every blob below it by SHA-256, length and chunk digests: signing the manifest
-signs them all. Nothing here is a path on a device or an address on a network.
+it travels as one chunk. It names every blob below it by SHA-256, length and chunk digests: signing the
+manifest signs them all. Nothing here is a path on a device or an address on a network.
 """
 
 from typing import Final, Literal

@@ -213,8 +213,8 @@ Sequenced = Report | Window | Sample
 _T = TypeVar("_T")
 
 _encoder = msgspec.msgpack.Encoder()
-_upward = msgspec.msgpack.Decoder(Upward)
-_downward = msgspec.msgpack.Decoder(Downward)
+_upward: msgspec.msgpack.Decoder[Upward] = msgspec.msgpack.Decoder(Upward)
+_downward: msgspec.msgpack.Decoder[Downward] = msgspec.msgpack.Decoder(Downward)
 
 
 def encode(message: Upward | Downward) -> bytes:

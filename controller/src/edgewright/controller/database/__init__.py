@@ -1,0 +1,1 @@
+"""The controller's database: the one folder that imports SQLModel and SQLAlchemy."""

@@ -1,0 +1,55 @@
+"""Opening the database: SQLite in WAL mode, or PostgreSQL by its URL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlmodel import Session, SQLModel, create_engine
+
+from edgewright.controller.database import tables as _tables  # noqa: F401  # registers the tables
+
+BUSY_TIMEOUT_MS = 10_000
+
+
+class Database:
+    """Sessions on one database; safe to use from several threads, one session each.
+
+    Attributes:
+        engine: for modules of this folder only.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine: Engine = create_engine(url)
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _set_pragmas)
+
+    @classmethod
+    def in_folder(cls, data: Path) -> "Database":
+        """The default: ``edgewright.db`` in the data folder."""
+        return cls(f"sqlite:///{data / 'edgewright.db'}")
+
+    def create(self) -> None:
+        """Create the tables that are missing."""
+        SQLModel.metadata.create_all(self.engine)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A transaction: committed at the end of the block, rolled back when it raises."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+            session.commit()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _set_pragmas(connection: Any, _record: Any) -> None:
+    # NORMAL in WAL mode survives a killed process; a power cut may lose the last commits, which devices send
+    # again because their acknowledgement is published after the commit and the outbox keeps a day of them.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")

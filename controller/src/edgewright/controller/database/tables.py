@@ -1,0 +1,277 @@
+"""All tables. Table models do no validation: rows are made by the modules that own them.
+
+Times are seconds since the epoch (UTC) as floats, as the wire has them. JSON columns hold plain data. Enumerated
+columns are strings, so that a new state needs no migration. Who may write what:
+
+======================  =====================================================
+table                   owner
+======================  =====================================================
+Device                  ingest (hello, report, goodbye); enrolment inserts
+EnrolmentToken          enrolment
+Assignment              rollouts.reconciler
+Model, ModelVersion,
+Artifact                registry
+Rollout, RolloutDevice  rollouts
+Position, Window,
+Sample                  ingest
+Alarm                   monitor
+Rebuild                 rebuild
+Event                   everybody, through ``events.record``
+======================  =====================================================
+"""
+
+from typing import Any
+
+from sqlalchemy import JSON, Column, Index, LargeBinary
+from sqlmodel import Field, SQLModel
+
+
+def _json(default: Any = None) -> Any:
+    return Field(default_factory=default or dict, sa_column=Column(JSON, nullable=False))
+
+
+class Device(SQLModel, table=True):
+    """One robot's agent, as it last described itself."""
+
+    id: str = Field(primary_key=True)
+    target: str
+    tags: dict[str, str] = _json()
+    runtime: str = ""
+    agent_version: str = ""
+    enrolled_at: float = 0.0
+    connected: bool = False
+    connected_at: float = 0.0
+    last_seen: float = 0.0
+    active_model: str = ""
+    active_version: int = 0
+    standby_version: int = 0
+    state: str = ""
+    """Newest deployment state that the device reported."""
+    assignment_version: int = 0
+    """Newest assignment that the device reported."""
+    error: int = 0
+    error_name: str = ""
+    detail: str = ""
+
+
+class EnrolmentToken(SQLModel, table=True):
+    """A one-time token, stored as SHA-256."""
+
+    sha256: str = Field(primary_key=True)
+    expires: float
+    used_by: str = ""
+
+
+class Assignment(SQLModel, table=True):
+    """The newest assignment of each device; the signed document is kept to publish it again."""
+
+    device: str = Field(primary_key=True)
+    version: int
+    model: str
+    model_version: int
+    manifest_sha256: str
+    rollout: int
+    issued: float
+    document: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class Model(SQLModel, table=True):
+    """A model's name; everything else stands in its versions."""
+
+    name: str = Field(primary_key=True)
+    created_at: float
+    versions: int = 0
+    """How many version numbers were given out."""
+
+
+class ModelVersion(SQLModel, table=True):
+    """One version: its source files, labels and state.
+
+    ``state`` is one of building, ready, failed, withdrawn; ``source`` is push or rebuild.
+    """
+
+    model: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    state: str
+    source: str
+    parent: int = 0
+    created_at: float
+    finished_at: float = 0.0
+    files: dict[str, str] = _json()
+    """Path in the model's folder to the SHA-256 of the blob."""
+    labels: list[str] = _json(list)
+    metrics: dict[str, float] = _json()
+    error: int = 0
+    detail: str = ""
+
+
+class Artifact(SQLModel, table=True):
+    """One artifact of a version: what was compiled for a target."""
+
+    model: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    target: str = Field(primary_key=True)
+    precision: str
+    qualification: str
+    manifest_sha256: str
+    manifest_length: int
+    artifact_sha256: str
+    artifact_length: int
+    patch_lengths: dict[str, int] = _json()
+    """Version of the base to the length of the patch in bytes."""
+    gates: dict[str, Any] = _json()
+    profile_sha256: str
+    """Blob with the reference profile; see ``compiler.profile``."""
+
+
+class Rollout(SQLModel, table=True):
+    """A rollout in progress or done; ``state`` is a ``rollouts.policy.RolloutState``."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    model: str
+    version: int
+    selector: str = ""
+    state: str
+    reason: str = ""
+    waves: list[dict[str, Any]] = _json(list)
+    wave: int = 0
+    wave_started_at: float = 0.0
+    created_at: float
+    finished_at: float = 0.0
+    gate: dict[str, Any] = _json()
+    """What the gate of the current wave last said."""
+
+
+class RolloutDevice(SQLModel, table=True):
+    """One device's part in a rollout."""
+
+    rollout: int = Field(primary_key=True)
+    device: str = Field(primary_key=True)
+    wave: int
+    state: str = ""
+    """Deployment state, empty before the assignment was issued."""
+    assignment_version: int = 0
+    previous_version: int = 0
+    assigned_at: float = 0.0
+    updated_at: float = 0.0
+    error: int = 0
+    name: str = ""
+    detail: str = ""
+    fetched_bytes: int = 0
+    swap_gap_us: int = 0
+
+
+class Position(SQLModel, table=True):
+    """How far a device's outbox is stored without a gap."""
+
+    device: str = Field(primary_key=True)
+    stream: str = Field(primary_key=True)
+    through: int = 0
+    ahead: list[int] = _json(list)
+    """Numbers beyond a gap that are stored already."""
+
+
+class Window(SQLModel, table=True):
+    """One telemetry window; histograms stay packed in ``payload`` (the msgpack of the wire's Window)."""
+
+    __table_args__ = (Index("window_by_model", "model", "version", "ts"), {"sqlite_with_rowid": False})
+
+    ts: float = Field(primary_key=True)
+    device: str = Field(primary_key=True)
+    stream: str = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    seconds: float
+    model: str
+    version: int
+    frames: int
+    fallback: int
+    labelled: int
+    wrong: int
+    confidence_sum: float
+    confidence_count: int
+    payload: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class Rollup(SQLModel, table=True):
+    """Sums of windows per minute, hour or day and model version; charts read these."""
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    bucket: float = Field(primary_key=True)
+    """Start of the bucket."""
+    resolution: int = Field(primary_key=True)
+    """Seconds: 60, 3600 or 86400."""
+    model: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    windows: int = 0
+    frames: int = 0
+    fallback: int = 0
+    labelled: int = 0
+    wrong: int = 0
+    confidence_sum: float = 0.0
+    confidence_count: int = 0
+
+
+class Sample(SQLModel, table=True):
+    """One captured frame; the PNG is a blob."""
+
+    __table_args__ = (Index("sample_by_model", "model", "taken_at"),)
+
+    device: str = Field(primary_key=True)
+    item: str = Field(primary_key=True)
+    taken_at: float
+    tag: str = ""
+    model: str
+    version: int
+    label: str
+    confidence: float
+    truth: str = ""
+    """Empty while nobody has told it."""
+    reason: str
+    probability: float
+    image_sha256: str
+
+
+class Alarm(SQLModel, table=True):
+    """Evidence that a version does harm, raised once until it is closed by a newer version."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    model: str
+    version: int
+    raised_at: float
+    closed_at: float = 0.0
+    signal: str
+    sentence: str
+    evidence: dict[str, Any] = _json()
+
+
+class Rebuild(SQLModel, table=True):
+    """One rebuild; ``state`` is a ``rebuild.states.RebuildState``."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    model: str
+    from_version: int
+    cause: str
+    alarm: int = 0
+    state: str
+    queued_at: float
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    rung: str = ""
+    new_version: int = 0
+    rollout: int = 0
+    gates: dict[str, Any] = _json()
+    detail: str = ""
+
+
+class Event(SQLModel, table=True):
+    """A moment that people want to see: on the page, in the charts, in the log of the demo."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: float = Field(index=True)
+    kind: str
+    sentence: str
+    model: str = ""
+    version: int = 0
+    device: str = ""
+    rollout: int = 0

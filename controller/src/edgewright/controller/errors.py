@@ -1,0 +1,174 @@
+"""Numbered errors of the controller; see ``edgewright.wire.errors`` for the rules and the lower numbers.
+
+::
+
+    ControllerError
+    |-- SurroundingsError     the machine, its folders and its neighbours          60-69
+    |-- ModelError            what was pushed cannot become an artifact            70-89
+    `-- RequestError          what a person asked for cannot be done               90-109
+"""
+
+from edgewright.wire.errors import EdgewrightError
+
+
+class ControllerError(EdgewrightError):
+    """Anything on the controller's side."""
+
+
+class SurroundingsError(ControllerError):
+    """The machine, its folders and its neighbours."""
+
+
+class DataFolderNewerError(SurroundingsError):
+    """The data folder was written by a newer release."""
+
+    number = 60
+    remedy = "Start the release that wrote it, or give this one another folder with --data."
+
+
+class DataFolderBusyError(SurroundingsError):
+    """Another controller uses the data folder."""
+
+    number = 61
+    remedy = "Stop the other controller or choose another folder with --data."
+
+
+class DataFolderDamagedError(SurroundingsError):
+    """The data folder lacks something or cannot be written."""
+
+    number = 62
+    remedy = "Restore it from a backup or check its owner and its free space."
+
+
+class BrokerStartError(SurroundingsError):
+    """The embedded broker does not start."""
+
+    number = 63
+    remedy = "Look into broker/nats.log in the data folder; the port may be in use."
+
+
+class ControllerUnreachableError(SurroundingsError):
+    """No controller answers at the address."""
+
+    number = 64
+    remedy = "Start one with `edgewright up --data DIR`, or name it with --url or --data."
+
+
+class PortInUseError(SurroundingsError):
+    """The API's port is taken."""
+
+    number = 65
+    remedy = "Choose another with --port."
+
+
+class ModelError(ControllerError):
+    """What was pushed cannot become an artifact."""
+
+
+class NotAModelError(ModelError):
+    """The file is no ONNX model."""
+
+    number = 70
+    remedy = "Push an ONNX file, or a folder with model.toml that names one."
+
+
+class UnknownOperatorError(ModelError):
+    """The model uses operators that the runtime does not have."""
+
+    number = 71
+    remedy = "Export the model with standard ONNX operators of opset 17."
+
+
+class InputShapeError(ModelError):
+    """The model's input or output is not what model.toml declares."""
+
+    number = 72
+    remedy = "Make [input], [preprocessing] and labels in model.toml fit the model."
+
+
+class ModelTomlError(ModelError):
+    """model.toml is missing or wrong."""
+
+    number = 73
+    remedy = "Correct the named entry; docs/reference/model-toml.md lists all of them."
+
+
+class UnknownTargetError(ModelError):
+    """A target that this controller does not know."""
+
+    number = 74
+    remedy = "Choose one that `edgewright targets` lists."
+
+
+class GateFailedError(ModelError):
+    """No candidate passed the parity gate."""
+
+    number = 75
+    remedy = "Read the gate's report; allow fp32 for the target or improve the calibration data."
+
+
+class RecipeError(ModelError):
+    """The model's rebuild recipe failed."""
+
+    number = 76
+    remedy = "Run the recipe by hand on the exported dataset and correct it."
+
+
+class RequestError(ControllerError):
+    """What a person asked for cannot be done."""
+
+
+class UnknownModelError(RequestError):
+    """No such model or version."""
+
+    number = 90
+    remedy = "List what there is with `edgewright models`."
+
+
+class UnknownDeviceError(RequestError):
+    """No such device."""
+
+    number = 91
+    remedy = "List what there is with `edgewright devices`."
+
+
+class NoMatchingDeviceError(RequestError):
+    """The selector matches no device that the version was compiled for."""
+
+    number = 92
+    remedy = "Check the selector and the devices' targets with `edgewright devices`."
+
+
+class RolloutStateError(RequestError):
+    """The rollout's state does not allow this."""
+
+    number = 93
+    remedy = "Look at it with `edgewright rollout show`."
+
+
+class NotAuthorisedError(RequestError):
+    """The token is missing, wrong or may not do this."""
+
+    number = 94
+    remedy = "Give a token by EDGEWRIGHT_TOKEN, or --data to read the local one."
+
+
+class EnrolmentRefusedError(RequestError):
+    """The enrolment token is unknown, used or too old."""
+
+    number = 95
+    remedy = "Make a new one with `edgewright token`."
+
+
+class DigestMismatchError(RequestError):
+    """The uploaded bytes do not have the digest that was named."""
+
+    number = 96
+    remedy = "Upload it again."
+
+
+class VersionNotReadyError(RequestError):
+    """The version is still being built, failed or was withdrawn."""
+
+    number = 97
+    remedy = "Look at it with `edgewright models`."

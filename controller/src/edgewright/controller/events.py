@@ -1,0 +1,36 @@
+"""Moments that people want to see: one call to record one."""
+
+import time
+
+from sqlmodel import Session
+
+from edgewright.controller.database.tables import Event
+
+
+def record(
+    session: Session,
+    kind: str,
+    sentence: str,
+    *,
+    model: str = "",
+    version: int = 0,
+    device: str = "",
+    rollout: int = 0,
+) -> None:
+    """Add an event to the session's transaction.
+
+    Args:
+        kind: ``<subject>.<what>``, for example ``alarm.raised``; the page chooses its mark by it.
+        sentence: one plain sentence.
+    """
+    session.add(
+        Event(
+            at=time.time(),
+            kind=kind,
+            sentence=sentence,
+            model=model,
+            version=version,
+            device=device,
+            rollout=rollout,
+        )
+    )
