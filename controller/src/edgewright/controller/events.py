@@ -2,8 +2,7 @@
 
 import time
 
-from sqlmodel import Session
-
+from edgewright.controller.database import Session
 from edgewright.controller.database.tables import Event
 
 
@@ -19,9 +18,8 @@ def record(
 ) -> None:
     """Add an event to the session's transaction.
 
-    Args:
-        kind: ``<subject>.<what>``, for example ``alarm.raised``; the page chooses its mark by it.
-        sentence: one plain sentence.
+    ``kind`` is ``<subject>.<what>``, for example ``alarm.raised`` (the page chooses its mark by it);
+    ``sentence`` is one plain sentence.
     """
     session.add(
         Event(

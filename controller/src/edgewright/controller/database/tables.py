@@ -1,7 +1,7 @@
 """All tables. Table models do no validation: rows are made by the modules that own them.
 
-Times are seconds since the epoch (UTC) as floats, as the wire has them. JSON columns hold plain data. Enumerated
-columns are strings, so that a new state needs no migration. Who may write what:
+Times are seconds since the epoch (UTC) as floats, as the wire has them. JSON columns hold plain data.
+Enumerated columns are strings, so that a new state needs no migration. Who may write what:
 
 ======================  =====================================================
 table                   owner
