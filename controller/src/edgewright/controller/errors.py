@@ -172,3 +172,24 @@ class VersionNotReadyError(RequestError):
 
     number = 97
     remedy = "Look at it with `edgewright models`."
+
+
+class UnknownRolloutError(RequestError):
+    """No such rollout."""
+
+    number = 98
+    remedy = "List what there is with `edgewright rollout list`."
+
+
+class InvalidRequestError(RequestError):
+    """The request is not what the interface describes."""
+
+    number = 99
+    remedy = "Compare it with docs/reference/rest-api.md."
+
+
+class UnknownAddressError(RequestError):
+    """No page and no operation has this address."""
+
+    number = 100
+    remedy = "Begin at the overview, or read docs/reference/rest-api.md."
