@@ -1,0 +1,67 @@
+# Edgewright. `make help` lists what there is. Needs Python 3.11 or newer and make; npm for the live web page.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DATA   ?= data
+SEED   ?= 1
+ONLY   ?=
+ARGS   ?=
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
+SAY    := printf '%s\n'
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo test up bench lint docs lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## the whole story on this machine in two minutes; SEED=n for another stream
+	@$(BIN)/python -m simulators.demo --seed $(SEED)
+
+up: $(VENV)/.installed ## start a controller on DATA=folder (default ./data)
+	@$(BIN)/edgewright up --data $(DATA)
+
+test: $(VENV)/.installed ## lint, types, layers, documentation and every test; ARGS='-k word' for some
+	@$(SAY) 'test: first those that need the machine to themselves, then the others on two cores'
+	@$(BIN)/python -m pytest -q -m serial $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/python -m pytest -q -m 'not serial' -n 2 --dist loadfile $(ARGS)
+
+lint: $(VENV)/.installed ## ruff, mypy --strict, import layers
+	@$(BIN)/python -m pytest -q tests/house/test_style.py tests/house/test_architecture.py
+
+bench: $(VENV)/.installed ## one JSON line a figure; ONLY=name[,name] for some
+	@$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
+
+docs: $(VENV)/.installed ## write the generated parts of docs/reference again
+	@$(BIN)/python docs/generate.py
+
+lock: $(VENV)/.installed ## resolve requirements.lock again; ARGS=--upgrade for newer versions
+	@$(SAY) 'lock: resolving'
+	@$(PIP) 'uv>=0.13,<0.14'
+	@$(BIN)/python .ci/lock $(ARGS)
+
+clean: ## remove the environment, the caches and the fetched web assets
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf controller/src/edgewright/controller/web/_assets agent/dist controller/dist
+	find agent controller simulators models tests docs -name __pycache__ -prune -exec rm -rf {} +
+
+# Two stamps: dependencies follow the lock, the editable installs follow the project files. With both in place a
+# second `make` runs neither python nor pip.
+$(VENV)/.dependencies: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  $(SAY) 'Edgewright needs Python 3.11 or newer; $(PYTHON) is missing or older.' \
+	    'Install one and name it, for example: make PYTHON=python3.12 demo' >&2; exit 2; }
+	@$(SAY) 'setup 1/2: dependencies into $(VENV), by hash (a minute or two, once)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --require-hashes --requirement requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.dependencies agent/pyproject.toml controller/pyproject.toml \
+    controller/hatch_build.py controller/assets.lock
+	@$(SAY) 'setup 2/2: edgewright-agent and edgewright-controller, with the web page'"'"'s assets'
+	@$(PIP) --no-deps --no-build-isolation --editable agent --editable controller
+	@$(BIN)/python controller/hatch_build.py || \
+	  $(SAY) 'The page works without its assets, but shows no live updates and no charts.' >&2
+	@touch $@
