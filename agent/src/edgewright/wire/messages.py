@@ -15,9 +15,10 @@ Down::
 
 Reports, windows and samples leave the device's outbox. Each carries the outbox's ``stream`` (a random id,
 made with the outbox's database) and its number in it, counting from 1 without gaps. The controller stores
-them under (device, stream, seq), so a message that comes twice counts once, and acknowledges what is stored
-without a gap; the device keeps everything until then. A PUBACK is the broker's word, not the controller's,
-and some brokers forget messages that they have acknowledged.
+them under (device, stream, seq), so a message that comes twice counts once, and acknowledges what is
+stored without a gap; the device keeps everything until then and sends again from there. A message beyond
+a gap is not stored: so the order of a device's reports is the order in which things happened. A PUBACK is
+the broker's word, not the controller's, and some brokers forget messages that they have acknowledged.
 
 The signed documents (TUF metadata, assignment, manifest) are not here: see ``manifest`` and ``assignment``.
 """
@@ -53,6 +54,9 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello", kw_only=
         runtime: name and version of the inference runtime, for example ``onnxruntime 1.31.1``.
         active, standby: what the two slots hold.
         assignment_version: of the newest accepted assignment, 0 before the first.
+        stream: id of the device's outbox.
+        oldest: smallest number that the outbox still holds, or the next one where it is empty; whatever is
+            smaller was acknowledged, or given up because the quota was reached.
         outbox: messages that wait in the outbox.
     """
 
@@ -66,6 +70,8 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello", kw_only=
     active: Release | None = None
     standby: Release | None = None
     assignment_version: int = 0
+    stream: str = ""
+    oldest: int = 1
     outbox: int = 0
 
 

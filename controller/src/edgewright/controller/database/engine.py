@@ -1,11 +1,15 @@
-"""Opening the database: SQLite in WAL mode, or PostgreSQL by its URL."""
+"""Opening the database: SQLite in WAL mode, or PostgreSQL by its URL.
+
+SQLite has one writer. A writing session therefore takes the write lock when it begins: one that read
+first and asked for the lock later could be told "locked" at once, with its reading out of date.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlmodel import Session, SQLModel, create_engine
 
 from edgewright.controller.database import tables as _tables  # noqa: F401  # registers the tables
@@ -24,6 +28,8 @@ class Database:
         self.engine: Engine = create_engine(url)
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _set_pragmas)
+            event.listen(self.engine, "begin", _begin)
+        self._writing = self.engine.execution_options(writes=True)
 
     @classmethod
     def in_folder(cls, data: Path) -> "Database":
@@ -37,9 +43,15 @@ class Database:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A transaction: committed at the end of the block, rolled back when it raises."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with Session(self._writing, expire_on_commit=False) as session:
             yield session
             session.commit()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A consistent view to read from; what is changed in it is not kept."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
 
     def close(self) -> None:
         """Close all connections."""
@@ -49,7 +61,13 @@ class Database:
 def _set_pragmas(connection: Any, _record: Any) -> None:
     # NORMAL in WAL mode survives a killed process; a power cut may lose the last commits, which devices send
     # again because their acknowledgement is published after the commit and the outbox keeps a day of them.
+    connection.isolation_level = None  # transactions are begun by _begin, not by the driver
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -13,6 +13,7 @@ Model, ModelVersion,
 Artifact                registry
 Rollout, RolloutDevice  rollouts
 Position, Window,
+Outcome, Rollup,
 Sample                  ingest
 Alarm                   monitor
 Rebuild                 rebuild
@@ -131,6 +132,8 @@ class Rollout(SQLModel, table=True):
     model: str
     version: int
     selector: str = ""
+    allow_rollback: bool = False
+    """Devices may take it although they have committed a newer one."""
     state: str
     reason: str = ""
     waves: list[dict[str, Any]] = _json(list)
@@ -167,8 +170,6 @@ class Position(SQLModel, table=True):
     device: str = Field(primary_key=True)
     stream: str = Field(primary_key=True)
     through: int = 0
-    ahead: list[int] = _json(list)
-    """Numbers beyond a gap that are stored already."""
 
 
 class Window(SQLModel, table=True):
@@ -190,6 +191,23 @@ class Window(SQLModel, table=True):
     confidence_sum: float
     confidence_count: int
     payload: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class Outcome(SQLModel, table=True):
+    """Labels that a window brought, by the version that had decided; gates and the mispack chart read
+    these.
+    """
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    model: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    ts: float = Field(primary_key=True)
+    """Start of the window."""
+    device: str = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    labelled: int
+    wrong: int
 
 
 class Rollup(SQLModel, table=True):

@@ -1,0 +1,206 @@
+"""Applying a batch of upward messages in one transaction.
+
+The rows of one batch and the positions of its streams are committed together, so that a controller that
+is killed has stored a message and counted it, or neither. Acknowledgements are what the caller publishes
+afterwards.
+"""
+
+from typing import Any
+
+from edgewright.controller.blobs import BlobStore
+from edgewright.controller.database import Session, col, select
+from edgewright.controller.database.bulk import add_to_rollups, insert_outcomes, insert_windows
+from edgewright.controller.database.tables import Device, Position, RolloutDevice, Sample
+from edgewright.controller.events import record
+from edgewright.controller.ingest.positions import Place, after_hello, place
+from edgewright.controller.ingest.rows import event_of, outcome_rows, rollup_rows, window_row
+from edgewright.wire import messages
+from edgewright.wire.deployment import State
+from edgewright.wire.errors import MalformedMessageError, ProtocolMismatchError
+from edgewright.wire.handshake import verify_protocol
+
+RUNNING_STATES = frozenset({State.PROBATION, State.COMMITTED})
+
+
+class Batch:
+    """One transaction's worth of messages.
+
+    Attributes:
+        windows: windows that were stored, for those who look at evidence.
+        unknown: devices that sent something and are not enrolled.
+        rejected: errors of messages that were dropped.
+    """
+
+    def __init__(self, session: Session, blobs: BlobStore, now: float) -> None:
+        self._session = session
+        self._blobs = blobs
+        self._now = now
+        self._devices: dict[str, Device | None] = {}
+        self._positions: dict[tuple[str, str], Position | None] = {}
+        self._window_rows: list[dict[str, Any]] = []
+        self._outcome_rows: list[dict[str, Any]] = []
+        self._touched: set[tuple[str, str]] = set()
+        self.windows: list[messages.Window] = []
+        self.unknown: set[str] = set()
+        self.rejected: list[MalformedMessageError | ProtocolMismatchError] = []
+
+    def apply(self, message: messages.Upward) -> None:
+        """Take one message in; what cannot be taken is remembered in ``rejected`` or ``unknown``."""
+        device = self._device(message.device)
+        if device is None:
+            self.unknown.add(message.device)
+            return
+        device.last_seen = self._now
+        try:
+            match message:
+                case messages.Hello():
+                    self._hello(device, message)
+                case messages.Goodbye():
+                    self._goodbye(device, message)
+                case messages.Want():
+                    pass
+                case messages.Report() | messages.Window() | messages.Sample():
+                    self._sequenced(device, message)
+        except (MalformedMessageError, ProtocolMismatchError) as error:
+            self.rejected.append(error)
+
+    def finish(self) -> list[tuple[str, messages.Ack]]:
+        """Write what was collected; returns the acknowledgements that are due after the commit."""
+        insert_windows(self._session, self._window_rows)
+        insert_outcomes(self._session, self._outcome_rows)
+        add_to_rollups(self._session, rollup_rows(self._window_rows))
+        acks = []
+        for device, stream in self._touched:
+            position = self._positions[device, stream]
+            if position is not None:
+                acks.append((device, messages.Ack(stream=stream, through=position.through)))
+        return acks
+
+    def _sequenced(self, device: Device, message: messages.Sequenced) -> None:
+        key = (message.device, message.stream)
+        position = self._position(*key)
+        if position is None:
+            return  # its hello is still on the way; the device sends again
+        self._touched.add(key)
+        if place(position.through, message.seq) is not Place.NEXT:
+            return
+        # The position moves even when the content is rejected: a message that cannot be read will not become
+        # readable, and it must not hold up those behind it.
+        position.through = message.seq
+        device.connected = True
+        match message:
+            case messages.Report():
+                self._report(device, message)
+            case messages.Window():
+                self._window_rows.append(window_row(message))
+                self._outcome_rows += outcome_rows(message)
+                self.windows.append(message)
+            case messages.Sample():
+                self._sample(message)
+
+    def _hello(self, device: Device, hello: messages.Hello) -> None:
+        verify_protocol(hello.protocol, hello.device)
+        if not device.connected:
+            sentence = f"{device.id} connected, agent {hello.agent_version}."
+            record(self._session, "device.connected", sentence, device=device.id)
+        device.connected, device.connected_at = True, self._now
+        device.agent_version, device.runtime = hello.agent_version, hello.runtime
+        device.target, device.tags = hello.target, {**device.tags, **hello.tags}
+        device.assignment_version = hello.assignment_version
+        device.active_model = hello.active.model if hello.active else ""
+        device.active_version = hello.active.version if hello.active else 0
+        device.standby_version = hello.standby.version if hello.standby else 0
+        if hello.stream:
+            self._greet_stream(device.id, hello)
+
+    def _greet_stream(self, device: str, hello: messages.Hello) -> None:
+        key = (device, hello.stream)
+        position = self._position(*key)
+        if position is None:
+            position = Position(device=device, stream=hello.stream, through=hello.oldest - 1)
+            self._session.add(position)
+            self._positions[key] = position
+        else:
+            through = after_hello(position.through, hello.oldest)
+            if through > position.through:
+                lost = through - position.through
+                sentence = f"{device} gave up {lost} messages: its outbox reached its quota."
+                record(self._session, "device.event", sentence, device=device)
+            position.through = through
+        self._touched.add(key)
+
+    def _goodbye(self, device: Device, goodbye: messages.Goodbye) -> None:
+        # A will that was held back by the broker may come after the next connection's hello; telemetry that
+        # follows sets the device connected again.
+        if device.connected:
+            what = "stopped" if goodbye.reason == "stopped" else "is lost"
+            record(self._session, "device.lost", f"{device.id} {what}.", device=device.id)
+        device.connected = False
+
+    def _report(self, device: Device, report: messages.Report) -> None:
+        event = event_of(report)
+        version = report.release.version if report.release else 0
+        model = report.release.model if report.release else ""
+        if event is not None:
+            kind, sentence = event
+            record(self._session, kind, sentence, model=model, version=version, device=device.id)
+        if report.error:
+            device.error, device.error_name, device.detail = report.error, report.name, report.detail
+        if report.state is None:
+            return
+        device.state = report.state
+        device.assignment_version = max(device.assignment_version, report.assignment_version)
+        if report.state in RUNNING_STATES:
+            if device.active_version not in (0, version):
+                device.standby_version = device.active_version
+            device.active_model, device.active_version = model, version
+        if report.state is State.COMMITTED:
+            device.error, device.error_name, device.detail = 0, "", ""
+        self._rollout_progress(report)
+
+    def _rollout_progress(self, report: messages.Report) -> None:
+        rows = self._session.exec(
+            select(RolloutDevice)
+            .where(col(RolloutDevice.device) == report.device)
+            .where(col(RolloutDevice.assignment_version) == report.assignment_version)
+            .where(col(RolloutDevice.assignment_version) > 0)
+        )
+        for row in rows:
+            row.state, row.updated_at = str(report.state), self._now
+            row.error, row.name, row.detail = report.error, report.name, report.detail
+            row.fetched_bytes = max(row.fetched_bytes, report.fetched_bytes)
+            row.swap_gap_us = report.swap_gap_us or row.swap_gap_us
+            self._session.add(row)
+
+    def _sample(self, sample: messages.Sample) -> None:
+        row = self._session.get(Sample, (sample.device, sample.item))
+        if row is None:
+            row = Sample(
+                device=sample.device,
+                item=sample.item,
+                taken_at=sample.taken_at,
+                tag=sample.tag,
+                model=sample.model,
+                version=sample.version,
+                label=sample.label,
+                confidence=sample.confidence,
+                reason=sample.reason,
+                probability=sample.probability,
+                image_sha256=self._blobs.put(sample.image),
+            )
+        row.truth = sample.truth or row.truth
+        self._session.add(row)
+
+    def _device(self, device: str) -> Device | None:
+        if device not in self._devices:
+            row = self._session.get(Device, device)
+            if row is not None:
+                self._session.add(row)
+            self._devices[device] = row
+        return self._devices[device]
+
+    def _position(self, device: str, stream: str) -> Position | None:
+        key = (device, stream)
+        if key not in self._positions:
+            self._positions[key] = self._session.get(Position, key)
+        return self._positions[key]

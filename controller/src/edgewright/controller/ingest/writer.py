@@ -1,0 +1,127 @@
+"""The one writer: a thread that takes upward messages off the link and stores them in batches.
+
+After the commit it acknowledges, hands new windows to those who look at evidence, and wakes the rollouts.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from edgewright.controller.blobs import BlobStore
+from edgewright.controller.database.engine import Database
+from edgewright.controller.ingest.batch import Batch
+from edgewright.controller.link import BrokerLink
+from edgewright.wire import messages, topics
+from edgewright.wire.errors import MessageError, UnknownTopicError
+
+BATCH_MESSAGES: Final = 500
+BATCH_S: Final = 0.1
+"""How long a batch waits for more. Short, because an alarm waits with it."""
+QUEUE_MESSAGES: Final = 20_000
+"""Messages beyond this are dropped and sent again by their devices."""
+
+_log = logging.getLogger(__name__)
+
+
+class Listeners(NamedTuple):
+    """Who is told after a commit."""
+
+    windows: Callable[[Sequence[messages.Window]], None]
+    want: Callable[[messages.Want], None]
+    stored: Callable[[], None]
+
+
+class Ingest:
+    """See the module's text."""
+
+    def __init__(self, db: Database, blobs: BlobStore, link: BrokerLink, listeners: Listeners) -> None:
+        self._db = db
+        self._blobs = blobs
+        self._link = link
+        self._listeners = listeners
+        self._queue: queue.Queue[tuple[str, bytes] | None] = queue.Queue(QUEUE_MESSAGES)
+        self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
+        self._warned: set[str] = set()
+
+    def start(self) -> None:
+        """Subscribe and begin to store."""
+        self._thread.start()
+        self._link.subscribe(topics.up_filter(), self._receive)
+
+    def stop(self) -> None:
+        """Store what has come in so far, then end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _receive(self, topic: str, payload: bytes) -> None:
+        try:
+            self._queue.put_nowait((topic, payload))
+        except queue.Full:
+            self._warn("queue", "Telemetry comes faster than it is stored; devices will send it again.")
+
+    def _run(self) -> None:
+        while True:
+            batch, last = self._collect()
+            decoded = [message for item in batch if (message := self._decode(*item)) is not None]
+            if decoded:
+                try:
+                    self._store(decoded)
+                # The top of the thread: a batch that fails is not acknowledged, so nothing is lost.
+                except Exception:  # noqa: BLE001
+                    _log.exception("A batch of %d messages could not be stored.", len(decoded))
+            if last:
+                return
+
+    def _collect(self) -> tuple[list[tuple[str, bytes]], bool]:
+        first = self._queue.get()
+        if first is None:
+            return [], True
+        items = [first]
+        until = time.monotonic() + BATCH_S
+        while len(items) < BATCH_MESSAGES and (left := until - time.monotonic()) > 0:
+            try:
+                item = self._queue.get(timeout=left)
+            except queue.Empty:
+                break
+            if item is None:
+                return items, True
+            items.append(item)
+        return items, False
+
+    def _decode(self, topic: str, payload: bytes) -> messages.Upward | None:
+        try:
+            sender = topics.parse_up(topic)
+            message = messages.decode_up(payload)
+            if message.device != sender.device:
+                raise UnknownTopicError(f"{sender.device} speaks as {message.device[:64]!r}.")
+        except MessageError as error:
+            self._warn(f"message {topic}", str(error))
+            return None
+        return message
+
+    def _store(self, decoded: list[messages.Upward]) -> None:
+        with self._db.session() as session:
+            batch = Batch(session, self._blobs, time.time())
+            for message in decoded:
+                batch.apply(message)
+            acks = batch.finish()
+        for device, ack in acks:
+            self._link.publish(topics.ack(device), messages.encode(ack))
+        for message in decoded:
+            if isinstance(message, messages.Want):
+                self._listeners.want(message)
+        for unknown in batch.unknown:
+            self._warn(f"device {unknown}", f"{unknown} sends telemetry and is not enrolled.")
+        for error in batch.rejected:
+            self._warn(str(error), str(error))
+        if batch.windows:
+            self._listeners.windows(batch.windows)
+        self._listeners.stored()
+
+    def _warn(self, key: str, sentence: str) -> None:
+        if key not in self._warned:
+            self._warned.add(key)
+            _log.warning("%s", sentence)

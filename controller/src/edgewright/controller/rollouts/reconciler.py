@@ -1,0 +1,230 @@
+"""The thread that carries rollouts on: gathers facts, asks the policy, applies the actions.
+
+Every action is written to the database before it is published, and every action can be applied again. So
+a controller that is killed in the middle goes on from where it was, and devices that have their
+assignment finish without it.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from edgewright.controller import canary_gate
+from edgewright.controller.database import Session, col, func, select
+from edgewright.controller.database.engine import Database
+from edgewright.controller.database.tables import Assignment, Device, Outcome, Rollout, RolloutDevice
+from edgewright.controller.events import record
+from edgewright.controller.rollouts import policy
+from edgewright.controller.rollouts.assigner import Assigner
+from edgewright.controller.rollouts.policy import RolloutState, Step
+from edgewright.controller.rollouts.service import RolloutService, matching_devices, move
+from edgewright.wire.deployment import State
+
+TICK_S: Final = 0.5
+"""Soaks and time limits are looked at this often; reports wake the thread at once."""
+GATE_TOLERANCE: Final = 0.02
+"""A new version may be worse than the running one by this much and still go on."""
+GATE_ALPHA: Final = 0.05
+GATE_MINIMUM: Final = 20
+"""Labelled items of the new version before its gate says anything."""
+
+_log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """See the module's text; ``on_finished(model, version)`` is called after a rollout went through."""
+
+    def __init__(
+        self,
+        db: Database,
+        assigner: Assigner,
+        service: Callable[[], RolloutService],
+        on_finished: Callable[[str, int], None],
+    ) -> None:
+        self._db = db
+        self._assigner = assigner
+        self._service = service
+        self._on_finished = on_finished
+        self._awake = threading.Event()
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the step in progress."""
+        self._ending = True
+        self._awake.set()
+        self._thread.join()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._awake.set()
+
+    def _run(self) -> None:
+        while not self._ending:
+            self._awake.wait(TICK_S)
+            self._awake.clear()
+            try:
+                self.step()
+            # The top of the thread: one rollout that cannot be carried on must not end all of them.
+            except Exception:  # noqa: BLE001
+                _log.exception("A rollout could not be carried on; it is tried again.")
+
+    def step(self) -> None:
+        """Carry every running rollout on by what is due, and take late joiners in."""
+        with self._db.reading() as session:
+            running = session.exec(select(Rollout.id).where(col(Rollout.state) == RolloutState.RUNNING)).all()
+        for number in running:
+            if number is not None:
+                self._carry_on(number)
+        self._take_late_joiners()
+
+    def _carry_on(self, number: int) -> None:
+        with self._db.reading() as session:
+            rollout = session.get(Rollout, number)
+            if rollout is None:
+                return
+            facts = gather(session, rollout, time.time())
+        for action in policy.advance(facts):
+            self._apply(rollout, action)
+
+    def _apply(self, rollout: Rollout, action: policy.Action) -> None:
+        number = rollout.id or 0
+        match action:
+            case policy.Assign(devices):
+                self._assigner.assign(
+                    devices,
+                    rollout.model,
+                    rollout.version,
+                    rollout=number,
+                    allow_rollback=rollout.allow_rollback,
+                )
+            case policy.OpenWave(wave, reason):
+                self._open_wave(number, wave, reason)
+            case policy.Finish(reason):
+                self._end(number, Step.FINISH, "rollout.finished", reason)
+                self._on_finished(rollout.model, rollout.version)
+            case policy.Pause(reason):
+                self._end(number, Step.PAUSE, "rollout.paused", reason)
+            case policy.Stop(reason):
+                self._end(number, Step.STOP, "rollout.stopped", reason)
+                self._service().send_back(number, only_unfinished=False)
+
+    def _open_wave(self, number: int, wave: int, reason: str) -> None:
+        with self._db.session() as session:
+            rollout = session.get(Rollout, number)
+            if rollout is None or rollout.state != RolloutState.RUNNING:
+                return
+            rollout.wave, rollout.wave_started_at = wave, time.time()
+            rollout.gate = {"sentence": reason}
+            name = rollout.waves[wave]["name"]
+            sentence = f"Rollout {number} goes on to {name}: {reason}"
+            record(
+                session,
+                "rollout.wave",
+                sentence,
+                model=rollout.model,
+                version=rollout.version,
+                rollout=number,
+            )
+        self._awake.set()
+
+    def _end(self, number: int, step: Step, kind: str, reason: str) -> None:
+        with self._db.session() as session:
+            rollout = session.get(Rollout, number)
+            if rollout is not None and rollout.state == RolloutState.RUNNING:
+                move(session, rollout, step, kind, reason)
+
+    def _take_late_joiners(self) -> None:
+        """Give devices that have no assignment the version of the newest rollout that takes them."""
+        with self._db.reading() as session:
+            if not _unassigned(session):
+                return
+            newest = session.exec(select(func.max(Rollout.id)).group_by(col(Rollout.model))).all()
+        for number in newest:
+            with self._db.session() as session:
+                rollout = session.get(Rollout, number)
+                if rollout is None or rollout.state != RolloutState.FINISHED:
+                    continue
+                joining = _joining(session, rollout)
+            if joining:
+                self._assigner.assign(joining, rollout.model, rollout.version, rollout=rollout.id or 0)
+
+
+def gather(session: Session, rollout: Rollout, now: float) -> policy.Facts:
+    """The facts about one rollout."""
+    parts = session.exec(select(RolloutDevice).where(col(RolloutDevice.rollout) == rollout.id)).all()
+    waves = tuple(msgspec.convert(wave, policy.Wave) for wave in rollout.waves)
+    quality = None
+    if waves[rollout.wave].gate == "quality":
+        quality = _quality(session, rollout, list(parts))
+    return policy.Facts(
+        now=now,
+        state=RolloutState(rollout.state),
+        waves=waves,
+        wave=rollout.wave,
+        wave_started_at=rollout.wave_started_at,
+        devices=tuple(
+            policy.DeviceFact(
+                part.device,
+                part.wave,
+                part.assigned_at,
+                State(part.state) if part.state else None,
+                part.updated_at,
+            )
+            for part in parts
+        ),
+        quality=quality,
+    )
+
+
+def _quality(session: Session, rollout: Rollout, parts: list[RolloutDevice]) -> policy.QualityFact | None:
+    inside = [part.device for part in parts if part.assigned_at]
+    outside = [part.device for part in parts if not part.assigned_at]
+    previous = max((part.previous_version for part in parts), default=0)
+    if not previous or not outside:
+        return None  # nothing to compare with: the installs alone decide
+    since = rollout.wave_started_at
+    verdict = canary_gate.judge(
+        _counts(session, rollout.model, rollout.version, inside, since),
+        _counts(session, rollout.model, previous, outside, since),
+        tolerance=GATE_TOLERANCE,
+        alpha=GATE_ALPHA,
+        minimum=GATE_MINIMUM,
+    )
+    return policy.QualityFact(verdict.verdict, verdict.sentence)
+
+
+def _counts(
+    session: Session, model: str, version: int, devices: list[str], since: float
+) -> canary_gate.Counts:
+    statement: Any = (
+        select(func.coalesce(func.sum(Outcome.labelled), 0), func.coalesce(func.sum(Outcome.wrong), 0))
+        .where(col(Outcome.model) == model)
+        .where(col(Outcome.version) == version)
+        .where(col(Outcome.device).in_(devices))
+        .where(col(Outcome.ts) >= since)
+    )
+    labelled, wrong = session.exec(statement).one()
+    return canary_gate.Counts(int(labelled), int(wrong))
+
+
+def _unassigned(session: Session) -> bool:
+    assigned = select(Assignment.device)
+    return session.exec(select(Device.id).where(col(Device.id).not_in(assigned))).first() is not None
+
+
+def _joining(session: Session, rollout: Rollout) -> list[str]:
+    matching = matching_devices(session, rollout.model, rollout.version, rollout.selector)
+    joining = [device for device in matching if session.get(Assignment, device) is None]
+    for device in joining:
+        if session.get(RolloutDevice, (rollout.id, device)) is None:
+            session.add(RolloutDevice(rollout=rollout.id or 0, device=device, wave=len(rollout.waves) - 1))
+    return joining

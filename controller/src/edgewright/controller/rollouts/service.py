@@ -1,0 +1,199 @@
+"""What people and the rebuild loop ask of rollouts: start, pause, resume, abort, roll back."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from edgewright.controller.database import Session, col, select
+from edgewright.controller.database.engine import Database
+from edgewright.controller.database.tables import Artifact, Device, ModelVersion, Rollout, RolloutDevice
+from edgewright.controller.errors import (
+    NoMatchingDeviceError,
+    RolloutStateError,
+    UnknownModelError,
+    VersionNotReadyError,
+)
+from edgewright.controller.events import record
+from edgewright.controller.rollouts.assigner import Assigner
+from edgewright.controller.rollouts.policy import TRANSITIONS, RolloutState, Step, Wave, plan_waves
+from edgewright.controller.rollouts.selectors import matches
+from edgewright.wire.deployment import FINISHED, State
+
+DEFAULT_WAVES: Final = (Wave("first robot", count=1), Wave("all the others"))
+REBUILD_WAVES: Final = (Wave("first robot", count=1, gate="quality"), Wave("all the others"))
+ROLLBACK_WAVES: Final = (Wave("all at once"),)
+
+
+class RolloutService:
+    """Changes rollouts' rows; the reconciler does the rest."""
+
+    def __init__(self, db: Database, assigner: Assigner, wake: Callable[[], None]) -> None:
+        self._db = db
+        self._assigner = assigner
+        self._wake = wake
+
+    def create(
+        self,
+        model: str,
+        version: int,
+        selector: str = "",
+        waves: Sequence[Wave] = DEFAULT_WAVES,
+        reason: str = "",
+        *,
+        allow_rollback: bool = False,
+    ) -> int:
+        """Start a rollout; a running one of the same model ends where it is.
+
+        Raises:
+            UnknownModelError: no such version.
+            VersionNotReadyError: it is not built, failed or was withdrawn.
+            NoMatchingDeviceError: the selector takes no device that the version was compiled for.
+        """
+        now = time.time()
+        with self._db.session() as session:
+            _ready_version(session, model, version)
+            devices = matching_devices(session, model, version, selector)
+            if not devices:
+                raise NoMatchingDeviceError(f"No device of {selector or 'the fleet'!r} can run {model}.")
+            self._end_running(session, model, version)
+            rollout = Rollout(
+                model=model,
+                version=version,
+                selector=selector,
+                allow_rollback=allow_rollback,
+                state=RolloutState.RUNNING,
+                reason=reason,
+                waves=[msgspec.to_builtins(wave) for wave in waves],
+                created_at=now,
+                wave_started_at=now,
+            )
+            session.add(rollout)
+            session.flush()
+            number = rollout.id or 0
+            for device, wave in plan_waves(devices, tuple(waves)).items():
+                session.add(RolloutDevice(rollout=number, device=device, wave=wave))
+            sentence = f"Rollout {number} of {model} v{version} to {len(devices)} devices started."
+            record(session, "rollout.started", sentence, model=model, version=version, rollout=number)
+        self._wake()
+        return number
+
+    def pause(self, number: int, reason: str = "") -> None:
+        """Hold a rollout: devices that have their assignment finish.
+
+        Raises:
+            RolloutStateError: there is none, or it is not running.
+        """
+        self._move(number, Step.PAUSE, "rollout.paused", reason or "Paused by an operator.")
+
+    def resume(self, number: int) -> None:
+        """Go on with a held rollout.
+
+        Raises:
+            RolloutStateError: there is none, or it is not held.
+        """
+        self._move(number, Step.RESUME, "rollout.started", "Resumed.")
+
+    def abort(self, number: int, reason: str = "") -> None:
+        """End a rollout; devices that are still on the way go back to what they ran.
+
+        Raises:
+            RolloutStateError: there is none, or it has ended.
+        """
+        self._move(number, Step.STOP, "rollout.stopped", reason or "Aborted by an operator.")
+        self.send_back(number, only_unfinished=True)
+
+    def rollback(self, number: int) -> int:
+        """Start a rollout of the version that most of a rollout's devices ran before it.
+
+        Raises:
+            RolloutStateError: there is no such rollout, or nothing to go back to.
+        """
+        with self._db.reading() as session:
+            rollout = _existing(session, number)
+            parts = session.exec(select(RolloutDevice).where(col(RolloutDevice.rollout) == number)).all()
+        previous = [part.previous_version for part in parts if part.previous_version]
+        if not previous:
+            raise RolloutStateError(f"Before rollout {number} its devices ran nothing to go back to.")
+        version = max(set(previous), key=previous.count)
+        reason = f"Rolls back rollout {number}."
+        return self.create(
+            rollout.model, version, rollout.selector, ROLLBACK_WAVES, reason, allow_rollback=True
+        )
+
+    def send_back(self, number: int, *, only_unfinished: bool) -> None:
+        """Assign to devices of a stopped rollout what they ran before it."""
+        with self._db.reading() as session:
+            rollout = _existing(session, number)
+            parts = session.exec(select(RolloutDevice).where(col(RolloutDevice.rollout) == number)).all()
+        by_version: dict[int, list[str]] = {}
+        for part in parts:
+            unfinished = not part.state or State(part.state) not in FINISHED
+            if part.assigned_at and part.previous_version and (unfinished or not only_unfinished):
+                by_version.setdefault(part.previous_version, []).append(part.device)
+        for version, devices in by_version.items():
+            self._assigner.assign(devices, rollout.model, version, rollout=0, allow_rollback=True)
+
+    def _move(self, number: int, step: Step, kind: str, reason: str) -> None:
+        with self._db.session() as session:
+            rollout = _existing(session, number)
+            move(session, rollout, step, kind, reason)
+        self._wake()
+
+    def _end_running(self, session: Session, model: str, version: int) -> None:
+        running = (RolloutState.RUNNING, RolloutState.PAUSED)
+        statement = select(Rollout).where(col(Rollout.model) == model).where(col(Rollout.state).in_(running))
+        for rollout in session.exec(statement).all():
+            move(session, rollout, Step.STOP, "rollout.stopped", f"Version {version} takes its place.")
+
+
+def move(session: Session, rollout: Rollout, step: Step, kind: str, reason: str) -> None:
+    """Move a rollout's state by the table and record it.
+
+    Raises:
+        RolloutStateError: the table does not allow the step.
+    """
+    state = RolloutState(rollout.state)
+    following = TRANSITIONS[state].get(step)
+    if following is None:
+        raise RolloutStateError(f"Rollout {rollout.id} is {state}; it cannot {step}.")
+    rollout.state, rollout.reason = following, reason
+    if not TRANSITIONS[following]:
+        rollout.finished_at = time.time()
+    session.add(rollout)
+    sentence = f"Rollout {rollout.id} of {rollout.model} v{rollout.version} is {following}: {reason}"
+    record(session, kind, sentence, model=rollout.model, version=rollout.version, rollout=rollout.id or 0)
+
+
+def matching_devices(session: Session, model: str, version: int, selector: str) -> list[str]:
+    """Ids of devices that the selector takes and that the version was compiled for, in order.
+
+    Connected devices come first, so that the first robot of a rollout is one that answers.
+    """
+    targets = set(
+        session.exec(
+            select(Artifact.target)
+            .where(col(Artifact.model) == model)
+            .where(col(Artifact.version) == version)
+        )
+    )
+    devices: Iterable[Device] = session.exec(select(Device).where(col(Device.target).in_(targets)))
+    chosen = [d for d in devices if matches(selector, {**d.tags, "id": d.id, "target": d.target})]
+    return [d.id for d in sorted(chosen, key=lambda d: (not d.connected, d.id))]
+
+
+def _ready_version(session: Session, model: str, version: int) -> ModelVersion:
+    row = session.get(ModelVersion, (model, version))
+    if row is None:
+        raise UnknownModelError(f"There is no {model} v{version}.")
+    if row.state != "ready":
+        raise VersionNotReadyError(f"{model} v{version} is {row.state}.")
+    return row
+
+
+def _existing(session: Session, number: int) -> Rollout:
+    rollout = session.get(Rollout, number)
+    if rollout is None:
+        raise RolloutStateError(f"There is no rollout {number}.")
+    return rollout
