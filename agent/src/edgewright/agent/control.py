@@ -1,0 +1,265 @@
+"""What supervisor and line say to each other, one msgpack datagram each.
+
+The supervisor makes a pair of SEQPACKET sockets with ``control_pair`` and starts the line with one end
+inherited. Datagrams keep their borders, arrive in order, and an end of file means that the other side is
+gone: the line then ends, the supervisor then starts another line.
+
+Down (supervisor to line) are orders about a slot, up are their results and what the line saw::
+
+    Load   -> Loaded           a runner holds the artifact, warm, or the slot is empty again
+    Shadow -> Shadowed         the candidate has seen frames beside the active model
+    Swap   -> Swapped, Proven  active at a safe tick; then through its probation
+    Unload                     the slot is empty; no answer
+    Stop                       the line sends its open windows and ends
+
+    Broke            at any time after a Swap was ordered: instead of Swapped, instead of Proven, or later
+    RunnerReplaced   a runner was killed or had died, and another one is being started
+    WindowReady, SampleReady, Heartbeat
+
+An order that does not fit the slot is answered with ``ok=False`` or ``Broke`` and error 13. ``error`` is
+always a number of ``edgewright.wire.errors``, 0 for none.
+
+>>> decode_down(encode(Swap(slot="b", probation_frames=30)))
+Swap(slot='b', probation_frames=30)
+"""
+
+import socket
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from edgewright.wire.errors import MalformedMessageError
+from edgewright.wire.messages import Sample, Window
+
+SlotName = Literal["a", "b"]
+
+MAX_CONTROL_BYTES: Final = 200 * 1024
+"""Largest datagram: Linux's default send buffer (212,992 bytes) takes it. A larger sample is dropped."""
+
+SEND_BUFFER_BYTES: Final = 1024 * 1024
+"""What both ends ask for; the kernel grants at most twice its ``wmem_max``."""
+
+
+class Load(msgspec.Struct, frozen=True, tag_field="kind", tag="load"):
+    """Start a runner for a slot that is not active."""
+
+    slot: SlotName
+    manifest_path: str
+    artifact_path: str
+
+
+class Shadow(msgspec.Struct, frozen=True, tag_field="kind", tag="shadow"):
+    """Run the slot's model beside the active one for so many frames."""
+
+    slot: SlotName
+    frames: int
+
+
+class Swap(msgspec.Struct, frozen=True, tag_field="kind", tag="swap"):
+    """Make the slot active at the next safe tick, on probation for so many frames."""
+
+    slot: SlotName
+    probation_frames: int
+
+
+class Unload(msgspec.Struct, frozen=True, tag_field="kind", tag="unload"):
+    """End the slot's runner."""
+
+    slot: SlotName
+
+
+class Stop(msgspec.Struct, frozen=True, tag_field="kind", tag="stop"):
+    """Send what is open and end."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag_field="kind", tag="ready"):
+    """The line listens; the first message up."""
+
+    pid: int
+
+
+class Loaded(msgspec.Struct, frozen=True, tag_field="kind", tag="loaded", kw_only=True):
+    """Answer to ``Load``; ``memory_mb`` is the runner's resident memory after one run."""
+
+    slot: SlotName
+    ok: bool
+    error: int = 0
+    detail: str = ""
+    memory_mb: float = 0.0
+
+
+class Shadowed(msgspec.Struct, frozen=True, tag_field="kind", tag="shadowed", kw_only=True):
+    """Answer to ``Shadow``.
+
+    Attributes:
+        ok: the candidate's runner answered every frame; False empties the slot.
+        frames: frames that both models saw; fewer than ordered on an idle line.
+        agreement: share of these frames with the same label, 1 where there were none.
+        latency_p99_us: 99th percentile of the candidate's inference, 0 where there were no frames.
+    """
+
+    slot: SlotName
+    ok: bool
+    error: int = 0
+    detail: str = ""
+    frames: int = 0
+    agreement: float = 1.0
+    latency_p99_us: int = 0
+
+
+class Swapped(msgspec.Struct, frozen=True, tag_field="kind", tag="swapped"):
+    """The slot is active.
+
+    ``gap_us`` is the time in which no model stood ready: from the moment after the old model's last decision
+    was sent (on an idle line, from the beginning of the swap) until the new one can take a frame.
+    """
+
+    slot: SlotName
+    gap_us: int
+
+
+class Proven(msgspec.Struct, frozen=True, tag_field="kind", tag="proven"):
+    """The slot's probation is over; the other slot stays warm with the last good model."""
+
+    slot: SlotName
+
+
+class Broke(msgspec.Struct, frozen=True, tag_field="kind", tag="broke", kw_only=True):
+    """The slot's runner failed too often, or the slot could not take its ``Swap``.
+
+    The slot is empty. ``now_active`` decides already; None means the declared fallback.
+    """
+
+    slot: SlotName
+    error: int
+    detail: str
+    now_active: SlotName | None
+
+
+class RunnerReplaced(msgspec.Struct, frozen=True, tag_field="kind", tag="runner-replaced"):
+    """A slot's runner crashed (45), hung (46) or answered nonsense (47) and a new one is being started."""
+
+    slot: SlotName
+    error: int
+    detail: str
+
+
+class WindowReady(msgspec.Struct, frozen=True, tag_field="kind", tag="window-ready"):
+    """A window, with ``stream`` and ``seq`` left for the outbox to fill."""
+
+    window: Window
+
+
+class SampleReady(msgspec.Struct, frozen=True, tag_field="kind", tag="sample-ready"):
+    """A captured frame, with ``stream`` and ``seq`` left for the outbox to fill."""
+
+    sample: Sample
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag_field="kind", tag="heartbeat"):
+    """The line's loop turns; sent once a second."""
+
+
+Down = Load | Shadow | Swap | Unload | Stop
+Up = (
+    Ready
+    | Loaded
+    | Shadowed
+    | Swapped
+    | Proven
+    | Broke
+    | RunnerReplaced
+    | WindowReady
+    | SampleReady
+    | Heartbeat
+)
+
+
+class QualificationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``python -m edgewright.agent.runner qualify`` prints as one JSON line.
+
+    Attributes:
+        ok: every limit of the manifest holds on this device.
+        error: number of the first limit that does not hold: 42 load, placement or memory, 43 golden outputs,
+            44 latency.
+        worst_difference: largest difference of a golden output, relative to the range of the golden outputs.
+        latency_p50_us, latency_p99_us: of one inference in the runner.
+        memory_mb: resident memory of the runner, MiB.
+        placement: number of graph nodes by execution provider; empty where the runtime does not tell.
+    """
+
+    ok: bool
+    error: int = 0
+    detail: str = ""
+    worst_difference: float = 0.0
+    latency_p50_us: int = 0
+    latency_p99_us: int = 0
+    memory_mb: float = 0.0
+    placement: dict[str, int] = {}
+
+
+_T = TypeVar("_T")
+
+_encoder = msgspec.msgpack.Encoder()
+_down: msgspec.msgpack.Decoder[Down] = msgspec.msgpack.Decoder(Down)
+_up: msgspec.msgpack.Decoder[Up] = msgspec.msgpack.Decoder(Up)
+
+
+def encode(message: Down | Up) -> bytes:
+    """One datagram.
+
+    Raises:
+        MalformedMessageError: it is larger than ``MAX_CONTROL_BYTES``.
+    """
+    data = _encoder.encode(message)
+    if len(data) > MAX_CONTROL_BYTES:
+        raise MalformedMessageError(
+            f"A {type(message).__name__} of {len(data)} bytes exceeds {MAX_CONTROL_BYTES}."
+        )
+    return data
+
+
+def decode_down(data: bytes) -> Down:
+    """Read an order.
+
+    Raises:
+        MalformedMessageError: the bytes are none.
+    """
+    return _decode(_down, data)
+
+
+def decode_up(data: bytes) -> Up:
+    """Read what the line says.
+
+    Raises:
+        MalformedMessageError: the bytes are none.
+    """
+    return _decode(_up, data)
+
+
+def decode_qualification(line: bytes) -> QualificationResult:
+    """Read the runner's JSON line.
+
+    Raises:
+        MalformedMessageError: the bytes are none.
+    """
+    try:
+        return msgspec.json.decode(line, type=QualificationResult)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedMessageError(f"The qualification result cannot be read: {error}.") from error
+
+
+def control_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected SEQPACKET sockets: the supervisor's end and the line's."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    return ends
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes) -> _T:
+    try:
+        message: _T = decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MalformedMessageError(f"The control message cannot be read: {error}.") from error
+    return message
