@@ -1,0 +1,244 @@
+"""Pulling retained topics: the seam on which metadata and chunks are fetched, and its form over MQTT.
+
+``Reader`` is the whole seam. Its implementations are ``TopicReader`` (over a link: MQTT, or the simulators'
+memory) and whatever else can answer "what is retained on this topic". A topic that does not exist answers
+with silence, so ``MetadataFetcher`` asks the retained hint ``tuf/head`` first: a file that is not in the
+hint is missing, without waiting. The hint is not signed; ``min_root`` in the signed assignment exposes a
+hint that hides a root, and a hint that names too much costs a wait and nothing else.
+"""
+
+import queue
+import time
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from edgewright.agent.link import Subscriber
+from edgewright.wire import messages, topics
+from edgewright.wire.errors import (
+    BlobTimeoutError,
+    BrokerUnreachableError,
+    MalformedMessageError,
+    TamperedMetadataError,
+)
+
+METADATA_SECONDS: Final = 5.0
+"""How long a metadata file that has to exist may take."""
+
+PROBE_SECONDS: Final = 2.0
+"""How long silence has to last before a file counts as missing where no hint is retained."""
+
+MAX_METADATA_BYTES: Final = 5_000_000
+"""After decompression: the largest file that ngclient accepts, its limit for targets metadata."""
+
+_SLICE_SECONDS: Final = 0.25
+"""How often a waiting reader looks whether it was interrupted."""
+
+
+class Interrupted(Exception):  # noqa: N818 - a signal between our own threads, no error
+    """The work was called off: a newer assignment came, or the agent stops."""
+
+
+class MissingFile(Exception):  # noqa: N818 - the answer "not found", which TUF expects for roots
+    """A metadata file that is not published."""
+
+
+Interrupt = Callable[[], bool]
+"""Whether the work was called off."""
+
+
+def never() -> bool:
+    """An interrupt that does not come."""
+    return False
+
+
+class Reader(ABC):
+    """What is retained on a topic."""
+
+    @abstractmethod
+    def read(self, topic: str, timeout: float) -> bytes | None:
+        """The retained payload of ``topic``; None after ``timeout`` seconds of silence.
+
+        Raises:
+            BrokerUnreachableError: nobody could be asked.
+        """
+
+    @abstractmethod
+    def read_many(
+        self, wanted: Iterable[str], window: int, timeout: float, interrupt: Interrupt = never
+    ) -> Iterator[tuple[str, bytes | None]]:
+        """Payloads of many topics in the order of arrival, ``window`` of them asked for at a time.
+
+        Each topic has its own ``timeout`` in seconds, counted while there is a connection, and comes with
+        None when it lapses.
+
+        Raises:
+            Interrupted: ``interrupt`` answered True.
+        """
+
+
+class TopicReader(Reader):
+    """Reads by subscribing, at QoS 0: NATS delivers chunks five times slower at QoS 1."""
+
+    def __init__(self, link: Subscriber) -> None:
+        self._link = link
+
+    def read(self, topic: str, timeout: float) -> bytes | None:
+        """See ``Reader``."""
+        arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        handler = arrived.put
+        self._link.subscribe(topic, handler)
+        try:
+            return _first_payload(arrived, timeout)
+        except queue.Empty:
+            if not self._link.connected:
+                raise BrokerUnreachableError(f"No broker could be asked for {topic}.") from None
+            return None
+        finally:
+            self._link.unsubscribe(topic, handler)
+
+    def read_many(
+        self, wanted: Iterable[str], window: int, timeout: float, interrupt: Interrupt = never
+    ) -> Iterator[tuple[str, bytes | None]]:
+        """See ``Reader``."""
+        todo = iter(wanted)
+        arrived: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
+        asked: dict[str, _Asked] = {}
+        try:
+            while True:
+                self._fill(todo, asked, window, arrived, timeout)
+                if not asked:
+                    return
+                if interrupt():
+                    raise Interrupted
+                for topic, payload in self._wait(asked, arrived, timeout):
+                    yield topic, payload
+        finally:
+            for topic, question in asked.items():
+                self._link.unsubscribe(topic, question.handler)
+
+    def _fill(
+        self,
+        todo: Iterator[str],
+        asked: "dict[str, _Asked]",
+        window: int,
+        arrived: "queue.SimpleQueue[tuple[str, bytes]]",
+        timeout: float,
+    ) -> None:
+        while len(asked) < window and (topic := next(todo, None)) is not None:
+            question = _Asked(topic, arrived, time.monotonic() + timeout)
+            asked[topic] = question
+            self._link.subscribe(topic, question.handler)
+
+    def _wait(
+        self,
+        asked: "dict[str, _Asked]",
+        arrived: "queue.SimpleQueue[tuple[str, bytes]]",
+        timeout: float,
+    ) -> list[tuple[str, bytes | None]]:
+        """The next payload, or the topics whose time has lapsed."""
+        now = time.monotonic()
+        if not self._link.connected:
+            # Silence of a broker that is away says nothing about a chunk: the link asks again by itself.
+            for question in asked.values():
+                question.deadline = now + timeout
+        lapsed: list[tuple[str, bytes | None]] = []
+        try:
+            nearest = min(question.deadline for question in asked.values())
+            topic, payload = arrived.get(timeout=min(_SLICE_SECONDS, max(0.001, nearest - now)))
+            if topic in asked and payload:
+                lapsed.append((topic, payload))
+        except queue.Empty:
+            late = time.monotonic()
+            lapsed.extend((topic, None) for topic, question in asked.items() if question.deadline <= late)
+        for topic, _ in lapsed:
+            self._link.unsubscribe(topic, asked.pop(topic).handler)
+        return lapsed
+
+
+class _Asked:
+    """One subscribed topic of a window."""
+
+    def __init__(self, topic: str, arrived: "queue.SimpleQueue[tuple[str, bytes]]", deadline: float) -> None:
+        self._topic, self._arrived = topic, arrived
+        self.deadline = deadline
+
+    def handler(self, payload: bytes) -> None:
+        """Runs on the network thread."""
+        self._arrived.put((self._topic, payload))
+
+
+def _first_payload(arrived: "queue.SimpleQueue[bytes]", timeout: float) -> bytes:
+    """The first payload that is not empty: an empty one says that the retained message was deleted."""
+    deadline = time.monotonic() + timeout
+    while True:
+        payload = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
+        if payload:
+            return payload
+
+
+class MetadataFetcher:
+    """Metadata files by name, decompressed, with "missing" as an answer that costs no waiting."""
+
+    def __init__(self, reader: Reader, seconds: float = METADATA_SECONDS) -> None:
+        self._reader = reader
+        self._seconds = seconds
+        self._head: messages.Head | None = None
+
+    def begin(self) -> None:
+        """Read the hint again; a refresh starts with it.
+
+        Raises:
+            BrokerUnreachableError: nobody could be asked.
+        """
+        self._head = None
+        raw = self._reader.read(topics.head(), PROBE_SECONDS)
+        if raw is None:
+            return
+        try:
+            head = messages.decode_down(raw)
+        except MalformedMessageError:
+            return  # An unsigned hint that cannot be read is no hint: silence will say what is missing.
+        if isinstance(head, messages.Head):
+            self._head = head
+
+    def fetch(self, file: str) -> bytes:
+        """The content of one metadata file.
+
+        Only a next root may be missing; everything else has to be there once something names it.
+
+        Raises:
+            MissingFile: there is no such root yet.
+            BlobTimeoutError: the file does not arrive.
+            TamperedMetadataError: it is no zlib stream, or larger than any metadata may be.
+            BrokerUnreachableError: nobody could be asked.
+            UnknownTopicError: the name is none of a metadata file.
+        """
+        topic = topics.metadata(file)
+        is_root = file.endswith(".root.json")
+        if is_root and self._head is not None and file not in self._head.files:
+            raise MissingFile(file)
+        probing = is_root and self._head is None
+        raw = self._reader.read(topic, PROBE_SECONDS if probing else self._seconds)
+        if raw is not None:
+            return inflate(raw, MAX_METADATA_BYTES)
+        if probing:
+            raise MissingFile(file)
+        raise BlobTimeoutError(f"The metadata file {file} did not arrive.")
+
+
+def inflate(data: bytes, limit: int) -> bytes:
+    """Decompress a zlib stream that makes at most ``limit`` bytes.
+
+    Raises:
+        TamperedMetadataError: it is none, it is not complete, or it makes more.
+    """
+    decoder = zlib.decompressobj()
+    try:
+        content = decoder.decompress(data, limit)
+    except zlib.error as error:
+        raise TamperedMetadataError(f"A metadata file is no zlib stream: {error}.") from error
+    if not decoder.eof:
+        raise TamperedMetadataError(f"A metadata file is cut, or larger than {limit} bytes.")
+    return content

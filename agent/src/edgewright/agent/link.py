@@ -1,0 +1,225 @@
+"""The device's one connection to the broker: the only file of the agent that imports paho.
+
+Rules:
+
+- MQTT 3.1.1. Every connection is a fresh paho client with a clean session, so nothing of an old connection
+  leaks into a new one: what has to survive lives in the outbox, and subscriptions are made again here.
+- Nothing blocks the caller. Handlers run on the network thread and hand over at once.
+- An unreachable broker is one clear warning for each outage; the link keeps trying with jittered,
+  exponential pauses (a broker that restarts is not met by its whole fleet in the same instant).
+- All subscriptions are exact topics, no wildcards.
+"""
+
+import contextlib
+import logging
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edgewright.wire.errors import BrokerUnreachableError
+
+KEEPALIVE_SECONDS: Final = 20
+FIRST_PAUSE_SECONDS: Final = 0.25
+LONGEST_PAUSE_SECONDS: Final = 30.0
+INFLIGHT_MESSAGES: Final = 64
+"""paho's default of 20 caps QoS 1 at 20 messages a round trip; 64 is the outbox's window."""
+
+Handler = Callable[[bytes], None]
+
+log = logging.getLogger(__name__)
+
+
+class Subscriber(Protocol):
+    """What readers need of a link; memory and MQTT implement it."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a subscription can be answered now."""
+
+    def subscribe(self, topic: str, handler: Handler, qos: int = 0) -> None:
+        """Pass every payload of ``topic`` to ``handler``, the retained one first."""
+
+    def unsubscribe(self, topic: str, handler: Handler) -> None:
+        """Stop passing payloads of ``topic`` to ``handler``."""
+
+
+def pauses(draw: random.Random) -> Iterator[float]:
+    """Seconds to wait before each new attempt: exponential, each drawn from half to all of its step.
+
+    >>> steps = pauses(random.Random(1))
+    >>> all(0.125 <= next(steps) <= 30 for _ in range(50))
+    True
+    """
+    step = FIRST_PAUSE_SECONDS
+    while True:
+        yield step * draw.uniform(0.5, 1.0)
+        step = min(step * 2, LONGEST_PAUSE_SECONDS)
+
+
+def client_id_of(device: str) -> str:
+    """The MQTT client id of a device: NATS refuses a dot in it, and no device id has a tilde.
+
+    >>> client_id_of("press-7.left")
+    'press-7~left'
+    """
+    return device.replace(".", "~")
+
+
+class Link:
+    """A connection that comes back by itself.
+
+    Args:
+        host, port: the broker.
+        device: its id makes the client id, of which a broker lets one connection live.
+        will: called for each connection; topic and payload of its last will.
+        on_connected: called on the network thread once subscriptions have been sent again.
+        on_lost: called on the network thread when a connection that stood has ended.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        device: str,
+        *,
+        will: Callable[[], tuple[str, bytes]] | None = None,
+        on_connected: Callable[[], None] = lambda: None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._host, self._port, self._client_id = host, port, client_id_of(device)
+        self._will = will
+        self._on_connected, self._on_lost = on_connected, on_lost
+        self._handlers: dict[str, tuple[int, tuple[Handler, ...]]] = {}
+        self._lock = threading.Lock()
+        self._client: mqtt.Client | None = None
+        self._connected = False
+        self._warned = False
+        self._stopping = threading.Event()
+        self._pauses = pauses(random.Random())  # noqa: S311 - jitter is no secret
+        self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted the current connection."""
+        return self._connected
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._thread.start()
+
+    def stop(self, farewell: tuple[str, bytes] | None = None) -> None:
+        """Publish a last message, disconnect so that the broker drops the will, and end the thread."""
+        client = self._client
+        if farewell and client is not None and self._connected:
+            sent = client.publish(*farewell, qos=1)
+            with contextlib.suppress(RuntimeError, ValueError):
+                sent.wait_for_publish(timeout=2)
+        self._stopping.set()
+        if client is not None:
+            client.disconnect()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
+        """Hand a message to the connection; False, and nothing is kept, while there is none."""
+        client = self._client
+        if client is None or not self._connected:
+            return False
+        return client.publish(topic, payload, qos=qos, retain=retain).rc == mqtt.MQTT_ERR_SUCCESS
+
+    def subscribe(self, topic: str, handler: Handler, qos: int = 0) -> None:
+        """Pass every payload of ``topic`` to ``handler``, the retained one first, over reconnects too.
+
+        The broker is asked even if the topic is subscribed already: MQTT 3.1.1 section 3.8.4 makes it send
+        the retained message again.
+        """
+        with self._lock:
+            old_qos, handlers = self._handlers.get(topic, (0, ()))
+            self._handlers[topic] = (max(qos, old_qos), (*handlers, handler))
+            if self._client is not None and self._connected:
+                self._client.subscribe(topic, max(qos, old_qos))
+
+    def unsubscribe(self, topic: str, handler: Handler) -> None:
+        """Stop passing payloads of ``topic`` to ``handler``; others keep theirs."""
+        with self._lock:
+            qos, handlers = self._handlers.get(topic, (0, ()))
+            rest = tuple(other for other in handlers if other != handler)
+            if rest:
+                self._handlers[topic] = (qos, rest)
+            elif self._handlers.pop(topic, None) and self._client is not None and self._connected:
+                self._client.unsubscribe(topic)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            client = self._new_client()
+            self._client = client
+            try:
+                client.connect(self._host, self._port, keepalive=KEEPALIVE_SECONDS)
+                if not self._stopping.is_set():
+                    client.loop_forever()
+            except OSError as error:
+                self._warn(str(error))
+            self._ended()
+            self._stopping.wait(next(self._pauses))
+
+    def _new_client(self) -> mqtt.Client:
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            protocol=mqtt.MQTTv311,
+            clean_session=True,
+            reconnect_on_failure=False,
+        )
+        client.max_inflight_messages_set(INFLIGHT_MESSAGES)
+        client.on_socket_open = _set_no_delay
+        client.on_connect = self._connected_to
+        client.on_message = self._deliver
+        if self._will is not None:
+            topic, payload = self._will()
+            client.will_set(topic, payload, qos=1)
+        return client
+
+    def _connected_to(
+        self, client: mqtt.Client, _data: Any, _flags: Any, code: Any, _properties: Any
+    ) -> None:
+        if code.is_failure:
+            self._warn(str(code))
+            return
+        with self._lock:
+            self._connected = True
+            for topic, (qos, _) in self._handlers.items():
+                client.subscribe(topic, qos)
+        self._pauses = pauses(random.Random())  # noqa: S311 - jitter is no secret
+        log.info("Connected to the broker at %s port %d.", self._host, self._port)
+        self._warned = False
+        self._on_connected()
+
+    def _deliver(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        with self._lock:
+            _, handlers = self._handlers.get(message.topic, (0, ()))
+        for handler in handlers:
+            handler(bytes(message.payload))
+
+    def _ended(self) -> None:
+        with self._lock:
+            stood, self._connected = self._connected, False
+        if stood and not self._stopping.is_set():
+            self._warn("the connection was lost")
+            self._on_lost()
+
+    def _warn(self, cause: str) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "%s", BrokerUnreachableError(f"No broker at {self._host} port {self._port}: {cause}.")
+            )
+
+
+def _set_no_delay(_client: mqtt.Client, _data: Any, opened: Any) -> None:
+    """Send small packets at once: measured 70 times more throughput with chunks in lock step."""
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,5 @@
+"""Brokers for every contract test."""
+
+from tests.contract.brokers import broker, nats
+
+__all__ = ["broker", "nats"]
