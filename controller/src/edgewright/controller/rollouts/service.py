@@ -39,7 +39,7 @@ class RolloutService:
         model: str,
         version: int,
         selector: str = "",
-        waves: Sequence[Wave] = DEFAULT_WAVES,
+        waves: Sequence[Wave] | None = None,
         reason: str = "",
         *,
         allow_rollback: bool = False,
@@ -52,6 +52,7 @@ class RolloutService:
             NoMatchingDeviceError: the selector takes no device that the version was compiled for.
         """
         now = time.time()
+        waves = waves or DEFAULT_WAVES
         with self._db.session() as session:
             _ready_version(session, model, version)
             devices = matching_devices(session, model, version, selector)

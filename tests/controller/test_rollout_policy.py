@@ -1,0 +1,111 @@
+"""What a rollout does next."""
+
+import msgspec
+import pytest
+
+from edgewright.controller.rollouts.policy import (
+    TRANSITIONS,
+    Assign,
+    DeviceFact,
+    Facts,
+    Finish,
+    Limits,
+    OpenWave,
+    Pause,
+    QualityFact,
+    RolloutState,
+    Stop,
+    Wave,
+    advance,
+    plan_waves,
+)
+from edgewright.wire.deployment import State
+
+WAVES = (Wave("first robot", count=1, gate="quality"), Wave("rest"))
+
+
+def facts(*states: State | None, wave: int = 0, assigned: int | None = None, now: float = 100.0) -> Facts:
+    """A rollout over devices d0, d1, ...; the first ``assigned`` have their assignment (default: wave
+    0's).
+    """
+    count = assigned if assigned is not None else (1 if wave == 0 else len(states))
+    devices = tuple(
+        DeviceFact(f"d{i}", 0 if i == 0 else 1, 50.0 if i < count else 0.0, state, 60.0)
+        for i, state in enumerate(states)
+    )
+    return Facts(now, RolloutState.RUNNING, WAVES, wave, 40.0, devices)
+
+
+def test_devices_of_the_open_wave_are_assigned_first() -> None:
+    """A new rollout assigns the first wave and nobody else."""
+    assert advance(facts(None, None, None, assigned=0)) == (Assign(("d0",)),)
+
+
+def test_it_waits_for_devices_in_progress() -> None:
+    """While a device is on its way nothing happens."""
+    assert advance(facts(State.FETCHING, None)) == ()
+
+
+@pytest.mark.parametrize(("verdict", "expected"), [("wait", None), ("proceed", OpenWave), ("stop", Stop)])
+def test_the_quality_gate_decides_after_the_install(verdict: str, expected: type | None) -> None:
+    """A committed canary waits for the gate, goes on with it, or is stopped by it."""
+    quality = QualityFact(verdict, "so the numbers say")  # type: ignore[arg-type]
+    actions = advance(msgspec.structs.replace(facts(State.COMMITTED, None), quality=quality))
+    assert [type(action) for action in actions] == ([expected] if expected else [])
+
+
+def test_a_gate_without_evidence_asks_a_person() -> None:
+    """A quality gate that stays undecided beyond its time limit pauses the rollout."""
+    quality = QualityFact("wait", "too few labels")
+    late = msgspec.structs.replace(facts(State.COMMITTED, None, now=5000.0), quality=quality)
+    assert [type(action) for action in advance(late)] == [Pause]
+
+
+def test_an_unfit_install_stops_it() -> None:
+    """One failed canary of one is more than the limit."""
+    (stop,) = advance(facts(State.FAILED, None))
+    assert isinstance(stop, Stop)
+    assert "d0 failed" in stop.reason
+
+
+def test_a_silent_device_does_not_block_for_ever() -> None:
+    """After the time limit a silent device counts as unfit, and within the limit the others go on."""
+    states = [State.COMMITTED] * 9 + [None]
+    done = facts(*states, wave=1, now=50.0 + Limits().in_progress_s + 1)
+    assert [type(action) for action in advance(done)] == [Finish]
+    assert advance(facts(*states, wave=1)) == ()
+
+
+def test_the_last_wave_finishes() -> None:
+    """When the last wave's devices run it, the rollout is done."""
+    assert [type(a) for a in advance(facts(State.COMMITTED, State.COMMITTED, wave=1))] == [Finish]
+
+
+@pytest.mark.parametrize("state", [s for s in RolloutState if s is not RolloutState.RUNNING])
+def test_only_a_running_rollout_moves(state: RolloutState) -> None:
+    """Paused and ended rollouts have no actions."""
+    still = msgspec.structs.replace(facts(None, None, assigned=0), state=state)
+    assert advance(still) == ()
+
+
+def test_soak_holds_an_install_gate() -> None:
+    """An install gate opens only after its soak."""
+    soaking = msgspec.structs.replace(
+        facts(State.COMMITTED, None, now=65.0), waves=(Wave("first", count=1, soak_s=10.0), Wave("rest"))
+    )
+    assert advance(soaking) == ()
+    assert [type(a) for a in advance(msgspec.structs.replace(soaking, now=70.0))] == [OpenWave]
+
+
+def test_waves_deal_out_every_device_once() -> None:
+    """Counts and percentages are kept and the last wave takes all that are left."""
+    devices = [f"d{i}" for i in range(10)]
+    plan = plan_waves(devices, (Wave("one", count=1), Wave("some", percent=30), Wave("rest", count=1)))
+    assert [list(plan.values()).count(wave) for wave in range(3)] == [1, 3, 6]
+    assert list(plan) == devices
+
+
+def test_ended_rollouts_stay_ended() -> None:
+    """The table has no way out of finished and stopped."""
+    assert not TRANSITIONS[RolloutState.FINISHED]
+    assert not TRANSITIONS[RolloutState.STOPPED]
