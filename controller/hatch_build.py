@@ -32,7 +32,7 @@ class AssetsError(Exception):
     """The assets cannot be had; the message is one sentence for the person who builds."""
 
 
-class AssetsHook(BuildHookInterface):  # type: ignore[type-arg]
+class AssetsHook(BuildHookInterface):  # type: ignore[type-arg]  # hatchling offers no type for it
     """Put the assets in place before Hatch collects the files."""
 
     PLUGIN_NAME = "custom"

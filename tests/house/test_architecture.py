@@ -1,0 +1,150 @@
+"""The shape of the house: layers, seams to outside libraries, sizes. Each rule is DESIGN's or STYLE's."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.house.sources import (
+    AGENT,
+    CONTROLLER,
+    ROOT,
+    functions_of,
+    importers,
+    imports_of,
+    python_files,
+    tree_of,
+)
+
+# Each outside library and the one place, a file or a folder, that may know it in a distribution.
+AGENT_ADAPTERS = {
+    "paho": "agent/link.py",
+    "tuf": "agent/trust.py",
+    "securesystemslib": "agent/trust.py",
+    "onnxruntime": "agent/runner",
+    "ai_edge_litert": "agent/runner",
+    "cv2": "agent/line",
+}
+CONTROLLER_ADAPTERS = {
+    "paho": "link.py",
+    "tuf": "trust",
+    "securesystemslib": "trust",
+    "dbos": "rebuild",
+    "sqlmodel": "database",
+    "sqlalchemy": "database",
+    "onnxruntime": "compiler",
+    "typer": "cli",
+}
+# Where the rule is one file, wherever it stands.
+ONE_FILE = [
+    (AGENT, "paho"),
+    (AGENT, "tuf"),
+    (AGENT, "onnxruntime"),
+    (AGENT, "cv2"),
+    (CONTROLLER, "paho"),
+    (CONTROLLER, "dbos"),
+    (CONTROLLER, "onnxruntime"),
+]
+
+LONGEST_FILE = 500
+LONGEST_FUNCTION = 60
+USUAL_FUNCTION = 30
+USUAL_SHARE = 0.9
+DRAWERS = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc"}
+
+
+def test_layers_hold() -> None:
+    """Simulators stand over controller and agent, these two do not know each other, the wire knows nobody."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_namespace_belongs_to_nobody() -> None:
+    """No distribution puts an ``__init__.py`` into ``edgewright``, so both can be installed side by side."""
+    assert not list(ROOT.glob("*/src/edgewright/__init__.py"))
+    spec = importlib.util.find_spec("edgewright")
+    assert spec is not None
+    assert spec.origin is None
+
+
+def test_the_wire_needs_only_msgspec() -> None:
+    """``edgewright.wire`` imports the standard library, msgspec and itself."""
+    allowed = sys.stdlib_module_names | {"msgspec"}
+    strangers = {
+        f"{path.name} imports {name}"
+        for path in python_files(AGENT / "wire")
+        for name in imports_of(path)
+        if name.partition(".")[0] not in allowed and not name.startswith("edgewright.wire")
+    }
+    assert not strangers
+
+
+@pytest.mark.parametrize("module", ["edgewright.agent.supervisor", "edgewright.agent.cli"])
+@pytest.mark.parametrize("library", ["numpy", "cv2", "onnxruntime"])
+def test_the_supervisor_stays_small(module: str, library: str) -> None:
+    """A process that has imported the supervisor holds no array library, no OpenCV and no runtime."""
+    program = f"import sys, {module}; sys.exit({library!r} in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr or f"{module} imports {library}"
+
+
+@pytest.mark.parametrize(
+    ("folder", "library", "place"),
+    [(AGENT, *rule) for rule in AGENT_ADAPTERS.items()]
+    + [(CONTROLLER, *rule) for rule in CONTROLLER_ADAPTERS.items()],
+)
+def test_an_outside_library_has_one_place(folder: Path, library: str, place: str) -> None:
+    """Outside its adapter no source of a distribution imports the library."""
+    allowed = (place, place + ".py")
+    strangers = [
+        name
+        for name in importers(folder, library)
+        if name not in allowed and not name.startswith(f"{place}/")
+    ]
+    assert not strangers, f"only {place} may import {library}"
+
+
+@pytest.mark.parametrize(("folder", "library"), ONE_FILE)
+def test_an_adapter_is_one_file(folder: Path, library: str) -> None:
+    """At most one source of a distribution imports the library, so foreign exceptions stop in one file."""
+    assert len(importers(folder, library)) <= 1, importers(folder, library)
+
+
+def test_no_long_files() -> None:
+    """No source has more than 500 lines."""
+    sizes = {path: len(path.read_text().splitlines()) for path in python_files()}
+    assert not {str(path.relative_to(ROOT)): n for path, n in sizes.items() if n > LONGEST_FILE}
+
+
+def test_no_long_functions() -> None:
+    """No function body has more than 60 lines, and nine in ten have at most 30."""
+    functions = [function for path in python_files() for function in functions_of(path)]
+    assert not [f"{f.place}: {f.lines} lines" for f in functions if f.lines > LONGEST_FUNCTION]
+    usual = sum(f.lines <= USUAL_FUNCTION for f in functions)
+    assert usual / len(functions) >= USUAL_SHARE
+
+
+def test_files_are_named_by_their_subject() -> None:
+    """No module or folder is a drawer for everything."""
+    named = {part for path in python_files() for part in (*path.relative_to(ROOT).parent.parts, path.stem)}
+    assert not named & DRAWERS
+
+
+def test_packages_hold_words_only() -> None:
+    """The three packages of the namespace export nothing: their ``__init__.py`` is a docstring."""
+    for name in (AGENT / "wire", AGENT / "agent", CONTROLLER):
+        assert len(tree_of(name / "__init__.py").body) == 1
+
+
+def test_tests_do_not_mock() -> None:
+    """No test imports a mock library or replaces an attribute: simulators are real parts."""
+    mocking = {
+        f"{path.relative_to(ROOT)}"
+        for path in python_files(ROOT / "tests", ROOT / "simulators")
+        if imports_of(path) & {"mock", "unittest.mock", "pytest_mock"}
+        or ("monkeypatch.setattr(" in path.read_text() and path != Path(__file__))
+    }
+    assert not mocking
