@@ -41,15 +41,19 @@ class AssetsHook(BuildHookInterface):  # type: ignore[type-arg]  # hatchling off
         """Fetch what is missing; ``version`` is "editable" for an editable install."""
         del build_data
         try:
-            fetch_assets(Path(self.root))
+            fetch_assets(Path(self.root), shutil.which("npm"))
         except AssetsError as error:
             if version != "editable":
                 self.app.abort(str(error))
             self.app.display_warning(f"{error} The page works, without live updates and charts.")
 
 
-def fetch_assets(root: Path) -> list[str]:
+def fetch_assets(root: Path, npm: str | None) -> list[str]:
     """Bring ``root``'s assets to what its assets.lock says; return the names of the files written.
+
+    Args:
+        root: the project's folder.
+        npm: the npm client, None where there is none.
 
     Raises:
         AssetsError: npm is missing or failed, or a package or a file has not the locked hash.
@@ -61,7 +65,7 @@ def fetch_assets(root: Path) -> list[str]:
         return []
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        _download_packages(missing, Path(scratch))
+        _download_packages(npm, missing, Path(scratch))
         contents = [taken for package in missing for taken in _read_package(package, Path(scratch)).items()]
     # Written only when every package proved right: never half of one version and half of another.
     for name, content in contents:
@@ -77,8 +81,7 @@ def _is_complete(folder: Path, package: dict[str, Any]) -> bool:
     )
 
 
-def _download_packages(packages: list[dict[str, Any]], into: Path) -> None:
-    npm = shutil.which("npm")
+def _download_packages(npm: str | None, packages: list[dict[str, Any]], into: Path) -> None:
     if npm is None:
         raise AssetsError("The web page's assets come from npm, which is not installed: install it.")
     wanted = [f"{package['name']}@{package['version']}" for package in packages]
@@ -136,7 +139,7 @@ def _read_member(archive: tarfile.TarFile, package: str, file: dict[str, str]) -
 
 if __name__ == "__main__":
     try:
-        written = fetch_assets(Path(__file__).resolve().parent)
+        written = fetch_assets(Path(__file__).resolve().parent, shutil.which("npm"))
     except AssetsError as reason:
         sys.exit(f"assets: {reason}")
     if written:

@@ -66,39 +66,35 @@ def _project(folder: Path, tarball: bytes, content: bytes) -> Path:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of packages and an ``npm`` that serves from it."""
+def shelf(tmp_path: Path) -> Path:
+    """A folder of packages, with the ``npm`` that serves from it."""
     folder = tmp_path / "shelf"
-    programs = tmp_path / "bin"
     folder.mkdir()
-    programs.mkdir()
-    (programs / "npm").write_text(NPM.format(shelf=folder))
-    (programs / "npm").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    (folder / "npm").write_text(NPM.format(shelf=folder))
+    (folder / "npm").chmod(0o755)
     return folder
 
 
 def test_named_files_are_taken_under_their_names(shelf: Path, tmp_path: Path) -> None:
     """A package with the right hashes yields exactly the named file."""
     project = _project(tmp_path / "project", _pack(shelf, CHART), CHART)
-    assert hook.fetch_assets(project) == ["chart.min.js"]
+    assert hook.fetch_assets(project, str(shelf / "npm")) == ["chart.min.js"]
     assert (project / hook.ASSETS / "chart.min.js").read_bytes() == CHART
 
 
-def test_a_second_build_needs_no_npm(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_build_needs_no_npm(shelf: Path, tmp_path: Path) -> None:
     """What is there with the right hash is kept, without npm."""
     project = _project(tmp_path / "project", _pack(shelf, CHART), CHART)
-    hook.fetch_assets(project)
-    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    assert hook.fetch_assets(project) == []
+    hook.fetch_assets(project, str(shelf / "npm"))
+    assert hook.fetch_assets(project, None) == []
 
 
 def test_a_changed_asset_is_fetched_again(shelf: Path, tmp_path: Path) -> None:
     """A file that was edited in place has the wrong hash and is replaced."""
     project = _project(tmp_path / "project", _pack(shelf, CHART), CHART)
-    hook.fetch_assets(project)
+    hook.fetch_assets(project, str(shelf / "npm"))
     (project / hook.ASSETS / "chart.min.js").write_bytes(b"edited")
-    assert hook.fetch_assets(project) == ["chart.min.js"]
+    assert hook.fetch_assets(project, str(shelf / "npm")) == ["chart.min.js"]
 
 
 def test_a_package_with_another_hash_is_refused(shelf: Path, tmp_path: Path) -> None:
@@ -106,15 +102,15 @@ def test_a_package_with_another_hash_is_refused(shelf: Path, tmp_path: Path) -> 
     project = _project(tmp_path / "project", _pack(shelf, CHART), CHART)
     _pack(shelf, CHART + b"steal()")
     with pytest.raises(hook.AssetsError, match="has not the locked hash"):
-        hook.fetch_assets(project)
+        hook.fetch_assets(project, str(shelf / "npm"))
     assert not list((project / hook.ASSETS).glob("*"))
 
 
 def test_a_file_with_another_hash_is_refused(shelf: Path, tmp_path: Path) -> None:
     """A package of the right hash whose file is not the locked one is refused."""
     project = _project(tmp_path / "project", _pack(shelf, CHART), b"something else")
-    with pytest.raises(hook.AssetsError, match="is not what assets.lock names"):
-        hook.fetch_assets(project)
+    with pytest.raises(hook.AssetsError, match=r"dist/chart\.js .* is not what"):
+        hook.fetch_assets(project, str(shelf / "npm"))
 
 
 def test_a_failing_npm_is_quoted(shelf: Path, tmp_path: Path) -> None:
@@ -122,15 +118,14 @@ def test_a_failing_npm_is_quoted(shelf: Path, tmp_path: Path) -> None:
     project = _project(tmp_path / "project", _pack(shelf, CHART), CHART)
     (shelf / "chart-1.0.0.tgz").unlink()
     with pytest.raises(hook.AssetsError, match="npm error 404"):
-        hook.fetch_assets(project)
+        hook.fetch_assets(project, str(shelf / "npm"))
 
 
-def test_a_missing_npm_is_one_sentence(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_npm_is_one_sentence(shelf: Path, tmp_path: Path) -> None:
     """Without npm the error says what to install."""
     project = _project(tmp_path / "project", _pack(shelf, CHART), CHART)
-    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     with pytest.raises(hook.AssetsError, match="install it"):
-        hook.fetch_assets(project)
+        hook.fetch_assets(project, None)
 
 
 def test_the_lock_carries_every_licence() -> None:
