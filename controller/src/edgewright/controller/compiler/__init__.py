@@ -1,0 +1,1 @@
+"""From a pushed model to one proven, reproducible artifact for each target."""

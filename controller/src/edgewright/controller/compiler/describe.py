@@ -1,0 +1,108 @@
+"""Describing the artifact that ships: golden blob, patches, profile, provenance and manifest."""
+
+import platform
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from edgewright.controller.blobs import BlobStore
+from edgewright.controller.compiler.candidates import Candidate
+from edgewright.controller.compiler.golden import choose_rows, encode_golden
+from edgewright.controller.compiler.ort import Session
+from edgewright.controller.compiler.patches import make_patches
+from edgewright.controller.compiler.profile import encode_profile, fit_temperature, make_profile
+from edgewright.controller.compiler.protocol import Built
+from edgewright.controller.compiler.provenance import make_provenance
+from edgewright.controller.compiler.targets import Target
+from edgewright.controller.compiler.trials import Source, Trial
+from edgewright.wire.assignment import TargetCustom
+from edgewright.wire.manifest import Manifest, Patch, encode_manifest, split_blob, target_path
+
+
+def describe(source: Source, target: Target, trial: Trial, blobs: BlobStore) -> Built:
+    """Store the blobs of the artifact that ships, and its manifest."""
+    spec, candidate, version = source.spec, trial.candidate, source.request.version
+    artifact = blobs.put(candidate.model)
+    patches = make_patches(blobs, candidate.model, source.request.bases.get(target.name, ()))
+    temperature = fit_temperature(trial.logits, source.holdout.classes(spec.model.labels))
+    identity = (spec.model.name, version, target.name)
+    profile = make_profile(identity, trial.logits, source.holdout, spec.model.labels, temperature)
+    provenance = blobs.put(_provenance(source, target, candidate, artifact))
+    golden = _golden(source, target, trial)
+    blobs.put(golden)
+    manifest = _manifest(source, target, candidate, tuple(patches.values()), golden, temperature, provenance)
+    data = encode_manifest(manifest)
+    return Built(
+        target=target.name,
+        path=target_path(spec.model.name, target.name, version),
+        length=len(data),
+        sha256=blobs.put(data),
+        custom=TargetCustom(spec.model.name, target.name, version, source.request.release_counter),
+        precision=candidate.precision,
+        qualification=manifest.qualification,
+        artifact_sha256=artifact,
+        artifact_length=len(candidate.model),
+        patch_lengths={base: patch.blob.length for base, patch in patches.items()},
+        profile_sha256=blobs.put(encode_profile(profile)),
+        provenance_sha256=provenance,
+        chosen=candidate.name,
+        verdicts=trial.verdicts,
+    )
+
+
+def _manifest(
+    source: Source,
+    target: Target,
+    candidate: Candidate,
+    patches: tuple[Patch, ...],
+    golden: bytes,
+    temperature: float,
+    provenance: str,
+) -> Manifest:
+    spec = source.spec
+    # "hardware" where this machine ran the gates on the target's own architecture and runtime.
+    native = platform.machine() == target.machine
+    qualification: Literal["emulated", "hardware"] = "hardware" if native else "emulated"
+    return Manifest(
+        model=spec.model.name,
+        version=source.request.version,
+        target=target.name,
+        release_counter=source.request.release_counter,
+        precision=candidate.precision,
+        qualification=qualification,
+        runtime=target.runtime,
+        preprocessing=spec.preprocessing,
+        input=spec.input,
+        output=spec.output_tensor,
+        labels=spec.model.labels,
+        fallback=spec.model.fallback,
+        artifact=split_blob(candidate.model)[0],
+        golden=split_blob(golden)[0],
+        patches=patches,
+        limits=spec.limits,
+        temperature=temperature,
+        provenance_sha256=provenance,
+    )
+
+
+def _golden(source: Source, target: Target, trial: Trial) -> bytes:
+    rows = choose_rows(trial.logits, source.inputs[0].nbytes)
+    session = Session(trial.candidate.model, target.runtime.provider)
+    # One by one, as the device runs them: kernels may sum a batch in another order.
+    outputs = [session.run(source.inputs[row : row + 1], source.spec.output.name) for row in rows]
+    return encode_golden(source.inputs[rows], np.concatenate(outputs))
+
+
+def _provenance(source: Source, target: Target, candidate: Candidate, artifact_sha256: str) -> bytes:
+    request, spec = source.request, source.spec
+    parameters = {
+        "model": spec.model.name,
+        "version": request.version,
+        "target": target.name,
+        "candidate": candidate.name,
+        "gates": msgspec.to_builtins(spec.gates),
+    }
+    subject = (f"{spec.model.name}-{request.version}-{target.name}.onnx", artifact_sha256)
+    inherited = request.ranges_sha256 if candidate.precision == "int8" else ""
+    return make_provenance(subject, parameters, source.digests, inherited)

@@ -1,0 +1,138 @@
+"""Whether a candidate may ship, decided over measurements; nothing is measured here.
+
+Every candidate is compared with fp32 on the same frames and the same runtime:
+
+- the share of frames with the same decision (accuracy alone hides changes that cancel out);
+- the relative error of the logits: root mean square of the difference over that of fp32's logits, each
+  frame's logits taken relative to their mean, because a softmax does not see a common offset;
+- for each class, the loss of accuracy, paired by frame, by its upper 95 % confidence bound: few frames of a
+  class therefore weigh against a candidate. The bound is Agresti and Min's (2005, "Simple improved confidence
+  intervals for comparing matched proportions", Statistics in Medicine 24): Wald's after adding half a frame
+  to each of the four cells;
+- the median latency, where the compiling machine is of the target's architecture.
+
+The smallest candidate that passes ships. fp32 is the reference, so it passes if its logits are finite.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Final
+
+from edgewright.controller.errors import GateFailedError
+from edgewright.controller.model_toml import GatesPart
+
+Z_95: Final = 1.6449
+"""One-sided 95 % quantile of the normal distribution."""
+
+
+@dataclass(frozen=True)
+class PairedClass:
+    """One class on the holdout frames: how many, and in how many only one of the two was right."""
+
+    frames: int
+    only_fp32_right: int
+    only_candidate_right: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of a candidate.
+
+    Attributes:
+        name: precision, with a remark where there are two of one.
+        length: bytes of the artifact.
+        finite: whether all logits are.
+        top1_agreement: share of frames with fp32's decision.
+        logit_error: see the module's text.
+        classes: by label.
+        latency_us, fp32_latency_us: median thread CPU time of one inference; None where not comparable.
+        is_reference: whether this is fp32 itself.
+    """
+
+    name: str
+    length: int
+    finite: bool
+    top1_agreement: float
+    logit_error: float
+    classes: Mapping[str, PairedClass]
+    latency_us: float | None
+    fp32_latency_us: float | None
+    is_reference: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One candidate's verdict: a sentence for each gate, and those that failed again by themselves."""
+
+    name: str
+    passed: bool
+    length: int
+    sentences: tuple[str, ...]
+    failures: tuple[str, ...]
+
+
+def loss_bound(pair: PairedClass) -> float:
+    """Upper 95 % confidence bound of the loss of accuracy, between -1 and 1.
+
+    >>> round(loss_bound(PairedClass(50, 0, 0)), 3)
+    0.032
+    """
+    lost, won = pair.only_fp32_right + 0.5, pair.only_candidate_right + 0.5
+    frames = pair.frames + 2
+    loss = (lost - won) / frames
+    return min(1.0, loss + Z_95 * sqrt((lost + won) / frames - loss**2) / sqrt(frames))
+
+
+def judge(measured: Measurement, gates: GatesPart) -> Verdict:
+    """The verdict on one candidate."""
+    if measured.is_reference:
+        checks = [(measured.finite, "fp32 is the reference; its logits are finite")]
+    else:
+        agreement, error = measured.top1_agreement, measured.logit_error
+        agreement_text = (
+            f"agrees with fp32 on {agreement:.2%} of the frames (at least {gates.top1_agreement:.2%})"
+        )
+        error_text = f"relative logit error {error:.4f} (at most {gates.logit_error:g})"
+        checks = [
+            (measured.finite, "all logits are finite"),
+            (agreement >= gates.top1_agreement, agreement_text),
+            (error <= gates.logit_error, error_text),
+            _judge_classes(measured.classes, gates.per_class_loss),
+            _judge_latency(measured, gates.latency_ratio),
+        ]
+    sentences = tuple(f"{'pass' if ok else 'FAIL'}: {text}" for ok, text in checks)
+    failures = tuple(text for ok, text in checks if not ok)
+    return Verdict(measured.name, not failures, measured.length, sentences, failures)
+
+
+def choose(verdicts: Sequence[Verdict], target: str) -> Verdict:
+    """The smallest candidate that passed; of equal ones the first.
+
+    Raises:
+        GateFailedError: none passed; the sentence says why each did not.
+    """
+    passed = [verdict for verdict in verdicts if verdict.passed]
+    if passed:
+        return min(passed, key=lambda verdict: verdict.length)
+    reasons = "; ".join(f"{verdict.name}: {', '.join(verdict.failures)}" for verdict in verdicts)
+    raise GateFailedError(f"No candidate for {target} passed: {reasons}.")
+
+
+def _judge_classes(classes: Mapping[str, PairedClass], limit: float) -> tuple[bool, str]:
+    bounds = {label: loss_bound(pair) for label, pair in classes.items() if pair.frames}
+    if not bounds:
+        return False, "no holdout frame has a label of the model"
+    worst = max(bounds, key=lambda label: bounds[label])
+    text = (
+        f"loses at most {bounds[worst]:.2%} in the worst class, {worst}, "
+        f"by {classes[worst].frames} frames (at most {limit:.2%})"
+    )
+    return bounds[worst] <= limit, text
+
+
+def _judge_latency(measured: Measurement, limit: float) -> tuple[bool, str]:
+    if measured.latency_us is None or not measured.fp32_latency_us:
+        return True, "latency not judged: this machine is not of the target's architecture"
+    ratio = measured.latency_us / measured.fp32_latency_us
+    return ratio <= limit, f"takes {ratio:.2f} of fp32's time (at most {limit:g})"

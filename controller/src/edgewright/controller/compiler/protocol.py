@@ -1,0 +1,89 @@
+"""What goes into a build and what comes out, as values that cross a process border."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from edgewright.controller.compiler.gates import Verdict
+from edgewright.controller.compiler.patches import Base
+from edgewright.wire.assignment import TargetCustom
+
+
+class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to build.
+
+    Attributes:
+        folder: the model folder.
+        blobs: root of the blob store.
+        version, release_counter: for the manifests.
+        bases: by target, older artifacts to make patches from.
+        ranges_sha256: the parent's calibration ranges, empty for a version without a parent.
+    """
+
+    folder: str
+    blobs: str
+    version: int
+    release_counter: int
+    bases: dict[str, tuple[Base, ...]] = {}
+    ranges_sha256: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True, tag_field="kind", tag="progress"):
+    """How far a build is: a stage, the target that it is for (or empty), and the share that is done."""
+
+    stage: str
+    target: str
+    share: float
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """What was built for one target.
+
+    Attributes:
+        path, length, sha256, custom: the manifest as a TUF target.
+        artifact_sha256, artifact_length: the artifact.
+        patch_lengths: bytes of the patch by the base's version.
+        verdicts: of all candidates that were judged; ``chosen`` names the one that ships.
+    """
+
+    target: str
+    path: str
+    length: int
+    sha256: str
+    custom: TargetCustom
+    precision: str
+    qualification: str
+    artifact_sha256: str
+    artifact_length: int
+    patch_lengths: dict[int, int]
+    profile_sha256: str
+    provenance_sha256: str
+    chosen: str
+    verdicts: tuple[Verdict, ...]
+
+
+class BuildResult(msgspec.Struct, frozen=True, tag_field="kind", tag="result", kw_only=True):
+    """Everything about a build that its caller records.
+
+    Attributes:
+        built: one a target, in model.toml's order.
+        ranges_sha256: calibration ranges for versions that follow.
+        metrics: numbers of the version as a whole.
+    """
+
+    model: str
+    version: int
+    labels: tuple[str, ...]
+    built: tuple[Built, ...]
+    ranges_sha256: str
+    metrics: dict[str, float]
+
+
+class Failure(msgspec.Struct, frozen=True, tag_field="kind", tag="failure"):
+    """Why a build ended: the error's number and its sentence."""
+
+    error: int
+    detail: str
+
+
+OnProgress = Callable[[Progress], None]

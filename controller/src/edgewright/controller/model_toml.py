@@ -1,0 +1,297 @@
+"""model.toml: what an engineer says about a model, read into frozen values.
+
+A model is a folder. ``model.toml`` in it names the ONNX file and the data beside it, and declares everything
+that the network itself does not: labels, preprocessing, targets, gates, limits. Nothing is guessed: an entry
+that is unknown, missing or wrong is refused by name. All paths are relative to the folder and stay in it.
+
+The reference of all entries is docs/reference/model-toml.md.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Literal
+
+import msgspec
+import tomli_w
+
+from edgewright.controller.errors import ModelTomlError, NotAModelError
+from edgewright.wire.manifest import Limits, Preprocessing, Tensor
+
+FILE_NAME: Final = "model.toml"
+CARD_NAME: Final = "README.md"
+
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
+_RESERVED: Final = frozenset({"root", "targets", "snapshot", "timestamp"})
+"""Each model has a TUF role of its own name, and these four are TUF's."""
+
+Precision = Literal["int8", "fp32"]
+
+
+class ModelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[model]``: name, ONNX file, licence, class labels in the output's order, and the fallback.
+
+    ``fallback`` is what a line decides for a frame that no runner decides in time; it need not be a label.
+    """
+
+    name: str
+    file: str
+    licence: str
+    labels: tuple[str, ...]
+    fallback: str
+
+
+class OutputPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[output]``: name of the output that carries one logit a label."""
+
+    name: str
+
+
+class DataPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[data]``: files of labelled frames; ``compiler.frames`` has their format.
+
+    Attributes:
+        calibration: frames that show the int8 quantisation which ranges occur.
+        holdout: frames that the model never saw; gates and reference profile are measured on them.
+        replay: frames that a rebuild mixes with the fresh ones, empty for none; may be ``calibration``.
+    """
+
+    calibration: str
+    holdout: str
+    replay: str = ""
+
+
+class GatesPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[gates]``: what a candidate has to hold against fp32; see ``compiler.gates``.
+
+    Attributes:
+        top1_agreement: smallest share of holdout frames with the same decision.
+        logit_error: largest relative error of the logits (root of the mean square).
+        per_class_loss: largest loss of accuracy in any class, by its upper 95 % confidence bound.
+        latency_ratio: largest median latency relative to fp32 on the same runtime.
+        precisions: which candidates may ship at all.
+    """
+
+    top1_agreement: float = 0.98
+    logit_error: float = 0.1
+    per_class_loss: float = 0.1
+    latency_ratio: float = 1.0
+    precisions: tuple[Precision, ...] = ("int8", "fp32")
+
+
+class DriftPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[drift]``: how long between false alarms, and how much harm counts.
+
+    Attributes:
+        average_run_length: windows between two false alarms, on average.
+        harm_tolerance: rise of the error rate that is harm, absolute.
+    """
+
+    average_run_length: float = 100_000.0
+    harm_tolerance: float = 0.02
+
+
+class RebuildPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[rebuild]``: how a new version is made from fresh frames.
+
+    Attributes:
+        recipe: Python file with the recipe, empty where the model cannot be rebuilt.
+        ladder: rungs of the recipe, cheapest first.
+        cooldown_s: seconds between two rebuilds.
+        minimum_samples: labelled fresh frames that a rebuild needs.
+        automatic: whether an alarm starts one by itself.
+    """
+
+    recipe: str = ""
+    ladder: tuple[str, ...] = ()
+    cooldown_s: float = 600.0
+    minimum_samples: int = 200
+    automatic: bool = False
+
+
+class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of model.toml; the parts are its tables."""
+
+    model: ModelPart
+    input: Tensor
+    preprocessing: Preprocessing
+    output: OutputPart
+    data: DataPart
+    limits: Limits
+    targets: tuple[str, ...]
+    gates: GatesPart = GatesPart()
+    drift: DriftPart = DriftPart()
+    rebuild: RebuildPart = RebuildPart()
+
+    @property
+    def output_tensor(self) -> Tensor:
+        """The output as the manifest declares it: one row of logits."""
+        return Tensor(self.output.name, "float32", (1, len(self.model.labels)))
+
+
+def locate_model(path: Path) -> Path:
+    """The model folder that a person meant by a folder, its model.toml or its ONNX file.
+
+    Raises:
+        NotAModelError: there is no model.toml at that place.
+    """
+    folder = path if path.is_dir() else path.parent
+    if not path.exists():
+        raise NotAModelError(f"There is no file or folder {path}.")
+    if not (folder / FILE_NAME).is_file():
+        raise NotAModelError(f"{path.name} has no {FILE_NAME} beside it, which declares labels and targets.")
+    if path.is_file() and path.name != FILE_NAME:
+        named = read_model(folder).model.file
+        if path.resolve() != (folder / named).resolve():
+            raise NotAModelError(f"The {FILE_NAME} beside {path.name} names {named} as its model.")
+    return folder
+
+
+def read_model(folder: Path) -> ModelSpec:
+    """Read a model folder's model.toml and check that the files it names are there.
+
+    Raises:
+        ModelTomlError: the file is missing or wrong; the sentence names the entry.
+    """
+    try:
+        text = (folder / FILE_NAME).read_bytes()
+    except OSError as error:
+        raise ModelTomlError(f"{FILE_NAME} cannot be read: {error.strerror}.") from error
+    spec = parse_model(text)
+    for entry, name in _named_files(spec):
+        if not (folder / name).is_file():
+            raise ModelTomlError(f"{entry}: the folder has no file {name!r}.")
+    return spec
+
+
+def parse_model(text: bytes) -> ModelSpec:
+    """Read the text of a model.toml.
+
+    Raises:
+        ModelTomlError: it is wrong; the sentence names the entry.
+    """
+    try:
+        table = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ModelTomlError(f"{FILE_NAME} is no TOML: {error}.") from error
+    try:
+        spec = msgspec.convert(table, ModelSpec)
+    except msgspec.ValidationError as error:
+        raise ModelTomlError(_name_entry(str(error))) from error
+    _check_model(spec.model)
+    _check_tensors(spec)
+    _check_numbers(spec)
+    for entry, name in _named_files(spec):
+        _check_path(entry, name)
+    if spec.data.holdout in (spec.data.calibration, spec.data.replay):
+        raise ModelTomlError("[data] holdout: gates need frames that neither calibration nor replay uses.")
+    return spec
+
+
+def write_model(spec: ModelSpec) -> bytes:
+    """The text of a model.toml that reads back as ``spec``."""
+    return tomli_w.dumps(msgspec.to_builtins(spec)).encode()
+
+
+def source_files(folder: Path, spec: ModelSpec) -> dict[str, Path]:
+    """The files that make up a version: what model.toml names, itself, and the model card."""
+    names = [FILE_NAME, *dict.fromkeys(name for _, name in _named_files(spec))]
+    if (folder / CARD_NAME).is_file():
+        names.append(CARD_NAME)
+    return {name: folder / name for name in names}
+
+
+def _named_files(spec: ModelSpec) -> list[tuple[str, str]]:
+    named = [
+        ("[model] file", spec.model.file),
+        ("[data] calibration", spec.data.calibration),
+        ("[data] holdout", spec.data.holdout),
+    ]
+    optional = [("[data] replay", spec.data.replay), ("[rebuild] recipe", spec.rebuild.recipe)]
+    return named + [(entry, name) for entry, name in optional if name]
+
+
+def _name_entry(message: str) -> str:
+    """Turn msgspec's words (``... - at `$.model.name```) into "[model] name: ..."."""
+    said, _, at = message.partition(" - at ")
+    parts = at.strip("`").removeprefix("$").lstrip(".").split(".")
+    unknown = re.search(r"unknown field `(\w+)`", said)
+    missing = re.search(r"missing required field `(\w+)`", said)
+    found = unknown or missing
+    if found:
+        parts = [part for part in parts if part] + [found.group(1)]
+        said = "there is no such entry" if unknown else "the entry is missing"
+    entry = f"[{parts[0]}] {'.'.join(parts[1:])}".strip() if len(parts) > 1 else parts[0]
+    return f"{entry}: {said[0].lower()}{said[1:]}."
+
+
+def _check_model(part: ModelPart) -> None:
+    if not _NAME.fullmatch(part.name) or part.name in _RESERVED:
+        raise ModelTomlError(
+            f"[model] name: {part.name!r} is no name of 1 to 64 small letters, digits and inner hyphens."
+        )
+    if len(part.labels) < 2 or len(set(part.labels)) != len(part.labels) or not all(part.labels):
+        raise ModelTomlError("[model] labels: there have to be at least two, all different, none empty.")
+    if not part.fallback:
+        raise ModelTomlError("[model] fallback: the line needs a decision for a frame without one.")
+
+
+def _check_tensors(spec: ModelSpec) -> None:
+    image, tensor = spec.preprocessing, spec.input
+    channels = 1 if image.colour == "gray" else 3
+    for name, values in (("mean", image.mean), ("std", image.std)):
+        if len(values) != channels:
+            raise ModelTomlError(f"[preprocessing] {name}: colour {image.colour} has {channels} channel(s).")
+    if min(image.std) <= 0:
+        raise ModelTomlError("[preprocessing] std: it divides, so it has to be above 0.")
+    if tensor.dtype != "float32":
+        raise ModelTomlError("[input] dtype: preprocessing makes float32.")
+    size = (image.height, image.width)
+    shape = (1, channels, *size) if image.layout == "NCHW" else (1, *size, channels)
+    if tensor.shape != shape:
+        raise ModelTomlError(f"[input] shape: preprocessing makes {list(shape)}, not {list(tensor.shape)}.")
+
+
+def _check_numbers(spec: ModelSpec) -> None:
+    gates, limits, drift, rebuild = spec.gates, spec.limits, spec.drift, spec.rebuild
+    _check_range("[gates] top1_agreement", gates.top1_agreement, 0, 1)
+    _check_range("[gates] per_class_loss", gates.per_class_loss, 0, 1)
+    _check_range("[drift] harm_tolerance", drift.harm_tolerance, 0, 1)
+    at_least: Iterable[tuple[str, float, float]] = (
+        ("[preprocessing] width", spec.preprocessing.width, 1),
+        ("[preprocessing] height", spec.preprocessing.height, 1),
+        ("[gates] logit_error", gates.logit_error, 0),
+        ("[gates] latency_ratio", gates.latency_ratio, 0),
+        ("[limits] golden_tolerance", limits.golden_tolerance, 0),
+        ("[limits] latency_p99_us", limits.latency_p99_us, 1),
+        ("[limits] memory_mb", limits.memory_mb, 1),
+        ("[limits] shadow_frames", limits.shadow_frames, 0),
+        ("[limits] probation_frames", limits.probation_frames, 0),
+        ("[drift] average_run_length", drift.average_run_length, 1),
+        ("[rebuild] cooldown_s", rebuild.cooldown_s, 0),
+        ("[rebuild] minimum_samples", rebuild.minimum_samples, 1),
+    )
+    for entry, value, low in at_least:
+        _check_range(entry, value, low, float("inf"))
+    entries: Iterable[tuple[str, tuple[Any, ...]]] = (
+        ("targets", spec.targets),
+        ("[gates] precisions", gates.precisions),
+    )
+    for entry, values in entries:
+        if not values or len(set(values)) != len(values):
+            raise ModelTomlError(f"{entry}: there has to be at least one, and none twice.")
+    if rebuild.automatic and not (rebuild.recipe and rebuild.ladder):
+        raise ModelTomlError("[rebuild] automatic: a rebuild needs a recipe and at least one rung.")
+
+
+def _check_range(entry: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        words = f"from {low:g} to {high:g}" if high < float("inf") else f"at least {low:g}"
+        raise ModelTomlError(f"{entry}: it has to be {words}, not {value:g}.")
+
+
+def _check_path(entry: str, name: str) -> None:
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+        raise ModelTomlError(f"{entry}: {name!r} is no path inside the model's folder.")
