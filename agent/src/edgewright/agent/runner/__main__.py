@@ -1,0 +1,44 @@
+"""``python -m edgewright.agent.runner serve|qualify``: see ``serve`` and ``qualify``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from edgewright.agent.runner.ownprocess import die_with_parent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    given = _parser().parse_args(arguments)
+    if given.command == "serve":
+        die_with_parent()
+        from edgewright.agent.runner.serve import serve
+
+        return serve(given.fd, given.shm_fd, given.manifest, given.artifact, given.threads)
+    from edgewright.agent.runner.qualify import qualify
+
+    result = qualify(given.manifest, given.artifact, given.golden, given.threads)
+    sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m edgewright.agent.runner", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serving = commands.add_parser("serve", help="run frames for a line")
+    serving.add_argument("--fd", type=int, required=True, help="inherited SEQPACKET socket")
+    serving.add_argument("--shm-fd", type=int, required=True, help="inherited memory file")
+    qualifying = commands.add_parser("qualify", help="hold an artifact against its manifest")
+    qualifying.add_argument("--golden", type=Path, required=True)
+    for command in (serving, qualifying):
+        command.add_argument("--manifest", type=Path, required=True)
+        command.add_argument("--artifact", type=Path, required=True)
+        command.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

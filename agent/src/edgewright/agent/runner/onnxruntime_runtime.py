@@ -1,0 +1,122 @@
+"""onnxruntime behind the seam: the only file that imports it.
+
+Inputs and outputs are bound to the caller's arrays once, so a run copies nothing. Threads do not spin: on a
+board that shares its cores with a line, a spinning thread doubled the latency.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from edgewright.agent.runner.runtimes import Info, Quantisation, Session, verify_shape
+from edgewright.wire.errors import RunnerOutputError, RuntimeLoadError
+from edgewright.wire.manifest import Manifest
+
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntime:
+    """The installed onnxruntime, whatever its execution providers."""
+
+    def version(self) -> str:
+        """The installed version."""
+        return str(ort.__version__)
+
+    def load(self, path: Path, manifest: Manifest, threads: int) -> Session:
+        """Load an ONNX file.
+
+        Raises:
+            RuntimeLoadError: see ``Runtime.load``.
+        """
+        provider = manifest.runtime.provider
+        if provider not in ort.get_available_providers():
+            raise RuntimeLoadError(f"onnxruntime has no {provider} on this device.")
+        try:
+            session = ort.InferenceSession(str(path), _options(threads), providers=[provider])
+        # onnxruntime raises many unrelated classes, which differ from build to build.
+        except Exception as error:
+            raise RuntimeLoadError(f"onnxruntime cannot load the artifact: {_first_line(error)}.") from error
+        _verify_model(session, manifest)
+        return OnnxSession(session, manifest)
+
+
+class OnnxSession:
+    """One ONNX model."""
+
+    def __init__(self, session: ort.InferenceSession, manifest: Manifest) -> None:
+        self._session = session
+        self._manifest = manifest
+        self._binding = session.io_binding()
+        self._bound: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+    @property
+    def input_quantisation(self) -> Quantisation:
+        """Always that of float32: an int8 ONNX model quantises inside its graph."""
+        return Quantisation()
+
+    def run_into(self, inputs: NDArray[np.float32], output: NDArray[np.float32]) -> None:
+        """Run once.
+
+        Raises:
+            RunnerOutputError: onnxruntime could not run the model.
+        """
+        try:
+            if self._bound is None or inputs is not self._bound[0] or output is not self._bound[1]:
+                self._bind(inputs, output)
+            self._session.run_with_iobinding(self._binding)
+        # See load.
+        except Exception as error:
+            raise RunnerOutputError(f"onnxruntime cannot run the model: {_first_line(error)}.") from error
+
+    def info(self) -> Info:
+        """Runtime, version and the first provider."""
+        return Info("onnxruntime", str(ort.__version__), self._session.get_providers()[0])
+
+    def placement(self) -> dict[str, int]:
+        """Number of graph nodes by execution provider, as onnxruntime placed them."""
+        nodes: Counter[str] = Counter()
+        for part in self._session.get_provider_graph_assignment_info():
+            nodes[part.ep_name] += len(part.get_nodes())
+        return dict(nodes)
+
+    def _bind(self, inputs: NDArray[np.float32], output: NDArray[np.float32]) -> None:
+        binding, manifest = self._binding, self._manifest
+        binding.bind_input(manifest.input.name, "cpu", 0, np.float32, list(inputs.shape), inputs.ctypes.data)
+        binding.bind_output(
+            manifest.output.name, "cpu", 0, np.float32, list(output.shape), output.ctypes.data
+        )
+        # The binding holds addresses; these references keep them valid.
+        self._bound = (inputs, output)
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return options
+
+
+def _verify_model(session: ort.InferenceSession, manifest: Manifest) -> None:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or inputs[0].name != manifest.input.name:
+        raise RuntimeLoadError(f"The model has no single input named {manifest.input.name!r}.")
+    found = next((output for output in outputs if output.name == manifest.output.name), None)
+    if found is None:
+        raise RuntimeLoadError(f"The model has no output named {manifest.output.name!r}.")
+    for tensor in (inputs[0], found):
+        if tensor.type != "tensor(float)":
+            raise RuntimeLoadError(f"The model's {tensor.name!r} is a {tensor.type}, not float32.")
+    verify_shape("input", tuple(inputs[0].shape), manifest.input.shape)
+    verify_shape("output", tuple(found.shape), manifest.output.shape)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:200].rstrip(".") if text else type(error).__name__

@@ -1,0 +1,124 @@
+"""Qualification: does the artifact do on this device what its manifest promises?
+
+It runs in a process of its own, because a bad artifact may take the process with it. Order: load and
+placement, golden outputs, latency, memory. The first limit that does not hold ends it.
+"""
+
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewright.agent.control import QualificationResult
+from edgewright.agent.runner.artifacts import read_golden, read_manifest
+from edgewright.agent.runner.ownprocess import resident_kib
+from edgewright.agent.runner.runtimes import Session, open_runtime
+from edgewright.wire.errors import (
+    EdgewrightError,
+    GoldenMismatchError,
+    LatencyLimitError,
+    MalformedMessageError,
+    RunnerOutputError,
+    RuntimeLoadError,
+)
+from edgewright.wire.manifest import GoldenVectors, Manifest
+
+_RUNS_A_ROUND: Final = 100
+_ROUNDS: Final = 3
+"""The best round counts: a neighbour's burst on a shared board is not the artifact's fault."""
+
+_SMALLEST_RANGE: Final = 1e-6
+"""Golden outputs that are all equal have no range to be relative to."""
+
+
+def qualify(manifest_path: Path, artifact_path: Path, golden_path: Path, threads: int) -> QualificationResult:
+    """Hold an artifact against its manifest on this device's runtime."""
+    measured = QualificationResult(ok=False)
+    try:
+        manifest = read_manifest(manifest_path)
+        golden = read_golden(golden_path)
+        session = open_runtime(manifest.runtime).load(artifact_path, manifest, threads)
+        measured = msgspec.structs.replace(measured, placement=session.placement())
+        verify_placement(measured.placement, manifest.runtime.provider)
+        worst = _worst_difference(session, manifest, golden)
+        measured = msgspec.structs.replace(measured, worst_difference=worst)
+        if worst > manifest.limits.golden_tolerance:
+            raise GoldenMismatchError(
+                f"A golden output differs by {worst:.4f} of the range; "
+                f"{manifest.limits.golden_tolerance:.4f} is allowed."
+            )
+        p50, p99 = _latency_us(session, manifest)
+        memory = resident_kib() / 1024
+        measured = msgspec.structs.replace(measured, latency_p50_us=p50, latency_p99_us=p99, memory_mb=memory)
+        _verify_limits(measured, manifest)
+    except EdgewrightError as error:
+        return msgspec.structs.replace(measured, error=error.number, detail=error.sentence)
+    return msgspec.structs.replace(measured, ok=True)
+
+
+def verify_placement(placement: dict[str, int], provider: str) -> None:
+    """No silent fallback: the manifest's provider took at least one node, where the runtime tells.
+
+    Raises:
+        RuntimeLoadError: it took none.
+    """
+    if placement and not placement.get(provider):
+        raise RuntimeLoadError(f"None of {sum(placement.values())} graph nodes was placed on {provider}.")
+
+
+def _worst_difference(session: Session, manifest: Manifest, golden: GoldenVectors) -> float:
+    stored = _vectors(golden.inputs, golden.count, manifest.input.dtype, manifest.input.shape)
+    expected = _vectors(golden.outputs, golden.count, "float32", manifest.output.shape)
+    scale, zero_point = session.input_quantisation
+    inputs = np.empty(manifest.input.shape, np.float32)
+    output = np.empty(manifest.output.shape, np.float32)
+    worst = 0.0
+    for vector, wanted in zip(stored, expected, strict=True):
+        inputs[...] = (vector.astype(np.float32) - zero_point) * np.float32(scale)
+        session.run_into(inputs, output)
+        if not np.isfinite(output).all():
+            raise RunnerOutputError("The output of a golden input has values that are not finite.")
+        worst = max(worst, float(np.abs(output - wanted).max()))
+    return worst / max(float(expected.max() - expected.min()), _SMALLEST_RANGE)
+
+
+def _vectors(data: bytes, count: int, dtype: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    little_endian = np.dtype(dtype).newbyteorder("<")
+    if count < 1 or len(data) != count * int(np.prod(shape)) * little_endian.itemsize:
+        raise MalformedMessageError(f"The golden vectors are not {count} times {shape} of {dtype}.")
+    return np.frombuffer(data, little_endian).reshape(count, *shape)
+
+
+def _latency_us(session: Session, manifest: Manifest) -> tuple[int, int]:
+    """Median and 99th percentile of the best round; stops at the first round within the limit."""
+    inputs = np.zeros(manifest.input.shape, np.float32)
+    output = np.empty(manifest.output.shape, np.float32)
+    best = (0, 2**63)
+    for _ in range(_ROUNDS):
+        times = sorted(_run_ns(session, inputs, output) for _ in range(_RUNS_A_ROUND))
+        best = min(best, (times[len(times) // 2], times[len(times) * 99 // 100]), key=lambda pair: pair[1])
+        if best[1] <= manifest.limits.latency_p99_us * 1000:
+            break
+    return best[0] // 1000, best[1] // 1000
+
+
+def _run_ns(session: Session, inputs: NDArray[np.float32], output: NDArray[np.float32]) -> int:
+    started = perf_counter_ns()
+    session.run_into(inputs, output)
+    return perf_counter_ns() - started
+
+
+def _verify_limits(measured: QualificationResult, manifest: Manifest) -> None:
+    limits = manifest.limits
+    if measured.latency_p99_us > limits.latency_p99_us:
+        raise LatencyLimitError(
+            f"One inference takes {measured.latency_p99_us} us at the 99th percentile; "
+            f"{limits.latency_p99_us} are allowed."
+        )
+    if measured.memory_mb > limits.memory_mb:
+        raise RuntimeLoadError(
+            f"The runner takes {measured.memory_mb:.0f} MiB; the manifest allows {limits.memory_mb}."
+        )

@@ -1,0 +1,86 @@
+"""The serving loop: load, run once, say ready, then one run per request until the line is gone."""
+
+import socket
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Final
+
+import numpy as np
+
+from edgewright.agent.runner.artifacts import read_manifest
+from edgewright.agent.runner.frames import (
+    READY_SEQUENCE,
+    Layout,
+    Reply,
+    SharedFrames,
+    decode_request,
+    encode_reply,
+    map_frames,
+)
+from edgewright.agent.runner.ownprocess import resident_kib
+from edgewright.agent.runner.runtimes import Session, open_runtime
+from edgewright.wire.errors import EdgewrightError, RunnerCrashError, RunnerOutputError
+from edgewright.wire.manifest import Manifest
+
+_MEMORY_EVERY_RUNS: Final = 64
+"""Reading the resident memory takes some 15 us, so it is read once in so many runs."""
+
+_REQUEST_BUFFER_BYTES: Final = 16
+
+
+def serve(fd: int, memory_fd: int, manifest_path: Path, artifact_path: Path, threads: int) -> int:
+    """Serve one artifact on an inherited socket and memory file.
+
+    Returns:
+        The exit status: 0 when the line closed the socket, else the number of the error that was sent.
+    """
+    with socket.socket(fileno=fd) as line:
+        try:
+            manifest = read_manifest(manifest_path)
+            frames = map_frames(memory_fd, Layout.of(manifest))
+            session = open_runtime(manifest.runtime).load(artifact_path, manifest, threads)
+            _answer(line, _run(session, frames, READY_SEQUENCE))
+            _serve_requests(line, session, frames, manifest)
+        except EdgewrightError as error:
+            _answer(line, Reply(READY_SEQUENCE, error.number, 0, resident_kib(), error.sentence))
+            return error.number
+        except ConnectionError:
+            return 0
+    return 0
+
+
+def _serve_requests(line: socket.socket, session: Session, frames: SharedFrames, manifest: Manifest) -> None:
+    limit_kib = manifest.limits.memory_mb * 1024
+    resident = resident_kib()
+    runs = 0
+    while request := line.recv(_REQUEST_BUFFER_BYTES):
+        reply = _run(session, frames, decode_request(request), resident)
+        line.send(encode_reply(reply))
+        runs += 1
+        if runs % _MEMORY_EVERY_RUNS:
+            continue
+        resident = resident_kib()
+        if resident > limit_kib:
+            raise RunnerCrashError(
+                f"The runner grew to {resident // 1024} MiB; the manifest allows {limit_kib // 1024}."
+            )
+
+
+def _run(session: Session, frames: SharedFrames, sequence: int, resident: int = 0) -> Reply:
+    started = perf_counter_ns()
+    try:
+        session.run_into(frames.inputs, frames.output)
+        run_us = (perf_counter_ns() - started) // 1000
+        if not np.isfinite(frames.output).all():
+            raise RunnerOutputError("The model's output has values that are not finite.")
+    except RunnerOutputError as error:
+        return Reply(sequence, error.number, 0, resident, error.sentence)
+    return Reply(sequence, 0, run_us, resident or resident_kib())
+
+
+def _answer(line: socket.socket, reply: Reply) -> None:
+    """Send a reply that may come too late for a line that is already gone."""
+    try:
+        line.send(encode_reply(reply))
+    except ConnectionError:
+        return
