@@ -177,7 +177,7 @@ class VersionNotReadyError(RequestError):
 class UnknownRolloutError(RequestError):
     """No such rollout."""
 
-    number = 98
+    number = 101
     remedy = "List what there is with `edgewright rollout list`."
 
 
