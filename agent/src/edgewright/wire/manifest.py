@@ -28,10 +28,10 @@ class Blob(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Patch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A zstd patch that makes the artifact out of an older one.
+    """A zstd patch that makes a blob out of an older one.
 
     Attributes:
-        base_sha256: the older artifact.
+        base_sha256: the older blob.
         base_length: its length in bytes; bounds the decoder's window.
         blob: the patch itself.
     """
@@ -116,6 +116,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         artifact: the model file.
         golden: msgpack of ``GoldenVectors``.
         patches: ways to make the artifact from older ones.
+        golden_patches: the same for the golden vectors: a rebuild keeps its parent's inputs, so that only the
+            outputs travel.
         limits: see ``Limits``.
         temperature: divides the logits before the softmax.
         provenance_sha256: digest of the build's provenance statement.
@@ -137,6 +139,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     artifact: Blob
     golden: Blob
     patches: tuple[Patch, ...]
+    golden_patches: tuple[Patch, ...] = ()
     limits: Limits
     temperature: float
     provenance_sha256: str
@@ -196,7 +199,11 @@ def decode_manifest(data: bytes) -> Manifest:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise MalformedMessageError(f"The manifest cannot be read: {error}.") from error
-    for blob in (manifest.artifact, manifest.golden, *(patch.blob for patch in manifest.patches)):
+    for blob in (
+        manifest.artifact,
+        manifest.golden,
+        *(patch.blob for patch in (*manifest.patches, *manifest.golden_patches)),
+    ):
         _check_blob(blob)
     return manifest
 
