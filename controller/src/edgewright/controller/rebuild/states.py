@@ -1,0 +1,68 @@
+"""The life of a rebuild, as one literal table.
+
+::
+
+    queued -> collecting -> training <-> gating -> building -> signing -> rolling-out -> done
+
+Training and gating take turns, one rung of the recipe's ladder after another, until a candidate passes. A
+rebuild whose last rung is refused ends as ``refused``; what cannot be done ends as ``failed``.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from edgewright.controller.errors import RequestError
+
+
+class RebuildState(StrEnum):
+    """Where a rebuild stands; a row's ``state``."""
+
+    QUEUED = "queued"
+    COLLECTING = "collecting"
+    TRAINING = "training"
+    GATING = "gating"
+    BUILDING = "building"
+    SIGNING = "signing"
+    ROLLING_OUT = "rolling-out"
+    DONE = "done"
+    FAILED = "failed"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+
+
+_S = RebuildState
+
+TRANSITIONS: Final[dict[RebuildState, frozenset[RebuildState]]] = {
+    _S.QUEUED: frozenset({_S.COLLECTING, _S.FAILED, _S.CANCELLED}),
+    _S.COLLECTING: frozenset({_S.TRAINING, _S.FAILED, _S.CANCELLED}),
+    _S.TRAINING: frozenset({_S.GATING, _S.FAILED, _S.CANCELLED}),
+    _S.GATING: frozenset({_S.TRAINING, _S.BUILDING, _S.REFUSED, _S.FAILED, _S.CANCELLED}),
+    _S.BUILDING: frozenset({_S.SIGNING, _S.FAILED, _S.CANCELLED}),
+    _S.SIGNING: frozenset({_S.ROLLING_OUT, _S.FAILED, _S.CANCELLED}),
+    _S.ROLLING_OUT: frozenset({_S.DONE, _S.FAILED}),
+    _S.DONE: frozenset(),
+    _S.FAILED: frozenset(),
+    _S.REFUSED: frozenset(),
+    _S.CANCELLED: frozenset(),
+}
+
+IN_FLIGHT: Final = tuple(str(state) for state, following in TRANSITIONS.items() if following)
+"""States of a rebuild that is under way, as rows have them."""
+
+
+class RebuildStateError(RequestError):
+    """The rebuild's state does not allow this."""
+
+    number = 98
+    remedy = "Look at it with `edgewright drift`."
+
+
+def advance(state: RebuildState, to: RebuildState) -> RebuildState:
+    """The state after a move; a move to the same state is one that was made before a restart.
+
+    Raises:
+        RebuildStateError: the table has no such move.
+    """
+    if to is not state and to not in TRANSITIONS[state]:
+        raise RebuildStateError(f"A rebuild that is {state} cannot become {to}.")
+    return to
