@@ -114,6 +114,13 @@ class RecipeError(ModelError):
     remedy = "Run the recipe by hand on the exported dataset and correct it."
 
 
+class BuildInterruptedError(ModelError):
+    """The child process that compiles ended before it answered."""
+
+    number = 77
+    remedy = "Build the version again; if it ends again, the model may need more memory than there is."
+
+
 class RequestError(ControllerError):
     """What a person asked for cannot be done."""
 

@@ -23,7 +23,14 @@ from edgewright.controller.compiler.checks import read_holdout, verify_model
 from edgewright.controller.compiler.describe import describe
 from edgewright.controller.compiler.frames import read_frames
 from edgewright.controller.compiler.ort import Session
-from edgewright.controller.compiler.protocol import BuildRequest, BuildResult, Built, OnProgress, Progress
+from edgewright.controller.compiler.protocol import (
+    BuildRequest,
+    BuildResult,
+    Built,
+    Checked,
+    OnProgress,
+    Progress,
+)
 from edgewright.controller.compiler.targets import find_target
 from edgewright.controller.compiler.trials import Source, try_candidates
 from edgewright.controller.model_toml import ModelSpec, read_model, source_files
@@ -31,6 +38,19 @@ from edgewright.wire.canonical import sha256_hex
 
 _SHARE_BEFORE_TARGETS: Final = 0.3
 """Checks and calibration, as a share of a build of three targets."""
+
+
+def check_folder(folder: str) -> Checked:
+    """What a build checks before it starts.
+
+    Raises:
+        ModelError: the model cannot become artifacts; its number says why.
+    """
+    spec = read_model(Path(folder))
+    verify_model(spec, Path(folder))
+    read_holdout(spec, Path(folder))
+    read_frames(Path(folder) / spec.data.calibration)
+    return Checked(spec.model.name, spec.model.labels)
 
 
 def build_version(request: BuildRequest, on_progress: OnProgress = lambda _progress: None) -> BuildResult:

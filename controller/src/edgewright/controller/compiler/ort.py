@@ -30,6 +30,10 @@ _QUIET: Final = 3
 """onnxruntime's log level for errors; what it warns of here (graph not pre-processed) is known."""
 
 
+# The quantiser opens sessions of its own, which write warnings about intermediate graphs to the terminal.
+onnxruntime.set_default_logger_severity(_QUIET)
+
+
 class Port(NamedTuple):
     """An input or output: name, element type as onnxruntime spells it, sizes with None where any fits."""
 

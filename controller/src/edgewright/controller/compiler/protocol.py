@@ -9,7 +9,7 @@ from edgewright.controller.compiler.patches import Base
 from edgewright.wire.assignment import TargetCustom
 
 
-class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", kw_only=True):
     """What to build.
 
     Attributes:
@@ -26,6 +26,19 @@ class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     release_counter: int
     bases: dict[str, tuple[Base, ...]] = {}
     ranges_sha256: str = ""
+
+
+class CheckRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="check"):
+    """Check a model folder as a build does first, and build nothing."""
+
+    folder: str
+
+
+class Checked(msgspec.Struct, frozen=True, tag_field="kind", tag="checked"):
+    """The folder's model can be built; its name and labels."""
+
+    model: str
+    labels: tuple[str, ...]
 
 
 class Progress(msgspec.Struct, frozen=True, tag_field="kind", tag="progress"):
@@ -85,5 +98,9 @@ class Failure(msgspec.Struct, frozen=True, tag_field="kind", tag="failure"):
     error: int
     detail: str
 
+
+Request = BuildRequest | CheckRequest
+Answer = Progress | BuildResult | Checked | Failure
+"""What a worker writes, one JSON line each; all but ``Progress`` are the last line."""
 
 OnProgress = Callable[[Progress], None]
