@@ -39,7 +39,8 @@ class LiteRtRuntime:
             interpreter.allocate_tensors()
         # The interpreter raises ValueError, RuntimeError and what its C++ layer makes up.
         except Exception as error:
-            raise RuntimeLoadError(f"LiteRT cannot load the artifact: {_first_line(error)}.") from error
+            said = _first_line(error).replace(str(path), path.name)
+            raise RuntimeLoadError(f"LiteRT cannot load the artifact: {said}.") from error
         return LiteRtSession(interpreter, manifest)
 
 

@@ -38,7 +38,8 @@ class OnnxRuntime:
             session = ort.InferenceSession(str(path), _options(threads), providers=[provider])
         # onnxruntime raises many unrelated classes, which differ from build to build.
         except Exception as error:
-            raise RuntimeLoadError(f"onnxruntime cannot load the artifact: {_first_line(error)}.") from error
+            said = _first_line(error).replace(str(path), path.name)
+            raise RuntimeLoadError(f"onnxruntime cannot load the artifact: {said}.") from error
         _verify_model(session, manifest)
         return OnnxSession(session, manifest)
 

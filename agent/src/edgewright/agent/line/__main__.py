@@ -1,0 +1,50 @@
+"""``python -m edgewright.agent.line``: started by the supervisor with one end of ``control.control_pair``."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a line; 0 when it was told to stop or the supervisor is gone."""
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s line %(levelname)s %(message)s"
+    )
+    # numpy's linear algebra would start a thread a core, and nothing here uses it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from edgewright.agent.line.cellserver import CellServer
+    from edgewright.agent.line.controllink import ControlLink
+    from edgewright.agent.line.loop import Line
+    from edgewright.agent.preprocess import use_one_thread
+
+    use_one_thread()
+    line = Line(
+        ControlLink(given.control_fd),
+        CellServer(given.cell_socket),
+        given.device,
+        given.window_seconds,
+        given.capture_share,
+    )
+    try:
+        line.run(os.getpid())
+    except ConnectionError as error:
+        logging.getLogger(__name__).warning("the line ends: %s", error)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m edgewright.agent.line", description=__doc__)
+    parser.add_argument("--control-fd", type=int, required=True, help="inherited SEQPACKET socket")
+    parser.add_argument("--cell-socket", type=Path, required=True, help="where the machine connects")
+    parser.add_argument("--window-seconds", type=float, default=10.0)
+    parser.add_argument("--capture-share", type=float, default=0.0, help="part of all frames to sample")
+    parser.add_argument("--device", required=True)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

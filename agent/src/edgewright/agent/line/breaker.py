@@ -1,0 +1,68 @@
+"""When a model is given up, how fast its runner is replaced, and how a frame's time is shared.
+
+>>> breaker = Breaker()
+>>> [breaker.failed(at) for at in (0.0, 1.0, 2.0)]
+[False, False, True]
+>>> Breaker().failed(0.0), replacement_delay_s(1), replacement_delay_s(4)
+(False, 0.0, 1.0)
+"""
+
+from collections import deque
+from typing import Final
+
+FAILURES_TO_BREAK: Final = 3
+BREAKER_WINDOW_S: Final = 60.0
+LATE_IN_A_ROW: Final = 3
+"""So many late answers in a row count as a hang. One alone may be the scheduler's fault."""
+
+HANG_GRACE_S: Final = 0.5
+"""A runner that has not answered so long after a deadline hangs and is killed."""
+
+START_LIMIT_S: Final = 30.0
+"""A runner that is not warm by then hangs; a large model on a small board takes seconds."""
+
+_FREE_FAILURES: Final = 2
+_FIRST_DELAY_S: Final = 0.5
+_LONGEST_DELAY_S: Final = 30.0
+
+_SEND_RESERVE_S: Final = 0.001
+_STAND_IN_SLACK_S: Final = 0.002
+
+
+class Breaker:
+    """Counts the failures of one model's runners; three within a minute give the model up."""
+
+    def __init__(self) -> None:
+        self._failures: deque[float] = deque()
+
+    def failed(self, now: float) -> bool:
+        """Count a failure at ``now`` (seconds, monotonic); whether the model is to be given up."""
+        self._failures.append(now)
+        return self.recent(now) >= FAILURES_TO_BREAK
+
+    def recent(self, now: float) -> int:
+        """Failures within the last minute."""
+        while self._failures and now - self._failures[0] > BREAKER_WINDOW_S:
+            self._failures.popleft()
+        return len(self._failures)
+
+
+def replacement_delay_s(recent_failures: int) -> float:
+    """How long to wait before the next runner starts: not at all at first, then doubling up to 30 s."""
+    if recent_failures <= _FREE_FAILURES:
+        return 0.0
+    return min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** (recent_failures - _FREE_FAILURES - 1))
+
+
+def answer_by(now: float, deadline: float, stand_in_run_s: float | None) -> float:
+    """Until when the active runner may answer, so that the stand-in and the sending still fit.
+
+    All in seconds; ``stand_in_run_s`` is how long the stand-in takes, None without one.
+
+    >>> answer_by(0.0, 0.1, None), round(answer_by(0.0, 0.1, 0.004), 3)
+    (0.099, 0.089)
+    """
+    reserve = _SEND_RESERVE_S
+    if stand_in_run_s is not None:
+        reserve += 2 * stand_in_run_s + _STAND_IN_SLACK_S
+    return deadline - min(reserve, (deadline - now) / 2)

@@ -1,0 +1,114 @@
+"""The line's one loop: sockets, the clock, and nothing else. Who decides what stands in the other modules.
+
+Order within a frame: decide, send, then everything that can wait (statistics, failures, shadow, swap).
+"""
+
+import select
+import socket
+from collections.abc import Sequence
+from random import SystemRandom
+from time import monotonic, time
+from typing import Final
+
+from edgewright.agent.control import Heartbeat, Ready, Stop
+from edgewright.agent.line.cellserver import CellServer
+from edgewright.agent.line.controllink import ControlLink
+from edgewright.agent.line.deciding import decide
+from edgewright.agent.line.observing import Observer
+from edgewright.agent.line.orders import Orders
+from edgewright.wire.cell import CellMessage, Frame, Outcome
+
+TICK_S: Final = 0.05
+HEARTBEAT_S: Final = 1.0
+
+
+class Line:
+    """One line with its sockets."""
+
+    def __init__(
+        self, control: ControlLink, cell: CellServer, device: str, window_seconds: float, capture_share: float
+    ) -> None:
+        now = monotonic()
+        self._control = control
+        self._cell = cell
+        self._window_seconds = window_seconds
+        self._observer = Observer(control.send, device, capture_share, SystemRandom(), now)
+        self._orders = Orders(control.send, self._active_changed)
+        self._ticked_at = now
+        self._beat_at = now
+        self._stopping = False
+
+    def run(self, pid: int) -> None:
+        """Run until the supervisor says stop.
+
+        Raises:
+            ConnectionError: the supervisor is gone.
+        """
+        try:
+            self._control.send(Ready(pid))
+            while not self._stopping:
+                self._turn()
+            self._observer.close(monotonic())
+        finally:
+            self._orders.close()
+            self._cell.close()
+
+    def _turn(self) -> None:
+        readable = self._wait()
+        if self._control.blocked:
+            self._control.flush()
+        if self._control.socket in readable:
+            for order in self._control.receive():
+                self._stopping = self._stopping or isinstance(order, Stop)
+                self._orders.handle(order, monotonic())
+        if self._cell.connection in readable:
+            read_at = monotonic()
+            for message in self._cell.read():
+                self._take(message, read_at)
+        if self._cell.listener in readable:
+            self._cell.accept()
+        self._orders.cell_connected = self._cell.connection is not None
+        now = monotonic()
+        runner_spoke = any(runner.socket in readable for runner in self._orders.runners())
+        if runner_spoke or now - self._ticked_at >= TICK_S:
+            self._tick(now)
+
+    def _wait(self) -> Sequence[socket.socket]:
+        """Sockets that can be read now, or after one tick at the latest."""
+        watched = [self._control.socket, self._cell.listener]
+        watched += [runner.socket for runner in self._orders.runners()]
+        if self._cell.connection is not None:
+            watched.append(self._cell.connection)
+        blocked = [self._control.socket] if self._control.blocked else []
+        readable, _, _ = select.select(watched, blocked, [], TICK_S)
+        return readable
+
+    def _take(self, message: CellMessage, read_at: float) -> None:
+        if isinstance(message, Frame):
+            self._decide(message, read_at)
+        elif isinstance(message, Outcome):
+            self._observer.learn(message, read_at, time())
+
+    def _decide(self, frame: Frame, read_at: float) -> None:
+        orders = self._orders
+        ruling = decide(frame, read_at, orders.active, orders.stand_in, orders.fallback)
+        self._cell.send(ruling.decision)
+        decided_at = monotonic()
+        self._observer.see(frame, ruling, read_at, decided_at, time())
+        orders.after_frame(frame, ruling, decided_at)
+
+    def _tick(self, now: float) -> None:
+        self._ticked_at = now
+        self._orders.tick(now)
+        if self._observer.due(now, self._window_seconds):
+            self._observer.cut(now)
+        if now - self._beat_at >= HEARTBEAT_S:
+            self._beat_at = now
+            self._control.send(Heartbeat())
+
+    def _active_changed(self) -> None:
+        active = self._orders.active
+        if active is None:
+            self._observer.runs("", 0, monotonic())
+        else:
+            self._observer.runs(active.manifest.model, active.manifest.version, monotonic())

@@ -1,0 +1,122 @@
+"""What the line learns from its frames: windows, outcomes and samples."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from edgewright.agent.control import SampleReady, Up, WindowReady
+from edgewright.agent.line.capture import BUDGET_BYTES_PER_S, ByteBudget, WaitingSamples, draw
+from edgewright.agent.line.deciding import Ruling
+from edgewright.agent.line.recent import Decided, RecentDecisions
+from edgewright.agent.line.statistics import Tally, clipped
+from edgewright.agent.preprocess import encode_png, image_statistics
+from edgewright.wire.cell import Frame, Outcome
+from edgewright.wire.messages import Sample
+
+MAX_OPEN_TAGS: Final = 8
+"""So many tags are tallied at a time; one more cuts all of them."""
+
+
+class Observer:
+    """Tallies of the running version, one a tag, and what waits for its truth.
+
+    A window holds one version and one tag. A line that mixes tags keeps a tally of each, instead of a window
+    at every change; all are cut together, at the window's end and at each change of the active model.
+    """
+
+    def __init__(
+        self, send: Callable[[Up], None], device: str, capture_share: float, random: Random, now: float
+    ) -> None:
+        self._send = send
+        self._device = device
+        self._share = capture_share
+        self._random = random
+        self._model, self._version = "", 0
+        self._tallies: dict[str, Tally] = {}
+        self._cut_at = now
+        self._recent = RecentDecisions()
+        self._samples = WaitingSamples(
+            lambda sample: send(SampleReady(sample)), ByteBudget(BUDGET_BYTES_PER_S, now)
+        )
+
+    def runs(self, model: str, version: int, now: float) -> None:
+        """From now on this model decides; what was tallied before is cut."""
+        self.cut(now)
+        self._model, self._version = model, version
+
+    def see(self, frame: Frame, ruling: Ruling, read_at: float, decided_at: float, wall: float) -> None:
+        """Take note of a decided frame.
+
+        Args:
+            frame: the frame.
+            ruling: how it was decided.
+            read_at: when it was read, seconds, monotonic.
+            decided_at: when its decision was sent, likewise.
+            wall: the same, seconds since the epoch.
+        """
+        decision = ruling.decision
+        tally = self._tally(clipped(frame.tag), decided_at, wall)
+        tally.add(decision, ruling.scores, ruling.cause, (decided_at - read_at) * 1e6)
+        self._recent.remember(frame.item, Decided(decision.version, decision.label, tally.tag))
+        if ruling.image is not None:
+            tally.add_image(*image_statistics(ruling.image))
+            self._capture(frame, ruling, decided_at, wall)
+
+    def learn(self, outcome: Outcome, now: float, wall: float) -> None:
+        """Join a truth with the decision on its item; a truth of an unknown item is only counted."""
+        decided = self._recent.take(outcome.item)
+        if decided is None:
+            return
+        truth = clipped(outcome.truth)
+        self._tally(decided.tag, now, wall).add_outcome(decided.version, clipped(decided.label), truth)
+        self._samples.label(outcome.item, outcome.truth)
+
+    def cut(self, now: float) -> None:
+        """Send all tallies as windows, and let samples go that have waited too long."""
+        for tally in self._tallies.values():
+            if not tally.empty:
+                self._send(WindowReady(tally.window(self._device, now - self._cut_at)))
+        self._tallies.clear()
+        self._cut_at = now
+        self._samples.expire(now)
+
+    def close(self, now: float) -> None:
+        """Send everything that is open."""
+        self.cut(now)
+        self._samples.close()
+
+    def due(self, now: float, window_seconds: float) -> bool:
+        """Whether the windows have been open long enough."""
+        return now - self._cut_at >= window_seconds
+
+    def _tally(self, tag: str, now: float, wall: float) -> Tally:
+        if (tally := self._tallies.get(tag)) is not None:
+            return tally
+        if len(self._tallies) >= MAX_OPEN_TAGS:
+            self.cut(now)
+        started = wall - (now - self._cut_at)
+        self._tallies[tag] = Tally(self._model, self._version, tag, started)
+        return self._tallies[tag]
+
+    def _capture(self, frame: Frame, ruling: Ruling, now: float, wall: float) -> None:
+        decision = ruling.decision
+        drawn = draw(self._random, self._share, 1.0 if ruling.scores is None else decision.confidence)
+        if drawn is None or ruling.image is None:
+            return
+        sample = Sample(
+            device=self._device,
+            stream="",
+            seq=0,
+            taken_at=wall,
+            item=frame.item,
+            tag=frame.tag,
+            model=self._model,
+            version=decision.version,
+            label=decision.label,
+            confidence=decision.confidence,
+            truth=None,
+            reason=drawn.reason,
+            probability=drawn.probability,
+            image=encode_png(ruling.image),
+        )
+        self._samples.keep(sample, now)

@@ -1,0 +1,290 @@
+"""What the supervisor orders of the slots, and what the line does about broken runners.
+
+Every order is a move in the table of ``slots``; this object does what the move means and says what came of
+it. Nothing here waits: a runner is started and looked at again at the next tick.
+
+What a failed runner means depends on its slot's phase::
+
+    loading               Loaded with the error, empty
+    shadowing             Shadowed with the error, empty
+    waiting               Broke, empty
+    warm, candidate       replaced, with growing delays
+    probation             replaced; the third failure within a minute: Broke, empty, back to the other slot
+    active                the same where the other slot holds another model, else replaced with growing delays
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from edgewright.agent.control import (
+    Broke,
+    Down,
+    Load,
+    Loaded,
+    Proven,
+    RunnerReplaced,
+    Shadow,
+    Shadowed,
+    SlotName,
+    Swap,
+    Swapped,
+    Unload,
+    Up,
+)
+from edgewright.agent.line.breaker import replacement_delay_s
+from edgewright.agent.line.deciding import NO_MODEL_FALLBACK, Ruling
+from edgewright.agent.line.modelslot import ModelSlot
+from edgewright.agent.line.runnerprocess import RunnerProcess
+from edgewright.agent.line.shadow import ShadowRun
+from edgewright.agent.line.slots import DECIDING, Move, Phase, Slots
+from edgewright.agent.runner.artifacts import read_manifest
+from edgewright.wire.cell import Frame
+from edgewright.wire.errors import DeviceError, EdgewrightError
+
+SWAP_WITHOUT_FRAMES_S: Final = 1.0
+"""A line without frames for so long is at a safe tick."""
+
+_QUIET_S: Final = {False: 2.0, True: 10.0}
+"""Shadowing and probation end without frames after this time, by whether a cell is connected."""
+
+_log = logging.getLogger(__name__)
+
+
+class Orders:
+    """Both slots with their models.
+
+    Attributes:
+        slots: the phases.
+        models: what the slots hold.
+        fallback: label for a frame that nobody decides, of the newest model that was active.
+        cell_connected: set by the loop.
+    """
+
+    def __init__(self, send: Callable[[Up], None], active_changed: Callable[[], None]) -> None:
+        self._send = send
+        self._active_changed = active_changed
+        self.slots = Slots()
+        self.models: dict[SlotName, ModelSlot] = {}
+        self.fallback = NO_MODEL_FALLBACK
+        self.cell_connected = False
+        self._shadow: ShadowRun | None = None
+        self._probation_frames = 0
+        self._since = 0.0
+        self._last_frame_at = 0.0
+        self._dying: list[RunnerProcess] = []
+
+    @property
+    def active(self) -> ModelSlot | None:
+        """The model that decides."""
+        return self.models[slot] if (slot := self.slots.active) else None
+
+    @property
+    def stand_in(self) -> ModelSlot | None:
+        """The model that decides where the active one cannot."""
+        return self.models[slot] if (slot := self.slots.stand_in) else None
+
+    def runners(self) -> list[RunnerProcess]:
+        """The runners whose sockets the loop watches."""
+        return [model.runner for model in self.models.values() if model.runner is not None]
+
+    def handle(self, order: Down, now: float) -> None:
+        """Do what an order says; an order that does not fit is answered as failed."""
+        try:
+            if isinstance(order, Load):
+                self._load(order)
+            elif isinstance(order, Shadow):
+                self._begin_shadow(order, now)
+            elif isinstance(order, Swap):
+                self._order_swap(order, now)
+            elif isinstance(order, Unload):
+                self._empty(order.slot)
+        except EdgewrightError as error:
+            _log.warning("%s", error)
+            self._refuse(order, error)
+
+    def after_frame(self, frame: Frame, ruling: Ruling, now: float) -> None:
+        """Go on after a decision was sent at ``now``: shadow it, count probation, swap at a safe tick."""
+        self._last_frame_at = now
+        self._deal_with_failures(now)
+        shadow = self._shadow
+        if shadow is not None and ruling.image is not None and ruling.decision.source != "fallback":
+            shadow.offer(self.models[shadow.slot], ruling.image, ruling.decision.label, now)
+        active = self.slots.active
+        if active and self.slots.phase(active) is Phase.PROBATION and ruling.decision.source == "active":
+            self._probation_frames -= 1
+            if self._probation_frames <= 0:
+                self._prove(active)
+        if frame.safe:
+            self._swap_waiting(now)
+
+    def tick(self, now: float) -> None:
+        """Look at the runners and at the time."""
+        for model in list(self.models.values()):
+            model.poll()
+            if model.runner is None and now >= model.retry_at:
+                model.start()
+        self._collect_shadow(now)
+        self._deal_with_failures(now)
+        self._report_loaded()
+        self._end_by_time(now)
+        self._dying = [runner for runner in self._dying if not runner.reaped()]
+
+    def close(self) -> None:
+        """Kill all runners."""
+        for model in self.models.values():
+            model.stop()
+
+    def _load(self, order: Load) -> None:
+        self.slots.move(order.slot, Move.LOAD)
+        self._discard(order.slot)
+        try:
+            manifest_path = Path(order.manifest_path)
+            manifest = read_manifest(manifest_path)
+            model = ModelSlot(order.slot, manifest, manifest_path, Path(order.artifact_path))
+        except EdgewrightError:
+            self.slots.move(order.slot, Move.EMPTIED)
+            raise
+        self.models[order.slot] = model
+        model.start()
+
+    def _begin_shadow(self, order: Shadow, now: float) -> None:
+        self.slots.move(order.slot, Move.SHADOW)
+        self._shadow = ShadowRun(order.slot, order.frames, now)
+        if self.slots.active is None or order.frames <= 0:
+            self._end_shadow(self._shadow)
+
+    def _order_swap(self, order: Swap, now: float) -> None:
+        phase = self.slots.phase(order.slot)
+        if phase in DECIDING:
+            self._send(Swapped(order.slot, 0))
+            if phase is Phase.ACTIVE:
+                self._send(Proven(order.slot))
+            return
+        self.slots.move(order.slot, Move.SWAP)
+        self._probation_frames = order.probation_frames
+        self._since = now
+        if self.slots.active is None:
+            self._swap_waiting(now)
+
+    def _refuse(self, order: Down, error: EdgewrightError) -> None:
+        if isinstance(order, Load):
+            self._send(Loaded(slot=order.slot, ok=False, error=error.number, detail=error.sentence))
+        elif isinstance(order, Shadow):
+            self._send(Shadowed(slot=order.slot, ok=False, error=error.number, detail=error.sentence))
+        elif isinstance(order, Swap):
+            self._empty(order.slot)
+            self._broke(order.slot, error)
+
+    def _empty(self, slot: SlotName) -> None:
+        decided = self.slots.active == slot
+        self.slots.move(slot, Move.EMPTIED)
+        self._discard(slot)
+        if decided:
+            self._active_changed()
+
+    def _discard(self, slot: SlotName) -> None:
+        if self._shadow is not None and self._shadow.slot == slot:
+            self._shadow = None
+        if (model := self.models.pop(slot, None)) is not None:
+            self._bury(model)
+
+    def _bury(self, model: ModelSlot) -> None:
+        if (runner := model.stop()) is not None:
+            self._dying.append(runner)
+
+    def _report_loaded(self) -> None:
+        for slot, model in self.models.items():
+            if self.slots.phase(slot) is Phase.LOADING and model.ready and model.runner is not None:
+                self.slots.move(slot, Move.LOADED)
+                self._send(Loaded(slot=slot, ok=True, memory_mb=model.runner.last.resident_kib / 1024))
+
+    def _collect_shadow(self, now: float) -> None:
+        if (shadow := self._shadow) is None:
+            return
+        shadow.collect(self.models[shadow.slot], now)
+        if shadow.complete:
+            self._end_shadow(shadow)
+
+    def _end_shadow(self, shadow: ShadowRun) -> None:
+        self.slots.move(shadow.slot, Move.SHADOWED)
+        self._shadow = None
+        self._send(shadow.result())
+
+    def _swap_waiting(self, began: float) -> None:
+        """Swap if a slot waits for it with a warm runner; ``began`` ends the old model's last act."""
+        waiting = next((slot for slot in self.models if self.slots.phase(slot) is Phase.WAITING), None)
+        if waiting is None or not self.models[waiting].ready:
+            return
+        self.slots.take_over(waiting)
+        self.fallback = self.models[waiting].manifest.fallback
+        self._active_changed()
+        swapped_at = monotonic()
+        self._since = swapped_at
+        self._send(Swapped(waiting, round((swapped_at - began) * 1e6)))
+        if self._probation_frames <= 0:
+            self._prove(waiting)
+
+    def _prove(self, slot: SlotName) -> None:
+        self.slots.move(slot, Move.PROVEN)
+        self._send(Proven(slot))
+
+    def _end_by_time(self, now: float) -> None:
+        without_frames = now - max(self._last_frame_at, self._since)
+        if without_frames > SWAP_WITHOUT_FRAMES_S or self.slots.active is None:
+            self._swap_waiting(now)
+        quiet_s = _QUIET_S[self.cell_connected]
+        active = self.slots.active
+        if active and self.slots.phase(active) is Phase.PROBATION and without_frames > quiet_s:
+            self._prove(active)
+        if (shadow := self._shadow) is not None and now - max(self._last_frame_at, shadow.since) > quiet_s:
+            self._end_shadow(shadow)
+
+    def _deal_with_failures(self, now: float) -> None:
+        for slot, model in list(self.models.items()):
+            if (failure := model.failure) is not None:
+                self._fail(slot, model, failure, now)
+
+    def _fail(self, slot: SlotName, model: ModelSlot, failure: DeviceError, now: float) -> None:
+        _log.warning("slot %s, %s %d: %s", slot, model.manifest.model, model.manifest.version, failure)
+        broken = model.breaker.failed(now)
+        phase = self.slots.phase(slot)
+        if phase is Phase.LOADING:
+            self._empty(slot)
+            self._send(Loaded(slot=slot, ok=False, error=failure.number, detail=failure.sentence))
+        elif phase is Phase.SHADOWING:
+            self._empty(slot)
+            self._send(Shadowed(slot=slot, ok=False, error=failure.number, detail=failure.sentence))
+        elif phase is Phase.WAITING or (broken and self._may_give_up(slot, phase)):
+            self._give_up(slot, failure)
+        else:
+            self._replace(slot, model, failure, now)
+
+    def _may_give_up(self, slot: SlotName, phase: Phase) -> bool:
+        stand_in = self.stand_in
+        mine = self.models[slot].manifest.artifact.sha256
+        another = stand_in is not None and stand_in.manifest.artifact.sha256 != mine
+        return phase is Phase.PROBATION or (phase is Phase.ACTIVE and another)
+
+    def _give_up(self, slot: SlotName, failure: DeviceError) -> None:
+        before = self.slots.active
+        now_active = self.slots.give_up(slot)
+        self._discard(slot)
+        if now_active != before:
+            if now_active is not None:
+                self.fallback = self.models[now_active].manifest.fallback
+            self._active_changed()
+        self._broke(slot, failure)
+
+    def _broke(self, slot: SlotName, error: EdgewrightError) -> None:
+        self._send(Broke(slot=slot, error=error.number, detail=error.sentence, now_active=self.slots.active))
+
+    def _replace(self, slot: SlotName, model: ModelSlot, failure: DeviceError, now: float) -> None:
+        self._bury(model)
+        model.failure = None
+        model.retry_at = now + replacement_delay_s(model.breaker.recent(now))
+        if model.retry_at <= now:
+            model.start()
+        self._send(RunnerReplaced(slot=slot, error=failure.number, detail=failure.sentence))

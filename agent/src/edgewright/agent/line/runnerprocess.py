@@ -1,0 +1,165 @@
+"""A runner as the line sees it: a child process, a socket, shared memory.
+
+The line never waits for a runner longer than a frame allows. It reads nothing from the shared memory before
+the reply of its own request has come, and writes nothing while a request is open.
+"""
+
+import math
+import os
+import select
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from edgewright.agent.runner.frames import (
+    MAX_REPLY_BYTES,
+    READY_SEQUENCE,
+    Layout,
+    Reply,
+    decode_reply,
+    encode_request,
+    map_frames,
+)
+from edgewright.wire.errors import (
+    DeviceError,
+    MalformedMessageError,
+    RunnerCrashError,
+    RunnerOutputError,
+    RuntimeLoadError,
+)
+from edgewright.wire.manifest import Manifest
+
+_ERRORS: Final[dict[int, type[DeviceError]]] = {
+    error.number: error for error in (RuntimeLoadError, RunnerCrashError, RunnerOutputError)
+}
+_NO_POOLS: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""numpy's linear algebra would start a thread a core and never use it."""
+_STATUS_WITHIN_S: Final = 0.002
+"""A process ends right after its sockets; a frame that waits for a decision does not wait longer than this."""
+
+
+class RunnerProcess:
+    """One running runner.
+
+    Attributes:
+        socket: readable when a reply or the end has come.
+        frames: input and output arrays in the shared memory.
+        ready: whether the artifact is loaded and warm.
+        last: the newest reply.
+    """
+
+    def __init__(self, manifest: Manifest, manifest_path: Path, artifact_path: Path) -> None:
+        layout = Layout.of(manifest)
+        memory = os.memfd_create("edgewright-frames", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(memory, layout.length)
+            self.frames = map_frames(memory, layout)
+            self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = _start(theirs.fileno(), memory, manifest_path, artifact_path)
+        finally:
+            os.close(memory)
+        self.socket.settimeout(0)
+        self._poll = select.poll()
+        self._poll.register(self.socket, select.POLLIN)
+        self._sequence = READY_SEQUENCE
+        self._open = True
+        self.ready = False
+        self.last = Reply(READY_SEQUENCE, 0, 0, 0)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can take a request."""
+        return self.ready and not self._open
+
+    def ask(self) -> None:
+        """Send a request for what is in the input.
+
+        Raises:
+            RunnerCrashError: the runner is gone.
+        """
+        self._sequence += 1
+        try:
+            self.socket.send(encode_request(self._sequence))
+        except OSError as error:
+            raise self._crash() from error
+        self._open = True
+
+    def wait(self, until: float) -> bool:
+        """Wait for the open request's reply until a monotonic time; whether it has come.
+
+        Raises:
+            DeviceError: see ``take``.
+        """
+        while not self.take():
+            left_ms = (until - monotonic()) * 1000
+            if left_ms <= 0:
+                return False
+            self._poll.poll(math.ceil(left_ms))
+        return True
+
+    def take(self) -> bool:
+        """Take a reply that has come, without waiting; whether the runner is idle now.
+
+        Raises:
+            RunnerCrashError: the runner ended, or grew beyond its limit and ended.
+            RunnerOutputError: it answered with values that are not finite.
+            RuntimeLoadError: it cannot load the artifact.
+        """
+        try:
+            data = self.socket.recv(MAX_REPLY_BYTES)
+        except BlockingIOError:
+            return not self._open
+        except OSError as error:
+            raise self._crash() from error
+        if not data:
+            raise self._crash()
+        try:
+            reply = decode_reply(data)
+        except MalformedMessageError as error:
+            raise RunnerOutputError("The runner's reply cannot be read.") from error
+        if reply.error:
+            raise _ERRORS.get(reply.error, RuntimeLoadError)(reply.detail)
+        if reply.sequence == self._sequence:
+            self.last, self.ready, self._open = reply, True, False
+        return not self._open
+
+    def kill(self) -> None:
+        """End the process, whatever it does; ``reaped`` tells when it is gone."""
+        self.socket.close()
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    def reaped(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
+    def _crash(self) -> RunnerCrashError:
+        try:
+            status = self._process.wait(_STATUS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            return RunnerCrashError("The runner closed its socket.")
+        how = f"by signal {-status}" if status < 0 else f"with status {status}"
+        return RunnerCrashError(f"The runner ended {how}.")
+
+
+def _start(fd: int, memory: int, manifest_path: Path, artifact_path: Path) -> subprocess.Popen[bytes]:
+    module = [sys.executable, "-m", "edgewright.agent.runner", "serve"]
+    inherited = ["--fd", str(fd), "--shm-fd", str(memory)]
+    files = ["--manifest", str(manifest_path), "--artifact", str(artifact_path)]
+    return subprocess.Popen(
+        [*module, *inherited, *files],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=(fd, memory),
+        env=os.environ | _NO_POOLS,
+    )
