@@ -1,0 +1,112 @@
+"""The agent's one SQLite file: journal and outbox together, so that a state and its report are one commit.
+
+``synchronous=FULL``: after a power cut nothing that was acted on or sent is forgotten. An outbox that forgot
+would number two different messages alike, and the controller would drop the second as a repetition.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from edgewright.wire.errors import ConfigurationError
+
+SCHEMA_VERSION: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE device (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    assignment_version INTEGER NOT NULL DEFAULT 0,
+    assignment_sha256 TEXT NOT NULL DEFAULT '',
+    assignment_raw BLOB NOT NULL DEFAULT x'',
+    clock REAL NOT NULL DEFAULT 0,
+    root INTEGER NOT NULL DEFAULT 0,
+    timestamp INTEGER NOT NULL DEFAULT 0,
+    active TEXT
+);
+INSERT INTO device (id) VALUES (1);
+CREATE TABLE floors (model TEXT PRIMARY KEY, counter INTEGER NOT NULL);
+CREATE TABLE deployments (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    assignment BLOB NOT NULL,
+    state TEXT NOT NULL,
+    error INTEGER NOT NULL DEFAULT 0,
+    detail TEXT NOT NULL DEFAULT '',
+    slot TEXT,
+    fetched_bytes INTEGER NOT NULL DEFAULT 0,
+    updated_at REAL NOT NULL
+);
+CREATE TABLE slots (slot TEXT PRIMARY KEY, deployment INTEGER REFERENCES deployments (id));
+INSERT INTO slots (slot) VALUES ('a'), ('b');
+CREATE TABLE outbox (stream TEXT NOT NULL, next_seq INTEGER NOT NULL, bytes INTEGER NOT NULL);
+INSERT INTO outbox VALUES (lower(hex(randomblob(16))), 1, 0);
+CREATE TABLE messages (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, payload BLOB NOT NULL);
+CREATE INDEX messages_by_kind ON messages (kind, seq);
+"""
+
+
+class NewerDataError(ConfigurationError):
+    """The data folder was written by a newer agent."""
+
+    number = 49
+    remedy = "Run the newer agent again, or enrol this device anew in an empty data folder."
+
+
+class Database:
+    """One connection, used by one thread.
+
+    Args:
+        path: the file; created with mode 0600 if it is missing.
+        read_only: for a look from another process; nothing is created.
+
+    Raises:
+        NewerDataError: a newer agent wrote the file.
+        ConfigurationError: the file cannot be opened, or is none of SQLite's.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._depth = 0
+        try:
+            if not read_only:
+                path.touch(mode=0o600)
+            mode = "ro" if read_only else "rw"
+            self.connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, isolation_level=None)
+            self._open(read_only=read_only)
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigurationError(f"The agent's database {path} cannot be opened: {error}.") from error
+
+    def _open(self, *, read_only: bool) -> None:
+        (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise NewerDataError(
+                f"The data folder has schema {version}, this agent knows up to {SCHEMA_VERSION}."
+            )
+        if read_only:
+            return
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute("PRAGMA synchronous = FULL")
+        self.connection.execute("PRAGMA cache_size = -512")  # KiB; the tables are small, the agent is too
+        if version == 0:
+            self.connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, durable when the outermost block is left."""
+        if self._depth == 0:
+            self.connection.execute("BEGIN IMMEDIATE")
+        self._depth += 1
+        try:
+            yield self.connection
+        except BaseException:
+            self._depth -= 1
+            if self._depth == 0:
+                self.connection.execute("ROLLBACK")
+            raise
+        self._depth -= 1
+        if self._depth == 0:
+            self.connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file."""
+        self.connection.close()

@@ -1,0 +1,191 @@
+"""What the device remembers: accepted assignment, deployments, slots, floors.
+
+Every state is written here before anything acts on it. The journal moves deployments only along the table
+of ``wire.deployment``; it decides nothing else.
+"""
+
+import sqlite3
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from edgewright.agent.agreement import Assignment, Seen
+from edgewright.agent.control import SlotName
+from edgewright.agent.database import Database
+from edgewright.wire.deployment import FINISHED, Event, State, advance
+from edgewright.wire.messages import Release
+
+SLOTS: Final[tuple[SlotName, SlotName]] = ("a", "b")
+
+_COLUMNS: Final = "id, assignment, state, error, detail, slot, fetched_bytes, updated_at"
+_assignments = msgspec.msgpack.Decoder(Assignment)
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """One release on its way into this device.
+
+    Attributes:
+        slot: where it is, or was, to be loaded; None before.
+        error, detail: why it ended, 0 and empty where nothing went wrong.
+        fetched_bytes: payload bytes that it took from the network.
+    """
+
+    id: int
+    assignment: Assignment
+    state: State
+    error: int
+    detail: str
+    slot: SlotName | None
+    fetched_bytes: int
+    updated_at: float
+
+    @property
+    def release(self) -> Release:
+        """What reports call it."""
+        target = self.assignment.target
+        return Release(target.custom.model, target.custom.version, target.sha256)
+
+    @property
+    def finished(self) -> bool:
+        """Whether it needs no more work."""
+        return self.state in FINISHED
+
+
+class DeviceRecord(NamedTuple):
+    """The device's own facts.
+
+    Attributes:
+        version, sha256: of the newest accepted assignment.
+        clock: seconds since the epoch below which no clock of this device may stand.
+        seen: newest verified image metadata.
+        active: slot that decides; None for the fallback.
+    """
+
+    version: int
+    sha256: str
+    clock: float
+    seen: Seen
+    active: SlotName | None
+
+
+class Journal:
+    """The tables, one method for each thing that is remembered."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def device(self) -> DeviceRecord:
+        """The device's own facts."""
+        row = self._row(
+            "SELECT assignment_version, assignment_sha256, clock, root, timestamp, active FROM device"
+        )
+        version, sha256, clock, root, timestamp, active = row
+        return DeviceRecord(version, sha256, clock, Seen(root, timestamp), active)
+
+    def floors(self) -> dict[str, int]:
+        """Release counter of the newest committed release, by model."""
+        return dict(self._database.connection.execute("SELECT model, counter FROM floors"))
+
+    def accept(self, assignment: Assignment, raw: bytes, now: float) -> Deployment:
+        """Remember an assignment as accepted and open its deployment."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE device SET assignment_version = ?, assignment_sha256 = ?, assignment_raw = ?, "
+                "clock = max(clock, ?)",
+                (assignment.version, assignment.sha256, raw, assignment.orders.issued),
+            )
+            cursor = connection.execute(
+                "INSERT INTO deployments (assignment, state, updated_at) VALUES (?, ?, ?)",
+                (msgspec.msgpack.encode(assignment), State.ASSIGNED, now),
+            )
+            assert cursor.lastrowid is not None
+            return self.deployment(cursor.lastrowid)
+
+    def note_seen(self, seen: Seen) -> None:
+        """Remember the newest verified versions of image metadata."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE device SET root = max(root, ?), timestamp = max(timestamp, ?)",
+                (seen.root, seen.timestamp),
+            )
+
+    def move(self, deployment: Deployment, event: Event, now: float, **changed: Any) -> Deployment:
+        """Advance a deployment along the table.
+
+        Args:
+            deployment: as it was read last.
+            event: what happened.
+            now: seconds since the epoch.
+            changed: ``error``, ``detail``, ``slot`` or ``fetched_bytes`` that change with it.
+
+        Raises:
+            IllegalTransitionError: the table does not list it; nothing changed.
+        """
+        state = advance(deployment.state, event)
+        moved = msgspec.structs.replace(deployment, state=state, updated_at=now, **changed)
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE deployments SET state = ?, error = ?, detail = ?, slot = ?, fetched_bytes = ?, "
+                "updated_at = ? WHERE id = ?",
+                (state, moved.error, moved.detail, moved.slot, moved.fetched_bytes, now, moved.id),
+            )
+        return moved
+
+    def deployment(self, number: int) -> Deployment:
+        """One deployment."""
+        return _deployment(self._row(f"SELECT {_COLUMNS} FROM deployments WHERE id = ?", number))  # noqa: S608 - constant columns
+
+    def deployments(self, limit: int = 10) -> list[Deployment]:
+        """The newest deployments, newest first."""
+        rows = self._database.connection.execute(
+            f"SELECT {_COLUMNS} FROM deployments ORDER BY id DESC LIMIT ?",  # noqa: S608 - constant columns
+            (limit,),
+        )
+        return [_deployment(row) for row in rows]
+
+    def unfinished(self) -> list[Deployment]:
+        """Deployments that need work, oldest first; at most one unless the agent was killed in between."""
+        return [item for item in reversed(self.deployments(limit=20)) if not item.finished]
+
+    def slots(self) -> dict[SlotName, Deployment | None]:
+        """What each slot holds as good, or on probation."""
+        rows = self._database.connection.execute("SELECT slot, deployment FROM slots").fetchall()
+        return {slot: self.deployment(number) if number else None for slot, number in rows}
+
+    def set_slot(self, slot: SlotName, deployment: Deployment | None) -> None:
+        """Remember what a slot holds."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE slots SET deployment = ? WHERE slot = ?", (deployment and deployment.id, slot)
+            )
+
+    def set_active(self, slot: SlotName | None) -> None:
+        """Remember which slot decides."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE device SET active = ?", (slot,))
+
+    def raise_floor(self, model: str, counter: int) -> None:
+        """Remember a committed release counter; a floor never sinks."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO floors VALUES (?, ?) "
+                "ON CONFLICT (model) DO UPDATE SET counter = max(counter, excluded.counter)",
+                (model, counter),
+            )
+
+    def _row(self, query: str, *parameters: Any) -> Any:
+        return self._database.connection.execute(query, parameters).fetchone()
+
+
+def _deployment(row: sqlite3.Row) -> Deployment:
+    number, assignment, state, error, detail, slot, fetched_bytes, updated_at = row
+    return Deployment(
+        id=number,
+        assignment=_assignments.decode(assignment),
+        state=State(state),
+        error=error,
+        detail=detail,
+        slot=slot,
+        fetched_bytes=fetched_bytes,
+        updated_at=updated_at,
+    )

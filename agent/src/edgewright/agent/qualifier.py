@@ -1,0 +1,99 @@
+"""Starts the process that holds an artifact against its manifest, and waits for its one line.
+
+Native code that crashes, hangs or eats memory does so in that process, not here.
+"""
+
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from edgewright.agent.control import QualificationResult, decode_qualification
+from edgewright.agent.fetcher import Interrupt, Interrupted
+from edgewright.wire.errors import (
+    DeviceError,
+    EdgewrightError,
+    GoldenMismatchError,
+    IllegalTransitionError,
+    LatencyLimitError,
+    MalformedMessageError,
+    RunnerCrashError,
+    RunnerHangError,
+    RunnerOutputError,
+    RuntimeLoadError,
+)
+
+LIMIT_SECONDS: Final = 120.0
+"""A slow board loads a large model and runs its golden vectors well within this."""
+
+_SLICE_SECONDS: Final = 0.25
+
+Qualifier = Callable[[Path, Path, Path, Interrupt], QualificationResult]
+"""Manifest, artifact and golden file to the result; raises ``EdgewrightError`` or ``Interrupted``."""
+
+_BY_NUMBER: Final[dict[int, type[EdgewrightError]]] = {
+    kind.number: kind
+    for kind in (
+        RuntimeLoadError,
+        GoldenMismatchError,
+        LatencyLimitError,
+        RunnerCrashError,
+        RunnerHangError,
+        RunnerOutputError,
+        IllegalTransitionError,
+    )
+}
+
+log = logging.getLogger(__name__)
+
+
+def device_error(number: int, detail: str) -> EdgewrightError:
+    """The error class that a line or runner names by its number."""
+    return _BY_NUMBER.get(number, DeviceError)(detail)
+
+
+def qualify(manifest: Path, artifact: Path, golden: Path, interrupt: Interrupt) -> QualificationResult:
+    """Run ``python -m edgewright.agent.runner qualify``.
+
+    Raises:
+        RunnerCrashError: the process ended without its line.
+        RunnerHangError: it did not end in time.
+        Interrupted: the work was called off.
+    """
+    command = [sys.executable, "-m", "edgewright.agent.runner", "qualify"]
+    command += ["--manifest", str(manifest), "--artifact", str(artifact), "--golden", str(golden)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    try:
+        output = _wait(process, interrupt)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+    if process.returncode != 0:
+        raise RunnerCrashError(f"The qualification ended {_ending(process.returncode)}.")
+    try:
+        return decode_qualification(output)
+    except MalformedMessageError as error:
+        raise RunnerCrashError(f"The qualification gave no result: {error.sentence}") from error
+
+
+def _wait(process: subprocess.Popen[bytes], interrupt: Interrupt) -> bytes:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while True:
+        try:
+            output, _ = process.communicate(timeout=_SLICE_SECONDS)
+        except subprocess.TimeoutExpired:
+            if interrupt():
+                raise Interrupted from None
+            if time.monotonic() > deadline:
+                raise RunnerHangError(f"The qualification took more than {LIMIT_SECONDS:.0f} s.") from None
+        else:
+            return output
+
+
+def _ending(code: int) -> str:
+    return f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"

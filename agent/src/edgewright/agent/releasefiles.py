@@ -1,0 +1,42 @@
+"""The files of releases in the store: which ones belong to a manifest, and where they lie."""
+
+import contextlib
+
+from edgewright.agent.store import Store
+from edgewright.wire.errors import EdgewrightError
+from edgewright.wire.manifest import Manifest, decode_manifest
+
+
+class ReleaseFiles:
+    """A store, seen by the digests of manifests."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def manifest(self, digest: str) -> Manifest:
+        """A stored manifest.
+
+        Raises:
+            FileNotFoundError: it is not here.
+            TamperedArtifactError: it is damaged; it has been removed.
+        """
+        return decode_manifest(self._store.read(digest))
+
+    def paths(self, digest: str) -> tuple[str, str]:
+        """Verified manifest file and artifact file of a release.
+
+        Raises:
+            FileNotFoundError: one is not here.
+            TamperedArtifactError: one is damaged; it has been removed.
+        """
+        artifact = self._store.verified(self.manifest(digest).artifact.sha256)
+        return str(self._store.verified(digest)), str(artifact)
+
+    def keep_only(self, digests: set[str]) -> None:
+        """Remove all files, partial ones too, that do not belong to these manifests."""
+        keep = set(digests)
+        for digest in digests:
+            with contextlib.suppress(FileNotFoundError, EdgewrightError):
+                manifest = self.manifest(digest)
+                keep |= {manifest.artifact.sha256, manifest.golden.sha256}
+        self._store.collect(keep)

@@ -1,0 +1,272 @@
+"""The slow steps of a deployment, done in the one worker thread: agree, fetch, qualify, refresh.
+
+A job is a frozen value that carries all it needs; its result is one too. The worker changes files in the
+store and the TUF cache and nothing else: what a result means for a deployment is the deployer's matter.
+"""
+
+import importlib.metadata
+import logging
+import re
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from edgewright.agent.agreement import (
+    Assignment,
+    ImageTarget,
+    Seen,
+    Standing,
+    verify_agreement,
+    verify_fresh,
+    verify_length,
+    verify_manifest,
+    verify_not_older,
+)
+from edgewright.agent.control import QualificationResult
+from edgewright.agent.downloader import Downloader, Hooks
+from edgewright.agent.fetcher import Interrupt, Reader
+from edgewright.agent.patches import apply_patch, find_patch
+from edgewright.agent.qualifier import Qualifier, device_error
+from edgewright.agent.store import Store
+from edgewright.agent.trust import ImageRepository
+from edgewright.wire.errors import (
+    EdgewrightError,
+    RollbackAttackError,
+    RuntimeLoadError,
+    StorageFullError,
+    TamperedArtifactError,
+    TransferError,
+)
+from edgewright.wire.manifest import Blob, Manifest, Patch, RuntimeRange, decode_manifest
+
+
+class Agree(msgspec.Struct, frozen=True):
+    """Refresh image metadata and hold the assignment against it."""
+
+    deployment: int
+    assignment: Assignment
+    standing: Standing
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """Bring manifest, artifact and golden vectors into the store."""
+
+    deployment: int
+    target: ImageTarget
+
+
+class Qualify(msgspec.Struct, frozen=True):
+    """Hold the artifact against its manifest in a process of its own."""
+
+    deployment: int
+    target: ImageTarget
+
+
+class Refresh(msgspec.Struct, frozen=True):
+    """Verify new image metadata that no assignment has asked for."""
+
+    standing: Standing
+
+
+Job = Agree | Fetch | Qualify | Refresh
+
+
+class Agreed(msgspec.Struct, frozen=True):
+    """Both signers name the release."""
+
+    deployment: int
+    seen: Seen
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """Everything is in the store."""
+
+    deployment: int
+    fetched_bytes: int
+
+
+class Qualified(msgspec.Struct, frozen=True):
+    """Every limit holds on this device."""
+
+    deployment: int
+    result: QualificationResult
+
+
+class Refreshed(msgspec.Struct, frozen=True):
+    """New image metadata verified."""
+
+    seen: Seen
+
+
+class Stale(msgspec.Struct, frozen=True):
+    """The broker shows older metadata than the assignment demands: on its way, or withheld."""
+
+    deployment: int
+    error: EdgewrightError
+
+
+class Stuck(msgspec.Struct, frozen=True):
+    """A step ended with an error; ``deployment`` is 0 where none is concerned."""
+
+    deployment: int
+    error: EdgewrightError
+    fetched_bytes: int = 0
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """Something a person should know, and the step goes on."""
+
+    deployment: int
+    error: EdgewrightError
+
+
+Result = Agreed | Fetched | Qualified | Refreshed | Stale | Stuck | Noted
+
+_VERSION_PART: Final = re.compile(r"\d+")
+
+log = logging.getLogger(__name__)
+
+
+class Workbench:
+    """Does jobs.
+
+    Args:
+        repository: verified image metadata.
+        reader: where chunks come from.
+        store: where blobs go.
+        qualify: runs the qualification process.
+        want: asks the controller to publish chunks again.
+        note: takes ``Noted`` while a job runs.
+        window: chunks asked for at a time.
+    """
+
+    def __init__(
+        self,
+        repository: ImageRepository,
+        reader: Reader,
+        store: Store,
+        qualify: Qualifier,
+        want: Callable[[tuple[str, ...]], None],
+        note: Callable[[Noted], None],
+        window: int,
+    ) -> None:
+        self._repository, self._reader, self._store = repository, reader, store
+        self._qualify, self._want, self._note = qualify, want, note
+        self._window = window
+
+    def do(self, job: Job, interrupt: Interrupt) -> Result:
+        """Do one job; an error is a result.
+
+        Raises:
+            Interrupted: the work was called off.
+        """
+        try:
+            match job:
+                case Agree():
+                    return self._agree(job)
+                case Fetch():
+                    return self._fetch(job, interrupt)
+                case Qualify():
+                    return self._run_qualification(job, interrupt)
+                case Refresh():
+                    return self._refresh(job)
+        except EdgewrightError as error:
+            return Stuck(0 if isinstance(job, Refresh) else job.deployment, error)
+        except OSError as error:
+            full = StorageFullError(f"The data folder cannot be used: {error}.")
+            return Stuck(0 if isinstance(job, Refresh) else job.deployment, full)
+
+    def _refresh(self, job: Refresh) -> Refreshed:
+        seen, _ = self._repository.refresh(job.standing.now)
+        verify_not_older(seen, job.standing.seen)
+        return Refreshed(seen)
+
+    def _agree(self, job: Agree) -> Result:
+        target = job.assignment.target
+        verify_length(target)
+        seen, image = self._repository.refresh(job.standing.now, target.path)
+        verify_not_older(seen, job.standing.seen)
+        try:
+            verify_fresh(job.assignment.orders, seen)
+        except RollbackAttackError as error:
+            return Stale(job.deployment, error)
+        verify_agreement(job.assignment, image, job.standing)
+        return Agreed(job.deployment, seen)
+
+    def _fetch(self, job: Fetch, interrupt: Interrupt) -> Result:
+        hooks = Hooks(self._want, lambda error: self._note(Noted(job.deployment, error)), interrupt)
+        downloader = Downloader(self._reader, self._store, hooks, window=self._window)
+        try:
+            sha256, length = job.target.sha256, job.target.length
+            downloader.fetch(Blob(sha256, length, (sha256,)))
+            manifest = self._manifest(job.target)
+            verify_runtime(manifest.runtime)
+            self._fetch_artifact(job.deployment, manifest, downloader)
+            downloader.fetch(manifest.golden)
+        except EdgewrightError as error:
+            return Stuck(job.deployment, error, downloader.fetched_bytes)
+        return Fetched(job.deployment, downloader.fetched_bytes)
+
+    def _manifest(self, target: ImageTarget) -> Manifest:
+        manifest = decode_manifest(self._store.read(target.sha256))
+        verify_manifest(manifest, target)
+        return manifest
+
+    def _fetch_artifact(self, deployment: int, manifest: Manifest, downloader: Downloader) -> None:
+        patch = find_patch(manifest.patches, self._store.digests())
+        if patch and not self._store.has(manifest.artifact.sha256):
+            self._try_patch(deployment, patch, manifest.artifact, downloader)
+        downloader.fetch(manifest.artifact)
+
+    def _try_patch(self, deployment: int, patch: Patch, result: Blob, downloader: Downloader) -> None:
+        try:
+            downloader.fetch(patch.blob)
+            apply_patch(self._store, patch, result)
+        except StorageFullError:
+            raise
+        except (TransferError, TamperedArtifactError) as error:
+            # Whatever is wrong with a patch or its base, the full artifact is signed too.
+            self._note(Noted(deployment, error))
+
+    def _run_qualification(self, job: Qualify, interrupt: Interrupt) -> Result:
+        manifest = self._manifest(job.target)
+        paths = [
+            self._store.verified(digest)
+            for digest in (job.target.sha256, manifest.artifact.sha256, manifest.golden.sha256)
+        ]
+        result = self._qualify(paths[0], paths[1], paths[2], interrupt)
+        if not result.ok:
+            return Stuck(job.deployment, device_error(result.error, result.detail))
+        return Qualified(job.deployment, result)
+
+
+def installed_runtime(name: str) -> str:
+    """Version of an inference runtime, empty where none is installed; nothing is imported."""
+    distributions = {"onnxruntime": ("onnxruntime",), "litert": ("ai-edge-litert", "tflite-runtime")}
+    for distribution in distributions.get(name, ()):
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+def verify_runtime(needed: RuntimeRange, installed: str | None = None) -> None:
+    """Demand that the installed runtime is one on which the artifact was proven, before it is fetched.
+
+    Raises:
+        RuntimeLoadError: it is not, or there is none.
+    """
+    version = installed_runtime(needed.name) if installed is None else installed
+    if not version:
+        raise RuntimeLoadError(f"The artifact needs {needed.name}, which is not installed.")
+    if not _numbers(needed.minimum) <= _numbers(version) < _numbers(needed.below):
+        raise RuntimeLoadError(
+            f"The artifact runs on {needed.name} {needed.minimum} up to, not including, {needed.below}; "
+            f"{version} is installed."
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in _VERSION_PART.findall(version)[:3])
