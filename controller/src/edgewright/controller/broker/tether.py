@@ -2,8 +2,8 @@
 
 ``prctl(PR_SET_PDEATHSIG)`` is set here, in a process of its own, and not between fork and exec in the parent:
 the parent has threads, and Python code after a fork of a threaded process can wait for a lock for ever. The
-setting survives ``execv``. The signal is SIGKILL, because the next controller needs the port at once and the
-broker's store is made to survive it.
+setting survives ``execv``. The signal is SIGTERM: the broker's store survives SIGKILL too, but then it brings
+retained messages back that had been cleared.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Tie this process to its parent, then become the program."""
     parent, program = int(sys.argv[1]), sys.argv[2:]
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:  # it died before the line above, so no signal will come
         sys.exit(0)
     os.execv(program[0], program)  # noqa: S606 - the point of this file; the caller names the program
