@@ -53,7 +53,7 @@ class _Key(NamedTuple):
 class Monitor:
     """See the module's text; safe to use from several threads."""
 
-    def __init__(self, db: Database, blobs: BlobStore, on_alarm: Callable[[int], None]) -> None:
+    def __init__(self, db: Database, blobs: BlobStore, on_alarm: Callable[[int], object]) -> None:
         self._db = db
         self._blobs = blobs
         self._on_alarm = on_alarm

@@ -30,7 +30,7 @@ class Listeners(NamedTuple):
     """Who is told after a commit."""
 
     windows: Callable[[Sequence[messages.Window]], None]
-    want: Callable[[messages.Want], None]
+    want: Callable[[messages.Want], object]
     stored: Callable[[], None]
 
 

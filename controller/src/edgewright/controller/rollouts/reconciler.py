@@ -8,7 +8,6 @@ assignment finish without it.
 import logging
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +17,7 @@ from edgewright.controller.database import Session, col, func, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Assignment, Device, Outcome, Rollout, RolloutDevice
 from edgewright.controller.events import record
+from edgewright.controller.monitor import close_alarms
 from edgewright.controller.rollouts import policy
 from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.policy import RolloutState, Step
@@ -36,20 +36,15 @@ _log = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """See the module's text; ``on_finished(model, version)`` is called after a rollout went through."""
+    """See the module's text; setting ``awake`` makes it look at once."""
 
     def __init__(
-        self,
-        db: Database,
-        assigner: Assigner,
-        service: Callable[[], RolloutService],
-        on_finished: Callable[[str, int], None],
+        self, db: Database, assigner: Assigner, service: RolloutService, awake: threading.Event
     ) -> None:
         self._db = db
         self._assigner = assigner
         self._service = service
-        self._on_finished = on_finished
-        self._awake = threading.Event()
+        self._awake = awake
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -62,10 +57,6 @@ class Reconciler:
         self._ending = True
         self._awake.set()
         self._thread.join()
-
-    def wake(self) -> None:
-        """Look now."""
-        self._awake.set()
 
     def _run(self) -> None:
         while not self._ending:
@@ -110,12 +101,11 @@ class Reconciler:
                 self._open_wave(number, wave, reason)
             case policy.Finish(reason):
                 self._end(number, Step.FINISH, "rollout.finished", reason)
-                self._on_finished(rollout.model, rollout.version)
             case policy.Pause(reason):
                 self._end(number, Step.PAUSE, "rollout.paused", reason)
             case policy.Stop(reason):
                 self._end(number, Step.STOP, "rollout.stopped", reason)
-                self._service().send_back(number, only_unfinished=False)
+                self._service.send_back(number, only_unfinished=False)
 
     def _open_wave(self, number: int, wave: int, reason: str) -> None:
         with self._db.session() as session:
@@ -141,6 +131,8 @@ class Reconciler:
             rollout = session.get(Rollout, number)
             if rollout is not None and rollout.state == RolloutState.RUNNING:
                 move(session, rollout, step, kind, reason)
+                if step is Step.FINISH:
+                    close_alarms(session, rollout.model, rollout.version)
 
     def _take_late_joiners(self) -> None:
         """Give devices that have no assignment the version of the newest rollout that takes them."""
