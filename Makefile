@@ -55,7 +55,9 @@ $(VENV)/.dependencies: requirements.lock
 	    'Install one and name it, for example: make PYTHON=python3.12 demo' >&2; exit 2; }
 	@$(SAY) 'setup 1/2: dependencies into $(VENV), by hash (a minute or two, once)'
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) --require-hashes --requirement requirements.lock
+	@$(PIP) --no-compile --require-hashes --requirement requirements.lock
+	@# pip compiles on one core; some packages ship files for other Pythons that do not compile, and need not.
+	@$(BIN)/python -m compileall -qq -j 2 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.dependencies agent/pyproject.toml controller/pyproject.toml \
