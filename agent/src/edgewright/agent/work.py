@@ -7,7 +7,7 @@ store and the TUF cache and nothing else: what a result means for a deployment i
 import importlib.metadata
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -24,7 +24,7 @@ from edgewright.agent.agreement import (
     verify_not_older,
 )
 from edgewright.agent.control import QualificationResult
-from edgewright.agent.downloader import Downloader, Hooks
+from edgewright.agent.downloader import PATIENCE_SECONDS, Downloader, Hooks
 from edgewright.agent.fetcher import Interrupt, Reader
 from edgewright.agent.patches import apply_patch, find_patch
 from edgewright.agent.qualifier import Qualifier, device_error
@@ -139,6 +139,7 @@ class Workbench:
         want: asks the controller to publish chunks again.
         note: takes ``Noted`` while a job runs.
         window: chunks asked for at a time.
+        patience: see ``downloader``.
     """
 
     def __init__(
@@ -150,10 +151,11 @@ class Workbench:
         want: Callable[[tuple[str, ...]], None],
         note: Callable[[Noted], None],
         window: int,
+        patience: Sequence[float] = PATIENCE_SECONDS,
     ) -> None:
         self._repository, self._reader, self._store = repository, reader, store
         self._qualify, self._want, self._note = qualify, want, note
-        self._window = window
+        self._window, self._patience = window, patience
 
     def do(self, job: Job, interrupt: Interrupt) -> Result:
         """Do one job; an error is a result.
@@ -196,7 +198,9 @@ class Workbench:
 
     def _fetch(self, job: Fetch, interrupt: Interrupt) -> Result:
         hooks = Hooks(self._want, lambda error: self._note(Noted(job.deployment, error)), interrupt)
-        downloader = Downloader(self._reader, self._store, hooks, window=self._window)
+        downloader = Downloader(
+            self._reader, self._store, hooks, window=self._window, patience=self._patience
+        )
         try:
             sha256, length = job.target.sha256, job.target.length
             downloader.fetch(Blob(sha256, length, (sha256,)))

@@ -1,0 +1,113 @@
+"""``edgewright-agent enroll | run | status | doctor``.
+
+Every error is one sentence with its remedy on standard error, and its number is the exit status; ``--debug``
+shows where it came from.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgewright.agent.settings import read_settings
+from edgewright.wire.errors import ConfigurationError, EdgewrightError, EnrolmentError
+
+TOKEN_VARIABLE = "EDGEWRIGHT_TOKEN"  # noqa: S105 - the variable's name
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    given = _parser().parse_args(arguments)
+    try:
+        return int(given.command(given))
+    except EdgewrightError as error:
+        if given.debug:
+            logging.getLogger(__name__).exception("the command ended with an error")
+        sys.stderr.write(f"{error}\n")
+        return error.number
+    except KeyboardInterrupt:
+        return 130
+
+
+def _enroll(given: argparse.Namespace) -> int:
+    from edgewright.agent.enrolment import Request, enrol
+
+    token = given.token or os.environ.get(TOKEN_VARIABLE, "")
+    if not token:
+        raise EnrolmentError(f"No token was given, neither --token nor {TOKEN_VARIABLE}.")
+    request = Request(given.device, given.target, dict(_tag(text) for text in given.tag), token)
+    path = enrol(given.controller, request, given.data)
+    _say(f"Device {given.device} is enrolled. Start it with: edgewright-agent run --config {path}")
+    return 0
+
+
+def _run(given: argparse.Namespace) -> int:
+    from edgewright.agent.supervisor import run_agent
+
+    logging.basicConfig(
+        level=logging.DEBUG if given.debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    run_agent(read_settings(given.config))
+    return 0
+
+
+def _status(given: argparse.Namespace) -> int:
+    from edgewright.agent.doctor import describe
+
+    for line in describe(read_settings(given.config)):
+        _say(line)
+    return 0
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from edgewright.agent.doctor import examine
+
+    findings = examine(read_settings(given.config))
+    for finding in findings:
+        _say(f"{'good' if finding.ok else 'BAD '}  {finding.said}")
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ConfigurationError(f"The tag {text!r} is not of the form key=value.")
+    return key, value
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edgewright-agent", description="The device side of Edgewright.")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--debug", action="store_true", help="show where an error came from")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    enroll = commands.add_parser("enroll", parents=[shared], help="join a fleet with a one-time token")
+    enroll.set_defaults(command=_enroll)
+    enroll.add_argument("--controller", required=True, metavar="URL", help="the controller's address")
+    enroll.add_argument("--token", default="", help=f"better in the environment, as {TOKEN_VARIABLE}")
+    enroll.add_argument("--device", required=True, metavar="ID", help="this device's id")
+    enroll.add_argument("--target", required=True, help="device target, for example x86_64-ort-cpu")
+    enroll.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="may be repeated")
+    enroll.add_argument("--data", required=True, type=Path, metavar="DIR", help="what the agent keeps")
+
+    for name, command, text in (
+        ("run", _run, "run the agent"),
+        ("status", _status, "what runs, what waits, what went wrong"),
+        ("doctor", _doctor, "examine this device, in words; exit status 1 if anything is bad"),
+    ):
+        sub = commands.add_parser(name, parents=[shared], help=text)
+        sub.set_defaults(command=command)
+        sub.add_argument("--config", required=True, type=Path, metavar="FILE", help="agent.toml")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

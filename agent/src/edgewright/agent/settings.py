@@ -1,0 +1,155 @@
+"""The agent's configuration: one TOML file, read once, frozen.
+
+Example::
+
+    device = "press-7"
+    target = "x86_64-ort-cpu"
+    data = "/var/lib/edgewright"
+
+    [tags]
+    site = "lyon"
+
+    [broker]
+    host = "127.0.0.1"
+    port = 1883
+"""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+from edgewright.wire.errors import ConfigurationError, UnknownTopicError
+from edgewright.wire.topics import check_device_id
+
+FILE_NAME: Final = "agent.toml"
+
+MAX_SOCKET_PATH_BYTES: Final = 107
+"""Linux keeps a Unix socket's path in 108 bytes, the last of them zero (unix(7))."""
+
+
+class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the MQTT broker answers."""
+
+    host: Annotated[str, msgspec.Meta(min_length=1)]
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class LineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The line.
+
+    Attributes:
+        window_seconds: length of a telemetry window.
+        capture_share: share of the frames that the random audit captures.
+    """
+
+    window_seconds: Annotated[float, msgspec.Meta(gt=0)] = 5.0
+    capture_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+
+
+class UpdateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Fetching and keeping.
+
+    Attributes:
+        window_chunks: chunks asked for at a time.
+        sync_chunks: chunks written between two syncs to flash; the loss at a power cut.
+        store_mb: what stored releases may take, MiB.
+        outbox_mb: what waiting messages may take, MiB.
+    """
+
+    window_chunks: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
+    sync_chunks: Annotated[int, msgspec.Meta(ge=1)] = 1
+    store_mb: Annotated[int, msgspec.Meta(ge=1)] = 2048
+    outbox_mb: Annotated[int, msgspec.Meta(ge=1)] = 64
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All settings.
+
+    Attributes:
+        device: this device's id.
+        target: device target, what models are compiled for.
+        data: folder of everything that the agent keeps.
+        tags: what the fleet's selectors match.
+    """
+
+    device: str
+    target: Annotated[str, msgspec.Meta(min_length=1)]
+    data: str
+    broker: BrokerSettings
+    tags: dict[str, str] = {}
+    line: LineSettings = LineSettings()
+    update: UpdateSettings = UpdateSettings()
+
+    @property
+    def folder(self) -> Path:
+        """The data folder."""
+        return Path(self.data)
+
+    @property
+    def cell_socket(self) -> Path:
+        """Where the cell (robot, camera, scanner) connects."""
+        return self.folder / "cell.sock"
+
+    @property
+    def image_root(self) -> Path:
+        """Enrolled root of the image repository."""
+        return self.folder / "trust" / "root.json"
+
+    @property
+    def director_root(self) -> Path:
+        """Enrolled root of the director."""
+        return self.folder / "trust" / "director-root.json"
+
+    @property
+    def database(self) -> Path:
+        """Journal and outbox."""
+        return self.folder / "agent.db"
+
+
+def read_settings(path: Path) -> Settings:
+    """Read the configuration.
+
+    Raises:
+        ConfigurationError: it is missing, no TOML, or a setting is wrong; the sentence names it.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = msgspec.convert(content, Settings)
+        check_device_id(settings.device)
+    except OSError as error:
+        raise ConfigurationError(f"The configuration {path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The configuration {path} is no TOML: {error}.") from error
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"The configuration {path} is wrong: {error}.") from error
+    except UnknownTopicError as error:
+        raise ConfigurationError(f"The configuration {path} is wrong: {error.sentence}") from error
+    if len(str(settings.cell_socket).encode()) > MAX_SOCKET_PATH_BYTES:
+        raise ConfigurationError(f"The path {settings.cell_socket} is too long for a Unix socket.")
+    return settings
+
+
+def format_settings(
+    device: str, target: str, tags: dict[str, str], data: Path, broker: BrokerSettings
+) -> str:
+    """TOML of a new device's configuration; everything else keeps its default.
+
+    A JSON string is a TOML basic string, so values are quoted as JSON.
+    """
+    lines = [
+        f"device = {json.dumps(device)}",
+        f"target = {json.dumps(target)}",
+        f"data = {json.dumps(str(data))}",
+        "",
+        "[tags]",
+        *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in tags.items()),
+        "",
+        "[broker]",
+        f"host = {json.dumps(broker.host)}",
+        f"port = {broker.port}",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,316 @@
+"""The supervisor: puts the parts together and runs one loop over what happens.
+
+Threads: the loop (this one: decisions, journal, outbox), the link's (MQTT), the worker's (slow steps), the
+line's (listening). The others only put events into the loop's queue; the loop waits on nothing else.
+
+The model's life does not depend on the network: the line is started and its active slot loaded before the
+first connection is tried, and an unreachable broker changes neither.
+"""
+
+import contextlib
+import fcntl
+import heapq
+import importlib.metadata
+import itertools
+import logging
+import queue
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from edgewright.agent import control
+from edgewright.agent.database import Database
+from edgewright.agent.deployer import Deployer
+from edgewright.agent.fetcher import MetadataFetcher, TopicReader
+from edgewright.agent.journal import Journal
+from edgewright.agent.ledger import Ledger
+from edgewright.agent.lineprocess import LineProcess, line_command
+from edgewright.agent.link import Link
+from edgewright.agent.outbox import Outbox
+from edgewright.agent.qualifier import qualify
+from edgewright.agent.releasefiles import ReleaseFiles
+from edgewright.agent.settings import Settings
+from edgewright.agent.store import Store
+from edgewright.agent.trust import Director, ImageRepository
+from edgewright.agent.work import Result, Workbench, installed_runtime
+from edgewright.agent.worker import Worker
+from edgewright.wire import messages, topics
+from edgewright.wire.errors import AlreadyRunningError, ConfigurationError, MalformedMessageError
+from edgewright.wire.messages import Ack, Goodbye, Hello, Want
+
+TICK_SECONDS: Final = 1.0
+"""How often time alone is looked at: the line's silence and messages to send again."""
+
+_MIB: Final = 1024 * 1024
+
+log = logging.getLogger(__name__)
+
+Event = Callable[[], None]
+
+
+class Supervisor:
+    """One device's agent; ``run`` returns when it was told to stop.
+
+    Raises:
+        ConfigurationError: the enrolled roots are missing, or the database cannot be used.
+        TamperedMetadataError: an enrolled root does not sign itself.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._timers: list[tuple[float, int, Event]] = []
+        self._counter = itertools.count()
+        self._stopping = False
+        self._connected_at = 0.0
+        self._greeted = False
+        self._told_given_up = 0
+        image_root, director_root = _read_root(settings.image_root), _read_root(settings.director_root)
+        update = settings.update
+        self._database = Database(settings.database)
+        self._journal = Journal(self._database)
+        self._outbox = Outbox(self._database, settings.device, update.outbox_mb * _MIB)
+        self._link = Link(
+            settings.broker.host,
+            settings.broker.port,
+            settings.device,
+            will=self._will,
+            on_connected=lambda: self._post(self._connected),
+            on_lost=lambda: self._post(self._lost),
+        )
+        reader = TopicReader(self._link)
+        store = Store(settings.folder / "store", update.store_mb * _MIB, update.sync_chunks)
+        repository = ImageRepository(settings.folder / "trust" / "image", image_root, MetadataFetcher(reader))
+        bench = Workbench(
+            repository, reader, store, qualify, self._want, self._told_by_worker, update.window_chunks
+        )
+        self._worker = Worker(bench, self._told_by_worker)
+        self._line = LineProcess(
+            lambda descriptor: line_command(settings, descriptor),
+            said=lambda message: self._post(lambda: self._said(message)),
+            ended=lambda: self._post(self._line_ended),
+        )
+        self._deployer = Deployer(
+            settings.device,
+            settings.target,
+            self._journal,
+            Ledger(settings.device, self._database, self._journal, self._outbox),
+            ReleaseFiles(store),
+            Director(director_root),
+            submit=self._worker.submit,
+            call_off=self._worker.call_off,
+            send=self._line.send,
+            later=self._later,
+        )
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._told_to_stop)
+        self._line.start()
+        self._deployer.start()
+        self._worker.start()
+        self._subscribe()
+        self._link.start()
+        self._later(TICK_SECONDS, self._tick)
+        log.info("The agent of %s runs.", self._settings.device)
+        try:
+            while not self._stopping:
+                self._next_event()()
+                self._send_due()
+        finally:
+            self._stop()
+
+    def _next_event(self) -> Event:
+        """The next thing that happened, or whose time has come."""
+        while True:
+            now = time.monotonic()
+            if self._timers and self._timers[0][0] <= now:
+                return heapq.heappop(self._timers)[2]
+            wait = self._timers[0][0] - now if self._timers else None
+            with contextlib.suppress(queue.Empty):
+                return self._events.get(timeout=wait)
+
+    def _post(self, event: Event) -> None:
+        """From any thread: let the loop do something."""
+        self._events.put(event)
+
+    def _later(self, seconds: float, event: Event) -> None:
+        """From the loop: do something after a time."""
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._counter), event))
+
+    def _told_to_stop(self, _number: int, _frame: FrameType | None) -> None:
+        # SimpleQueue.put may be called from a signal handler: it is reentrant (library reference, queue).
+        self._post(self._note_stop)
+
+    def _note_stop(self) -> None:
+        self._stopping = True
+
+    def _stop(self) -> None:
+        self._line.stop()
+        while True:  # The line's last windows are in the queue.
+            try:
+                event = self._events.get_nowait()
+            except queue.Empty:
+                break
+            event()
+        self._send_due()
+        self._worker.stop()
+        device = self._settings.device
+        goodbye = Goodbye(device=device, connected_at=self._connected_at, reason="stopped")
+        self._link.stop((topics.up(device, "goodbye"), messages.encode(goodbye)))
+        self._database.close()
+        log.info("The agent of %s has stopped.", device)
+
+    # The broker
+
+    def _subscribe(self) -> None:
+        device = self._settings.device
+        handlers: dict[str, tuple[Callable[[bytes], None], int]] = {
+            topics.assignment(device): (self._deployer.document, 1),
+            topics.timestamp(): (self._deployer.timestamp, 1),
+            topics.ack(device): (self._acknowledged, 1),
+        }
+        for topic, (handler, qos) in handlers.items():
+            self._link.subscribe(topic, self._posting(handler), qos)
+
+    def _posting(self, handler: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """A handler for the network thread that hands payloads over; an empty one says "deleted"."""
+
+        def hand_over(payload: bytes) -> None:
+            if payload:
+                self._post(lambda: handler(payload))
+
+        return hand_over
+
+    def _will(self) -> tuple[str, bytes]:
+        """Called on the network thread before each connection."""
+        self._connected_at = time.time()
+        device = self._settings.device
+        goodbye = Goodbye(device=device, connected_at=self._connected_at, reason="lost")
+        return topics.up(device, "goodbye"), messages.encode(goodbye)
+
+    def _connected(self) -> None:
+        self._hello()
+        self._outbox.restart()
+        self._deployer.connected()
+
+    def _lost(self) -> None:
+        self._greeted = False
+
+    def _hello(self) -> None:
+        settings, outbox = self._settings, self._outbox
+        self._told_given_up = outbox.given_up
+        hello = Hello(
+            device=settings.device,
+            agent_version=importlib.metadata.version("edgewright-agent"),
+            target=settings.target,
+            tags=settings.tags,
+            runtime=_runtime(),
+            sent_at=self._connected_at,
+            active=self._deployer.active,
+            standby=self._deployer.standby,
+            assignment_version=self._journal.device().version,
+            stream=outbox.stream,
+            oldest=outbox.oldest,
+            outbox=outbox.waiting,
+        )
+        self._greeted = self._link.publish(topics.up(settings.device, "hello"), messages.encode(hello))
+
+    def _acknowledged(self, payload: bytes) -> None:
+        try:
+            ack = messages.decode_down(payload)
+        except MalformedMessageError as error:
+            log.warning("%s", error)
+            return
+        if isinstance(ack, Ack):
+            self._outbox.acknowledge(ack, time.monotonic())
+
+    def _send_due(self) -> None:
+        if not self._greeted:
+            return
+        if self._outbox.given_up != self._told_given_up:
+            self._hello()
+        for topic, payload in self._outbox.due(time.monotonic()):
+            self._link.publish(topic, payload)
+
+    def _want(self, chunks: tuple[str, ...]) -> None:
+        """Called on the worker's thread."""
+        device = self._settings.device
+        want = Want(device=device, sent_at=time.time(), chunks=chunks)
+        self._link.publish(topics.up(device, "want"), messages.encode(want))
+
+    # The worker and the line
+
+    def _told_by_worker(self, result: Result) -> None:
+        self._post(lambda: self._deployer.told(result))
+
+    def _said(self, message: control.Up) -> None:
+        match message:
+            case control.WindowReady():
+                self._outbox.put(message.window, time.time())
+            case control.SampleReady():
+                self._outbox.put(message.sample, time.time())
+            case control.Ready():
+                self._deployer.line_started()
+            case _:
+                self._deployer.said(message)
+
+    def _line_ended(self) -> None:
+        if not self._stopping:
+            self._deployer.line_ended()
+            self._later(self._line.pause(), self._restart_line)
+
+    def _restart_line(self) -> None:
+        if not self._stopping:
+            self._line.start()
+
+    def _tick(self) -> None:
+        self._line.watch()
+        self._later(TICK_SECONDS, self._tick)
+
+
+def run_agent(settings: Settings) -> None:
+    """Run the agent with its data folder locked.
+
+    Raises:
+        AlreadyRunningError: another agent has the folder.
+        ConfigurationError: the folder cannot be used.
+    """
+    with _locked(settings.folder):
+        Supervisor(settings).run()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the kernel gives it back however this process ends."""
+    try:
+        file = (folder / "lock").open("a")
+    except OSError as error:
+        raise ConfigurationError(f"The data folder {folder} cannot be used: {error.strerror}.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AlreadyRunningError(f"Another agent uses the data folder {folder}.") from error
+        yield
+
+
+def _read_root(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"The enrolled root {path} cannot be read: {error.strerror}. Enrol this device first."
+        ) from error
+
+
+def _runtime() -> str:
+    """Name and version of the installed inference runtime; it is not imported."""
+    for name in ("onnxruntime", "litert"):
+        if version := installed_runtime(name):
+            return f"{name} {version}"
+    return ""

@@ -1,0 +1,170 @@
+"""One device without processes and threads: the agent's real parts around a line stub, driven step by step.
+
+Everything between the topics and the control messages is the product: trust, store, downloader, journal,
+outbox, deployer. ``settle`` lets all of them work until nothing is left to do.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from edgewright.agent.control import QualificationResult
+from edgewright.agent.database import Database
+from edgewright.agent.deployer import Deployer
+from edgewright.agent.fetcher import Interrupt, MetadataFetcher, TopicReader
+from edgewright.agent.journal import Deployment, Journal
+from edgewright.agent.ledger import Ledger
+from edgewright.agent.outbox import Outbox
+from edgewright.agent.releasefiles import ReleaseFiles
+from edgewright.agent.store import Store
+from edgewright.agent.trust import Director, ImageRepository
+from edgewright.agent.work import Job, Noted, Workbench
+from edgewright.wire import messages, topics
+from edgewright.wire.deployment import State
+from edgewright.wire.messages import Release, Report
+from simulators.line_stub import LineStub
+from simulators.repository import DEVICE, TARGET, RepositorySimulator
+
+
+class DeviceStub:
+    """A device of a simulated repository.
+
+    Args:
+        simulator: what it is enrolled with and reads from.
+        folder: its data; a second object over the same folder is the device after a power cut.
+
+    Attributes:
+        line: the stub.
+        wanted: chunks that it asked the controller for.
+        qualification: result of the next qualifications; called with manifest, artifact and golden file.
+        jobs: work that waits.
+        later: functions that wait for their time; ``settle`` never calls them, ``wait`` does.
+    """
+
+    def __init__(self, simulator: RepositorySimulator, folder: Path, device: str = DEVICE) -> None:
+        self.simulator, self.device = simulator, device
+        self.line = LineStub()
+        self.wanted: list[str] = []
+        self.jobs: deque[Job] = deque()
+        self.later: list[Callable[[], None]] = []
+        self.qualification: Callable[[Path, Path, Path], QualificationResult] = _passes
+        folder.mkdir(parents=True, exist_ok=True)
+        self._database = Database(folder / "agent.db")
+        self.journal = Journal(self._database)
+        self.outbox = Outbox(self._database, device)
+        self.store = Store(folder / "store")
+        reader = TopicReader(simulator.topics)
+        repository = ImageRepository(
+            folder / "image", simulator.image_root, MetadataFetcher(reader, seconds=0.02)
+        )
+        self._bench = Workbench(
+            repository,
+            reader,
+            self.store,
+            self._qualify,
+            self.wanted.extend,
+            self._note,
+            window=8,
+            patience=(0.02, 0.02, 0.02),
+        )
+        self.deployer = Deployer(
+            device,
+            TARGET,
+            self.journal,
+            Ledger(device, self._database, self.journal, self.outbox),
+            ReleaseFiles(self.store),
+            Director(simulator.director_root),
+            submit=self.jobs.append,
+            call_off=self.jobs.clear,
+            send=self.line.send,
+            later=lambda _seconds, event: self.later.append(event),
+        )
+
+    def start(self) -> "DeviceStub":
+        """Start agent and line, and read what is retained."""
+        self.deployer.start()
+        self.deployer.line_started()
+        self.settle()
+        return self
+
+    def read_topics(self) -> None:
+        """Read the device's retained topics, as after a connection, and let everything work."""
+        retained = self.simulator.topics.retained
+        if raw := retained.get(topics.timestamp()):
+            self.deployer.timestamp(raw)
+        if raw := retained.get(topics.assignment(self.device)):
+            self.deployer.document(raw)
+        self.settle()
+
+    def settle(self) -> None:
+        """Work until no job and no answer is left."""
+        while self.jobs or self.line.answers:
+            self.step()
+
+    def step(self) -> None:
+        """Do one job or hear one answer."""
+        if self.line.answers:
+            self.deployer.said(self.line.answers.popleft())
+        elif self.jobs:
+            self.deployer.told(self._bench.do(self.jobs.popleft(), lambda: False))
+
+    def wait(self) -> None:
+        """Let the time of everything that waits come."""
+        waiting, self.later = self.later, []
+        for event in waiting:
+            event()
+        self.settle()
+
+    def restart_line(self) -> None:
+        """The line's process dies and another one starts."""
+        self.deployer.line_ended()
+        self.line.loaded.clear()
+        self.line.active = None
+        self.line.answers.clear()
+        self.deployer.line_started()
+        self.settle()
+
+    def cut_power(self) -> None:
+        """End without a word; the files are as they are."""
+        self._database.close()
+
+    @property
+    def running(self) -> Release | None:
+        """The release that decides, by the journal."""
+        return self.deployer.active
+
+    @property
+    def running_artifact(self) -> bytes | None:
+        """Bytes of the artifact that decides in the line, None for the fallback."""
+        return Path(self.line.loaded[self.line.active]).read_bytes() if self.line.active else None
+
+    @property
+    def latest(self) -> Deployment:
+        """The newest deployment."""
+        return self.journal.deployments(1)[0]
+
+    def reports(self) -> list[Report]:
+        """All reports that wait for the controller, oldest first."""
+        rows = self._database.connection.execute("SELECT payload FROM messages ORDER BY seq")
+        decoded = [messages.decode_up(payload) for (payload,) in rows]
+        return [message for message in decoded if isinstance(message, Report)]
+
+    def states(self) -> list[State]:
+        """States that were reported, in order."""
+        return [report.state for report in self.reports() if report.state]
+
+    def names(self) -> list[str]:
+        """Names of errors and events that were reported, in order."""
+        return [report.name for report in self.reports() if report.name]
+
+    def _note(self, noted: Noted) -> None:
+        self.deployer.told(noted)
+
+    def _qualify(
+        self, manifest: Path, artifact: Path, golden: Path, _interrupt: Interrupt
+    ) -> QualificationResult:
+        return self.qualification(manifest, artifact, golden)
+
+
+def _passes(_manifest: Path, _artifact: Path, _golden: Path) -> QualificationResult:
+    return QualificationResult(ok=True, latency_p50_us=100, latency_p99_us=200, memory_mb=40.0)
