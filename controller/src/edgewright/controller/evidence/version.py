@@ -67,7 +67,7 @@ class VersionHealth(msgspec.Struct, frozen=True, kw_only=True):
         return (
             f"{self.model} v{self.version} does harm: of {labelled} labelled items since {since} UTC {wrong} "
             f"({wrong / max(labelled, 1):.0%}) were wrong, testing showed {self.reference_rate:.1%}, and "
-            f"harm begins at {self.harm_rate:.1%}. By chance this comes once in {self.threshold:,.0f} windows."
+            f"harm begins at {self.harm_rate:.1%}; by chance once in {self.threshold:,.0f} windows."
         )
 
     @property

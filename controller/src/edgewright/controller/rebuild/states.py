@@ -11,8 +11,6 @@ rebuild whose last rung is refused ends as ``refused``; what cannot be done ends
 from enum import StrEnum
 from typing import Final
 
-from edgewright.controller.errors import RequestError
-
 
 class RebuildState(StrEnum):
     """Where a rebuild stands; a row's ``state``."""
@@ -50,19 +48,12 @@ IN_FLIGHT: Final = tuple(str(state) for state, following in TRANSITIONS.items() 
 """States of a rebuild that is under way, as rows have them."""
 
 
-class RebuildStateError(RequestError):
-    """The rebuild's state does not allow this."""
-
-    number = 98
-    remedy = "Look at it with `edgewright drift`."
-
-
 def advance(state: RebuildState, to: RebuildState) -> RebuildState:
     """The state after a move; a move to the same state is one that was made before a restart.
 
     Raises:
-        RebuildStateError: the table has no such move.
+        ValueError: the table has no such move: a defect, never a person's mistake.
     """
     if to is not state and to not in TRANSITIONS[state]:
-        raise RebuildStateError(f"A rebuild that is {state} cannot become {to}.")
+        raise ValueError(f"A rebuild that is {state} cannot become {to}.")
     return to

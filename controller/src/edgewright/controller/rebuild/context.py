@@ -1,0 +1,88 @@
+"""What the steps of builds and rebuilds need of the rest of the controller."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from edgewright.controller.blobs import BlobStore
+from edgewright.controller.database.engine import Database
+from edgewright.controller.rollouts.policy import Wave
+from edgewright.controller.trust.documents import TargetEntry
+
+
+class Interrupted(BaseException):
+    """The controller goes down in the middle of a step; the step will be done again.
+
+    Not an ``Exception``, so that the workflow engine does not record it as the step's outcome.
+    """
+
+
+class Releases(Protocol):
+    """The image repository, as far as a build needs it."""
+
+    def add_release(self, entries: Sequence[TargetEntry]) -> bool:
+        """Sign releases; returns whether anything changed."""
+        ...
+
+
+class Publishing(Protocol):
+    """The publisher, as far as a build needs it."""
+
+    def publish_release(self, manifest_sha256: str) -> None:
+        """Publish a manifest's chunks, as far as they are not."""
+        ...
+
+    def publish_metadata(self) -> None:
+        """Publish the repository's files."""
+        ...
+
+
+class Rollouts(Protocol):
+    """The rollout service, as far as a rebuild needs it."""
+
+    def create(
+        self,
+        model: str,
+        version: int,
+        selector: str = "",
+        waves: Sequence[Wave] | None = None,
+        reason: str = "",
+    ) -> int:
+        """Start a rollout; returns its number."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """The surroundings of a step.
+
+    Attributes:
+        data: the data folder; working folders are made in it.
+        stopping: set when the controller goes down.
+        one_child: held while a child process compiles or fits; two would only take each other's processor.
+    """
+
+    data: Path
+    db: Database
+    blobs: BlobStore
+    repository: Releases
+    publisher: Publishing
+    rollouts: Rollouts
+    stopping: threading.Event = field(default_factory=threading.Event)
+    one_child: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def blob_root(self) -> Path:
+        """Root of the blob store, for child processes."""
+        return self.data / "blobs"
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the controller goes down.
+
+        Raises:
+            Interrupted: it does.
+        """
+        if self.stopping.wait(seconds):
+            raise Interrupted

@@ -1,0 +1,282 @@
+"""What a rebuild does in each of its states: one function a state, and ``carry_on`` that picks it.
+
+A function does its state's work and moves the row on. Each can be done again: a process that is killed in
+the middle leaves the row in the state, and the next one does the state's work from its beginning, with what
+was stored. What a person may see of it stands in the row: ``gates`` holds the dataset, the labels, and each
+rung's measurements and verdict.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from edgewright.controller import registry
+from edgewright.controller.database import Session, col, func, select
+from edgewright.controller.database.tables import Alarm, Rebuild, Rollout
+from edgewright.controller.errors import RecipeError
+from edgewright.controller.model_toml import FILE_NAME, ModelSpec, parse_model, write_model
+from edgewright.controller.rebuild.context import Context
+from edgewright.controller.rebuild.dataset import (
+    LATENESS_S,
+    count_labelled,
+    labelled_items,
+    snapshot,
+)
+from edgewright.controller.rebuild.job import Answer, Job
+from edgewright.controller.rebuild.ladder import GATE_ALPHA, Measured, judge
+from edgewright.controller.rebuild.orders import move
+from edgewright.controller.rebuild.rung import fit_rung
+from edgewright.controller.rebuild.states import IN_FLIGHT, RebuildState
+from edgewright.controller.rebuild.versions import compile_version, release_version
+from edgewright.controller.rollouts.policy import RolloutState
+from edgewright.controller.rollouts.service import REBUILD_WAVES
+from edgewright.wire.errors import EdgewrightError
+
+COLLECT_LIMIT_S: Final = 900.0
+"""Labelled items that have not come after this time do not come; the alarm stays open."""
+
+POLL_S: Final = 0.2
+
+_S = RebuildState
+
+
+def carry_on(context: Context, number: int) -> str:
+    """Do the work of a rebuild's state; returns the state after it.
+
+    Raises:
+        Interrupted: the controller goes down; the state's work will be done again.
+    """
+    rebuild = _row(context, number)
+    if rebuild.state not in IN_FLIGHT:
+        return rebuild.state
+    try:
+        WORK[RebuildState(rebuild.state)](context, rebuild)
+    except EdgewrightError as error:
+        if rebuild.new_version:
+            with context.db.session() as session:
+                registry.mark_failed(session, rebuild.model, rebuild.new_version, error)
+        return end_failed(context, number, error.sentence)
+    except ValueError:
+        # The one move that the table refuses without a defect: a person has cancelled it in the meantime.
+        if _row(context, number).state != _S.CANCELLED:
+            raise
+    return _row(context, number).state
+
+
+def end_failed(context: Context, number: int, sentence: str) -> str:
+    """End a rebuild that cannot go on; returns its state, which may be another end that came first."""
+    with context.db.session() as session:
+        row = session.get_one(Rebuild, number)
+        if row.state in IN_FLIGHT:
+            move(session, row, _S.FAILED, sentence)
+        return row.state
+
+
+def wait_turn(context: Context, rebuild: Rebuild) -> None:
+    """Queued: an alarm's rebuild waits until the cooldown after the last one is over."""
+    spec = _spec(context, rebuild)
+    if not spec.rebuild.recipe or not spec.rebuild.ladder:
+        raise RecipeError(f"{rebuild.model} has no rebuild recipe.")
+    while rebuild.alarm and time.time() < _last_end(context, rebuild.model) + spec.rebuild.cooldown_s:
+        context.pause(POLL_S)
+    with context.db.session() as session:
+        alarm = session.get(Alarm, rebuild.alarm) if rebuild.alarm else None
+        onset = alarm.evidence.get("onset_at") if alarm else None
+        since = float(onset) - LATENESS_S if onset else 0.0
+        sentence = f"collects {spec.rebuild.minimum_samples} labelled frames."
+        row = session.get_one(Rebuild, rebuild.id)
+        move(session, row, _S.COLLECTING, sentence, gates={**row.gates, "since": since})
+
+
+def collect(context: Context, rebuild: Rebuild) -> None:
+    """Collecting: until there are enough labelled items since the onset, then the dataset is fixed."""
+    spec = _spec(context, rebuild)
+    since, needed = float(rebuild.gates["since"]), spec.rebuild.minimum_samples
+    while True:
+        with context.db.reading() as session:
+            found = count_labelled(session, rebuild.model, since)
+        if found >= needed:
+            break
+        if time.time() > rebuild.started_at + COLLECT_LIMIT_S:
+            raise RecipeError(f"Only {found} of {needed} labelled frames came in {COLLECT_LIMIT_S:.0f} s.")
+        context.pause(POLL_S)
+    with context.db.session() as session:
+        chosen = snapshot(labelled_items(session, rebuild.model, since), spec.model.labels)
+        dataset = {
+            "dataset": context.blobs.put(msgspec.json.encode(chosen)),
+            "labels": list(chosen.labels),
+            "fit": len(chosen.fit),
+            "gate": len(chosen.gate),
+            "left_out": chosen.left_out,
+        }
+        new = [label for label in chosen.labels if label not in spec.model.labels]
+        sentence = f"learns from {len(chosen.fit)} fresh frames and is judged on {len(chosen.gate)}"
+        sentence += f"; new classes: {', '.join(new)}." if new else "."
+        row = session.get_one(Rebuild, rebuild.id)
+        move(session, row, _S.TRAINING, sentence, gates={**row.gates, **dataset, "rungs": {}})
+
+
+def train(context: Context, rebuild: Rebuild) -> None:
+    """Training: the next rung that was not tried makes a candidate and has it measured."""
+    spec = _spec(context, rebuild)
+    rung = next(rung for rung in spec.rebuild.ladder if rung not in rebuild.gates["rungs"])
+    with tempfile.TemporaryDirectory(dir=context.data, prefix="rung-") as name, context.one_child:
+        folder = Path(name)
+        with context.db.reading() as session:
+            files = registry.find_version(session, rebuild.model, rebuild.from_version).files
+        registry.materialise(context.blobs, files, folder / "model")
+        job = Job(
+            folder=str(folder / "model"),
+            blobs=str(context.blob_root),
+            snapshot_sha256=rebuild.gates["dataset"],
+            rung=rung,
+            seed=rebuild.id or 0,
+        )
+        answer = fit_rung(context, job, folder)
+        result = _stored(context, answer, folder)
+    rungs = {**rebuild.gates["rungs"], rung: result}
+    with context.db.session() as session:
+        row = session.get_one(Rebuild, rebuild.id)
+        gates = {**row.gates, "rungs": rungs}
+        move(session, row, _S.GATING, f"judges {rung}.", rung=rung, gates=gates)
+
+
+def gate(context: Context, rebuild: Rebuild) -> None:
+    """Gating: the candidate goes on, or the next rung is tried, or the rebuild is refused."""
+    spec, rungs = _spec(context, rebuild), rebuild.gates["rungs"]
+    result = rungs[rebuild.rung]
+    measured = msgspec.convert(result["measured"], Measured)
+    alpha = GATE_ALPHA / len(spec.rebuild.ladder)
+    verdict = judge(measured, margin=spec.drift.harm_tolerance, alpha=alpha)
+    result = {**result, "passed": verdict.passed, "sentence": verdict.sentence, "numbers": verdict.numbers}
+    gates = {**rebuild.gates, "rungs": {**rungs, rebuild.rung: result}}
+    if verdict.passed:
+        to = _S.BUILDING
+    else:
+        to = _S.TRAINING if len(rungs) < len(spec.rebuild.ladder) else _S.REFUSED
+    _move(context, rebuild.id or 0, to, f"{rebuild.rung}: {verdict.sentence}", gates=gates)
+
+
+def build(context: Context, rebuild: Rebuild) -> None:
+    """Building: the candidate becomes a version of the registry and is compiled for all targets."""
+    version = rebuild.new_version or _register(context, rebuild)
+    result = compile_version(context, rebuild.model, version)
+    with context.db.session() as session:
+        row = session.get_one(Rebuild, rebuild.id)
+        move(session, row, _S.SIGNING, f"v{version} is compiled.", gates={**row.gates, "build": result})
+
+
+def sign(context: Context, rebuild: Rebuild) -> None:
+    """Signing: the version is released and published."""
+    release_version(context, rebuild.gates["build"])
+    _move(context, rebuild.id or 0, _S.ROLLING_OUT, f"v{rebuild.new_version} is signed.")
+
+
+def follow(context: Context, rebuild: Rebuild) -> None:
+    """Rolling out: one robot first, then the others when its gate says so; followed to the rollout's end."""
+    number = rebuild.rollout or _roll_out(context, rebuild)
+    while True:
+        with context.db.reading() as session:
+            rollout = session.get_one(Rollout, number)
+        if rollout.state == RolloutState.FINISHED:
+            sentence = f"v{rebuild.new_version} runs on the line."
+            return _move(context, rebuild.id or 0, _S.DONE, sentence)
+        if rollout.state == RolloutState.STOPPED:
+            return _move(
+                context, rebuild.id or 0, _S.FAILED, f"rollout {number} was stopped: {rollout.reason}"
+            )
+        context.pause(POLL_S)
+
+
+WORK: Final[dict[RebuildState, Callable[[Context, Rebuild], None]]] = {
+    _S.QUEUED: wait_turn,
+    _S.COLLECTING: collect,
+    _S.TRAINING: train,
+    _S.GATING: gate,
+    _S.BUILDING: build,
+    _S.SIGNING: sign,
+    _S.ROLLING_OUT: follow,
+}
+
+
+def _row(context: Context, number: int) -> Rebuild:
+    with context.db.reading() as session:
+        return session.get_one(Rebuild, number)
+
+
+def _move(context: Context, number: int, to: RebuildState, sentence: str, **changes: Any) -> None:
+    with context.db.session() as session:
+        move(session, session.get_one(Rebuild, number), to, sentence, **changes)
+
+
+def _spec(context: Context, rebuild: Rebuild) -> ModelSpec:
+    with context.db.reading() as session:
+        version = registry.find_version(session, rebuild.model, rebuild.from_version)
+    return parse_model(context.blobs.read(version.files[FILE_NAME]))
+
+
+def _last_end(context: Context, model: str) -> float:
+    statement = select(func.max(Rebuild.finished_at)).where(col(Rebuild.model) == model)
+    with context.db.reading() as session:
+        return session.exec(statement).one() or 0.0
+
+
+def _stored(context: Context, answer: Answer, folder: Path) -> dict[str, Any]:
+    """An answer as the row holds it: its files as blobs."""
+    files = {"candidate": answer.candidate, "holdout": answer.holdout, "replay": answer.replay}
+    blobs = {what: context.blobs.put((folder / name).read_bytes()) for what, name in files.items() if name}
+    return {"measured": msgspec.to_builtins(answer.measured), "metrics": answer.metrics, "files": blobs}
+
+
+def _register(context: Context, rebuild: Rebuild) -> int:
+    """The candidate as a version, in the same transaction as the row that points to it."""
+    spec, labels = _spec(context, rebuild), tuple(rebuild.gates["labels"])
+    made = rebuild.gates["rungs"][rebuild.rung]["files"]
+    spec = msgspec.structs.replace(spec, model=msgspec.structs.replace(spec.model, labels=labels))
+    changed = {FILE_NAME: context.blobs.put(write_model(spec)), spec.model.file: made["candidate"]}
+    changed[spec.data.holdout] = made["holdout"]
+    if spec.data.replay:
+        changed[spec.data.replay] = made["replay"]
+    with context.db.session() as session:
+        parent = registry.find_version(session, rebuild.model, rebuild.from_version)
+        version = registry.add_version(
+            session, rebuild.model, {**parent.files, **changed}, "rebuild", parent.version, labels
+        )
+        row = session.get_one(Rebuild, rebuild.id)
+        row.new_version = rebuild.new_version = version
+        session.add(row)
+    return version
+
+
+def _roll_out(context: Context, rebuild: Rebuild) -> int:
+    """The rollout of the new version; one that was started before a kill is taken up."""
+    with context.db.reading() as session:
+        number = _rollout_of(session, rebuild) or 0
+    reason = f"Rebuild {rebuild.id}: {rebuild.cause}"
+    number = number or context.rollouts.create(rebuild.model, rebuild.new_version, "", REBUILD_WAVES, reason)
+    with context.db.session() as session:
+        row = session.get_one(Rebuild, rebuild.id)
+        row.rollout = number
+        session.add(row)
+    return number
+
+
+def _rollout_of(session: Session, rebuild: Rebuild) -> int | None:
+    statement = (
+        select(Rollout.id)
+        .where(col(Rollout.model) == rebuild.model)
+        .where(col(Rollout.version) == rebuild.new_version)
+    )
+    return session.exec(statement).first()
+
+
+def clear_left_overs(context: Context) -> None:
+    """Remove working folders of a process that was killed."""
+    for pattern in ("rung-*", "build-*"):
+        for folder in context.data.glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,236 @@
+"""Rebuilds end to end on a tiny model: real child processes, real engine, kill -9."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edgewright.controller.compiler.frames import read_frames
+from edgewright.controller.database import select
+from edgewright.controller.database.tables import Alarm, Artifact, ModelVersion, Rebuild, Rollout
+from edgewright.controller.errors import InvalidRequestError
+from edgewright.controller.model_toml import parse_model
+from edgewright.controller.rebuild.context import Interrupted
+from edgewright.controller.rebuild.states import IN_FLIGHT, RebuildState
+from edgewright.controller.rebuild.steps import carry_on, collect, follow, wait_turn
+from edgewright.controller.rollouts.policy import RolloutState
+from tests.controller.colour_plant import MODEL, Plant, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Iterator[Plant]:
+    """A plant with version 1 of the colour model."""
+    plant = Plant(tmp_path)
+    plant.push()
+    yield plant
+    plant.db.close()
+
+
+def raise_alarm(plant: Plant, onset_at: float) -> int:
+    """An alarm of version 1, as the monitor stores it."""
+    with plant.db.session() as session:
+        alarm = Alarm(model=MODEL, version=1, raised_at=1.0, signal="error-rate", sentence="Blue is wrong.")
+        alarm.evidence = {"onset_at": onset_at}
+        session.add(alarm)
+        session.flush()
+        return alarm.id or 0
+
+
+@pytest.mark.slow
+def test_an_alarm_becomes_a_version_on_the_line(plant: Plant) -> None:
+    """From the alarm on: queued, the first rung refused, the second passed, built, signed, rolled out."""
+    plant.capture(10, ("red",), taken_at=0.0)
+    plant.capture(90, taken_at=100.0)
+    workflows = plant.workflows()
+    number = workflows.enqueue_for_alarm(raise_alarm(plant, onset_at=105.0))
+    assert plant.rebuild(number).state == RebuildState.QUEUED
+    workflows.start()
+    try:
+        wait_until(lambda: plant.rebuild(number).state not in IN_FLIGHT)
+    finally:
+        workflows.stop()
+    rebuild = plant.rebuild(number)
+    assert (rebuild.state, rebuild.rung, rebuild.new_version, rebuild.rollout) == ("done", "centroids", 2, 1)
+    rungs = rebuild.gates["rungs"]
+    assert [rungs[rung]["passed"] for rung in ("lazy", "centroids")] == [False, True]
+    assert rebuild.gates["fit"] + rebuild.gates["gate"] == 90
+    expect_version_2(plant)
+    assert plant.events() == [
+        "version.pushed",
+        "rebuild.queued",
+        "rebuild.started",
+        "rebuild.candidate",
+        "version.ready",
+        "rebuild.finished",
+    ]
+
+
+def expect_version_2(plant: Plant) -> None:
+    """The registry's version 2 knows blue, keeps the old frames, and is released and rolled out once."""
+    with plant.db.reading() as session:
+        version = session.get_one(ModelVersion, (MODEL, 2))
+        artifact = session.get_one(Artifact, (MODEL, 2, "x86_64-ort-cpu-fp32"))
+        (rollout,) = session.exec(select(Rollout)).all()
+    assert (version.state, version.source, version.parent) == ("ready", "rebuild", 1)
+    assert version.labels == ["red", "green", "blue"]
+    assert parse_model(plant.blobs.read(version.files["model.toml"])).model.labels == ("red", "green", "blue")
+    holdout = read_frames(plant.blobs.path(version.files["holdout.npz"]))
+    assert holdout.labels[:80] == ("red",) * 40 + ("green",) * 40
+    assert "blue" in holdout.labels[80:]
+    assert plant.shelf.releases in ([artifact.manifest_sha256], [])
+    signed = Plant(plant.data).repository.files()
+    assert f"{MODEL}.json" in {name.partition(".")[2] for name in signed}
+    assert (rollout.version, [wave["gate"] for wave in rollout.waves]) == (2, ["quality", "install"])
+
+
+@pytest.mark.slow
+def test_a_controller_that_is_killed_at_any_step_goes_on(plant: Plant) -> None:
+    """Killed with -9 in training and in building, a rebuild ends with one version and one rollout."""
+    plant.capture(90)
+    number = plant.workflows().enqueue_rebuild(MODEL, "a person.")
+    for state in (RebuildState.TRAINING, RebuildState.BUILDING, None):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.controller.colour_plant", str(plant.data)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        try:
+            wait_until(lambda: plant.rebuild(number).state in (state, "done"))  # noqa: B023
+        finally:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+        assert plant.rebuild(number).state == (state or "done")
+    assert plant.rebuild(number).new_version == 2
+    expect_version_2(plant)
+    with plant.db.reading() as session:
+        assert len(session.exec(select(ModelVersion)).all()) == 2
+        assert len(session.exec(select(Rebuild)).all()) == 1
+
+
+def test_a_pushed_version_is_built_and_released_once(tmp_path: Path) -> None:
+    """A version that is building when the engine starts is built; asking again changes nothing."""
+    plant = Plant(tmp_path)
+    plant.push("building")
+    workflows = plant.workflows()
+    workflows.start()
+    try:
+        workflows.enqueue_build(MODEL, 1)
+        wait_until(lambda: "version.ready" in plant.events())
+        workflows.enqueue_build(MODEL, 1)
+    finally:
+        workflows.stop()
+    assert plant.events() == ["version.pushed", "version.ready"]
+    assert len(plant.shelf.releases) == 1
+    assert plant.shelf.metadata == 1
+    plant.db.close()
+
+
+def test_a_version_that_cannot_be_built_fails_by_name(tmp_path: Path) -> None:
+    """A file that is no model ends as failed with the error's number, and nothing is released."""
+    plant = Plant(tmp_path)
+    plant.push("building")
+    with plant.db.session() as session:
+        row = session.get_one(ModelVersion, (MODEL, 1))
+        row.files = {**row.files, "colours.onnx": plant.blobs.put(b"no model")}
+    workflows = plant.workflows()
+    workflows.start()
+    try:
+        wait_until(lambda: "version.failed" in plant.events())
+    finally:
+        workflows.stop()
+    with plant.db.reading() as session:
+        row = session.get_one(ModelVersion, (MODEL, 1))
+    assert (row.state, row.error) == ("failed", 70)
+    assert plant.shelf.releases == []
+    plant.db.close()
+
+
+def test_a_recipe_that_fails_ends_the_rebuild_with_its_words(plant: Plant) -> None:
+    """What the recipe raised stands in the rebuild's detail, and the model can be rebuilt again."""
+    with plant.db.session() as session:
+        row = session.get_one(ModelVersion, (MODEL, 1))
+        broken = b"def fit(*_):\n    raise ValueError('no light')\nDataset = lambda *_: None\n"
+        row.files = {**row.files, "recipe.py": plant.blobs.put(broken)}
+    plant.capture(90)
+    context = plant.context()
+    number = plant.workflows().enqueue_rebuild(MODEL, "a person.")
+    states = [carry_on(context, number) for _ in range(3)]
+    assert states == ["collecting", "training", "failed"]
+    assert "no light" in plant.rebuild(number).detail
+    assert plant.workflows().enqueue_rebuild(MODEL, "a person.") != number
+
+
+def test_collecting_takes_only_what_came_since_the_onset(plant: Plant) -> None:
+    """Items from before the onset, beyond the lateness of outcomes, are not learned from."""
+    plant.capture(50, taken_at=0.0)
+    plant.capture(60, taken_at=1000.0)
+    context = plant.context()
+    number = plant.workflows().enqueue_for_alarm(raise_alarm(plant, onset_at=1000.0))
+    wait_turn(context, plant.rebuild(number))
+    collect(context, plant.rebuild(number))
+    gates = plant.rebuild(number).gates
+    assert gates["fit"] + gates["gate"] == 60
+    snapshot = msgspec.json.decode(plant.blobs.read(gates["dataset"]))
+    assert snapshot["labels"] == ["red", "green", "blue"]
+
+
+def test_an_alarm_of_a_model_that_is_rebuilt_by_hand_starts_nothing(plant: Plant) -> None:
+    """Where model.toml says that rebuilds are not automatic, an alarm queues none."""
+    with plant.db.session() as session:
+        row = session.get_one(ModelVersion, (MODEL, 1))
+        toml = plant.blobs.read(row.files["model.toml"]).replace(b"automatic = true", b"automatic = false")
+        row.files = {**row.files, "model.toml": plant.blobs.put(toml)}
+    assert plant.workflows().enqueue_for_alarm(raise_alarm(plant, onset_at=1.0)) == 0
+    assert "rebuild.queued" not in plant.events()
+
+
+def test_a_stopped_rollout_fails_the_rebuild(plant: Plant) -> None:
+    """A rebuild whose rollout was stopped ends as failed, and says which rollout and why."""
+    plant.rollouts.end = RolloutState.STOPPED
+    with plant.db.session() as session:
+        session.add(
+            Rebuild(model=MODEL, from_version=1, cause="c", state="rolling-out", queued_at=1.0, new_version=2)
+        )
+    follow(plant.context(), plant.rebuild())
+    assert plant.rebuild().state == RebuildState.FAILED
+    assert "rollout 1 was stopped" in plant.rebuild().detail
+
+
+def test_an_alarm_waits_for_the_cooldown_and_a_person_does_not(plant: Plant) -> None:
+    """After a rebuild that has just ended an alarm's rebuild stays queued; a person's starts at once."""
+    with plant.db.session() as session:
+        row = session.get_one(ModelVersion, (MODEL, 1))
+        toml = plant.blobs.read(row.files["model.toml"]).replace(b"cooldown_s = 0.0", b"cooldown_s = 3600.0")
+        row.files = {**row.files, "model.toml": plant.blobs.put(toml)}
+        session.add(
+            Rebuild(
+                model=MODEL, from_version=1, cause="", state="done", queued_at=1.0, finished_at=time.time()
+            )
+        )
+    workflows, context = plant.workflows(), plant.context()
+    context.stopping.set()
+    waiting = workflows.enqueue_for_alarm(raise_alarm(plant, onset_at=1.0))
+    with pytest.raises(Interrupted):
+        wait_turn(context, plant.rebuild(waiting))
+    assert plant.rebuild(waiting).state == RebuildState.QUEUED
+    workflows.cancel_rebuild(waiting)
+    asked = workflows.enqueue_rebuild(MODEL, "a person.")
+    assert carry_on(context, asked) == RebuildState.COLLECTING
+
+
+def test_a_cancelled_rebuild_does_nothing_more(plant: Plant) -> None:
+    """After cancelling, carrying on changes nothing, and cancelling again is refused."""
+    workflows = plant.workflows()
+    number = workflows.enqueue_rebuild(MODEL, "a person.")
+    workflows.cancel_rebuild(number)
+    assert carry_on(plant.context(), number) == RebuildState.CANCELLED
+    with pytest.raises(InvalidRequestError, match="not under way"):
+        workflows.cancel_rebuild(number)
