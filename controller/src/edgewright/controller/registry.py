@@ -231,7 +231,7 @@ def _bases(session: Session, model: str, before: int) -> dict[str, tuple[Base, .
     ).all()
     bases: dict[str, tuple[Base, ...]] = {}
     for row in rows:
-        bases[row.target] = (*bases.get(row.target, ()), Base(row.version, row.artifact_sha256))
+        bases[row.target] = (*bases.get(row.target, ()), Base(row.version, row.manifest_sha256))
     return bases
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.candidates import Candidate
-from edgewright.controller.compiler.golden import choose_rows, encode_golden
-from edgewright.controller.compiler.ort import Session
+from edgewright.controller.compiler.golden import choose_rows, decode_inputs, encode_golden
+from edgewright.controller.compiler.ort import Array, Session
 from edgewright.controller.compiler.patches import make_patches
 from edgewright.controller.compiler.profile import encode_profile, fit_temperature, make_profile
 from edgewright.controller.compiler.protocol import Built
@@ -17,21 +17,29 @@ from edgewright.controller.compiler.provenance import make_provenance
 from edgewright.controller.compiler.targets import Target
 from edgewright.controller.compiler.trials import Source, Trial
 from edgewright.wire.assignment import TargetCustom
-from edgewright.wire.manifest import Manifest, Patch, encode_manifest, split_blob, target_path
+from edgewright.wire.manifest import Manifest, decode_manifest, encode_manifest, split_blob, target_path
 
 
 def describe(source: Source, target: Target, trial: Trial, blobs: BlobStore) -> Built:
     """Store the blobs of the artifact that ships, and its manifest."""
     spec, candidate, version = source.spec, trial.candidate, source.request.version
     artifact = blobs.put(candidate.model)
-    patches = make_patches(blobs, candidate.model, source.request.bases.get(target.name, ()))
+    bases = _read_bases(source, target, blobs)
+    patches = make_patches(blobs, candidate.model, {base.version: base.artifact for base in bases})
     temperature = fit_temperature(trial.logits, source.holdout.classes(spec.model.labels))
     identity = (spec.model.name, version, target.name)
     profile = make_profile(identity, trial.logits, source.holdout, spec.model.labels, temperature)
     provenance = blobs.put(_provenance(source, target, candidate, artifact))
-    golden = _golden(source, target, trial)
+    golden = _golden(source, target, trial, _golden_inputs(source, trial, bases, blobs))
     blobs.put(golden)
-    manifest = _manifest(source, target, candidate, tuple(patches.values()), golden, temperature, provenance)
+    golden_patches = make_patches(blobs, golden, {base.version: base.golden for base in bases})
+    manifest = msgspec.structs.replace(
+        _manifest(source, target, candidate, golden),
+        patches=tuple(patches.values()),
+        golden_patches=tuple(golden_patches.values()),
+        temperature=temperature,
+        provenance_sha256=provenance,
+    )
     data = encode_manifest(manifest)
     return Built(
         target=target.name,
@@ -51,15 +59,8 @@ def describe(source: Source, target: Target, trial: Trial, blobs: BlobStore) -> 
     )
 
 
-def _manifest(
-    source: Source,
-    target: Target,
-    candidate: Candidate,
-    patches: tuple[Patch, ...],
-    golden: bytes,
-    temperature: float,
-    provenance: str,
-) -> Manifest:
+def _manifest(source: Source, target: Target, candidate: Candidate, golden: bytes) -> Manifest:
+    """What follows from the model and the target; patches, temperature and provenance are still open."""
     spec = source.spec
     # "hardware" where this machine ran the gates on the target's own architecture and runtime.
     native = platform.machine() == target.machine
@@ -79,19 +80,30 @@ def _manifest(
         fallback=spec.model.fallback,
         artifact=split_blob(candidate.model)[0],
         golden=split_blob(golden)[0],
-        patches=patches,
+        patches=(),
         limits=spec.limits,
-        temperature=temperature,
-        provenance_sha256=provenance,
+        temperature=1.0,
+        provenance_sha256="",
     )
 
 
-def _golden(source: Source, target: Target, trial: Trial) -> bytes:
-    rows = choose_rows(trial.logits, source.inputs[0].nbytes)
+def _read_bases(source: Source, target: Target, blobs: BlobStore) -> list[Manifest]:
+    bases = source.request.bases.get(target.name, ())
+    return [decode_manifest(blobs.read(base.manifest_sha256)) for base in bases]
+
+
+def _golden_inputs(source: Source, trial: Trial, bases: list[Manifest], blobs: BlobStore) -> Array:
+    for base in bases:
+        if (base.input, base.preprocessing) == (source.spec.input, source.spec.preprocessing):
+            return decode_inputs(blobs.read(base.golden.sha256), base.input)
+    return source.inputs[choose_rows(trial.logits, source.inputs[0].nbytes)]
+
+
+def _golden(source: Source, target: Target, trial: Trial, inputs: Array) -> bytes:
     session = Session(trial.candidate.model, target.runtime.provider)
     # One by one, as the device runs them: kernels may sum a batch in another order.
-    outputs = [session.run(source.inputs[row : row + 1], source.spec.output.name) for row in rows]
-    return encode_golden(source.inputs[rows], np.concatenate(outputs))
+    outputs = [session.run(row[np.newaxis], source.spec.output.name) for row in inputs]
+    return encode_golden(inputs, np.concatenate(outputs))
 
 
 def _provenance(source: Source, target: Target, candidate: Candidate, artifact_sha256: str) -> bytes:

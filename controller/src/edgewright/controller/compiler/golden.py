@@ -3,7 +3,8 @@
 A device runs them through its own runtime before it activates the artifact. So they are chosen to show
 numeric differences: for each class, as far as they fit, the frame that is decided most narrowly, because a
 small difference shows there first, and then one frame of each class that is decided most clearly, because its
-activations are the largest.
+activations are the largest. A version whose input is the same as its base's keeps the base's vectors, so that
+the blob travels as a patch of the outputs.
 """
 
 from typing import Final
@@ -12,12 +13,13 @@ import msgspec
 import numpy as np
 
 from edgewright.controller.compiler.ort import Array
-from edgewright.wire.manifest import GoldenVectors
+from edgewright.controller.errors import DataFolderDamagedError
+from edgewright.wire.manifest import GoldenVectors, Tensor
 
 MAX_VECTORS: Final = 16
 MIN_VECTORS: Final = 4
 BUDGET_BYTES: Final = 256 * 1024
-"""Room for the inputs. Each device fetches them with every version, so they stay in an artifact's order."""
+"""Room for the inputs: they travel with a first version, beside an artifact of about this size."""
 
 
 def choose_rows(logits: Array, vector_bytes: int) -> list[int]:
@@ -45,3 +47,16 @@ def encode_golden(inputs: Array, outputs: Array) -> bytes:
         outputs=np.ascontiguousarray(outputs, "<f4").tobytes(),
     )
     return msgspec.msgpack.encode(vectors)
+
+
+def decode_inputs(blob: bytes, tensor: Tensor) -> Array:
+    """The inputs of stored golden vectors, one a row.
+
+    Raises:
+        DataFolderDamagedError: the bytes are no golden vectors for such an input.
+    """
+    try:
+        golden = msgspec.msgpack.decode(blob, type=GoldenVectors)
+        return np.frombuffer(golden.inputs, "<f4").reshape(golden.count, *tensor.shape[1:])
+    except (msgspec.DecodeError, ValueError) as error:
+        raise DataFolderDamagedError(f"Stored golden vectors cannot be read: {error}.") from error

@@ -1,16 +1,16 @@
-"""Patches between artifacts: a zstd frame that has the older artifact as its prefix.
+"""Patches between versions of a blob: a zstd frame that has the older blob as its prefix.
 
 A rebuild that changes only the head of a network gives a patch of about the head's bytes. A patch counts only
-where it is at most half of what the full artifact takes compressed; a device falls back to the full one.
+where it is at most half of what the full blob takes compressed; a device falls back to the full one.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from edgewright.controller.blobs import BlobStore
 from edgewright.wire.canonical import sha256_hex
-from edgewright.wire.manifest import Patch, split_blob
+from edgewright.wire.manifest import Blob, Patch, split_blob
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -21,17 +21,17 @@ LEVEL: Final = 9
 """Measured: 29.4 kB in 70 ms where level 19 took 1 s for 29.3 kB and level 3 gave 36 kB."""
 
 WORTH_SENDING: Final = 0.5
-"""Largest share of the compressed full artifact that a patch may take."""
+"""Largest share of the compressed full blob that a patch may take."""
 
 _SMALLEST_WINDOW_LOG: Final = 10
 _LARGEST_WINDOW_LOG: Final = 31
 
 
 class Base(NamedTuple):
-    """An older artifact that devices may hold."""
+    """A version that devices may hold, by its manifest for the same target."""
 
     version: int
-    sha256: str
+    manifest_sha256: str
 
 
 def encode_patch(old: bytes, new: bytes) -> bytes:
@@ -47,17 +47,16 @@ def encode_patch(old: bytes, new: bytes) -> bytes:
     )
 
 
-def make_patches(blobs: BlobStore, artifact: bytes, bases: Sequence[Base]) -> dict[int, Patch]:
-    """Store a patch from each base that is worth it; returns them by the base's version."""
-    own = sha256_hex(artifact)
-    full = len(zstd.compress(artifact, LEVEL))
+def make_patches(blobs: BlobStore, new: bytes, bases: Mapping[int, Blob]) -> dict[int, Patch]:
+    """Store a patch from each older blob that makes one worth it; the keys stay."""
+    own = sha256_hex(new)
+    full = len(zstd.compress(new, LEVEL))
     patches: dict[int, Patch] = {}
-    for base in bases:
-        if base.sha256 == own or not blobs.has(base.sha256):
+    for version, base in bases.items():
+        if base.sha256 == own:
             continue
-        old = blobs.read(base.sha256)
-        data = encode_patch(old, artifact)
+        data = encode_patch(blobs.read(base.sha256), new)
         if len(data) <= WORTH_SENDING * full:
             blobs.put(data)
-            patches[base.version] = Patch(base.sha256, len(old), split_blob(data)[0])
+            patches[version] = Patch(base.sha256, base.length, split_blob(data)[0])
     return patches

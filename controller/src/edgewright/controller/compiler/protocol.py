@@ -16,7 +16,7 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
         folder: the model folder.
         blobs: root of the blob store.
         version, release_counter: for the manifests.
-        bases: by target, older artifacts to make patches from.
+        bases: by target, older versions to make patches from, the newest first.
         ranges_sha256: the parent's calibration ranges, empty for a version without a parent.
     """
 
