@@ -16,7 +16,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
 
@@ -86,7 +86,7 @@ def _first_sentence(docstring: str | None) -> str:
 def _field_notes(owner: type) -> dict[str, str]:
     """What the section ``Attributes:`` of a docstring says of each field."""
     _, _, section = inspect.cleandoc(owner.__doc__ or "").partition("Attributes:\n")
-    notes = {}
+    notes: dict[str, str] = {}
     for entry in re.split(r"\n(?=\S)", textwrap.dedent(section).strip()):
         names, _, said = entry.partition(":")
         notes |= {name.strip(): " ".join(said.split()).replace("``", "`") for name in names.split(",")}
@@ -106,6 +106,8 @@ def _type_name(kind: Any) -> str:
     if kind in plain:
         return plain[kind]
     origin, inside = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return ", ".join([_type_name(inside[0]), *(bound for meta in inside[1:] for bound in _bounds(meta))])
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in inside)
     if origin in (types.UnionType, typing.Union):
@@ -118,10 +120,15 @@ def _type_name(kind: Any) -> str:
     return f"`{getattr(kind, '__name__', kind)}`"
 
 
+def _bounds(meta: msgspec.Meta) -> Iterator[str]:
+    limits = {"above": meta.gt, "at least": meta.ge, "below": meta.lt, "at most": meta.le}
+    yield from (f"{words} {limit:g}" for words, limit in limits.items() if limit is not None)
+
+
 def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
-    if field.default in (msgspec.NODEFAULT, None, "", ()):
+    if field.default in (msgspec.NODEFAULT, None, "", (), {}):
         return "none"
     return (
         {True: "yes", False: "no"}[field.default] if isinstance(field.default, bool) else f"`{field.default}`"
@@ -214,7 +221,7 @@ def message_page() -> Page:
 
 def state_page() -> Page:
     """The transition table, as a drawing and by state."""
-    text = _prose(deployment.__doc__).partition("Rules:")[0] + "\n\n```\n"
+    text = _prose(deployment.__doc__).partition("Rules:")[0].strip() + "\n\n```\n"
     for state, moves in deployment.TRANSITIONS.items():
         for event, after in moves.items():
             if after not in (state, deployment.State.SUPERSEDED):
@@ -243,6 +250,18 @@ def model_toml_page() -> Page:
     )
     text += "\n\n" + _parts(model_toml.ModelSpec)
     return "model.toml", text
+
+
+def agent_configuration_page() -> Page:
+    """Each part of agent.toml."""
+    from edgewright.agent import settings
+
+    example = textwrap.dedent((settings.__doc__ or "").partition("Example::")[2]).strip()
+    text = (
+        "`edgewright-agent enroll` writes `agent.toml` into the data folder. A setting that is unknown, "
+        f"missing or wrong is refused by name.\n\n```toml\n{example}\n```\n\n"
+    )
+    return "Agent configuration", text + _parts(settings.Settings)
 
 
 def _parts(spec: type[msgspec.Struct]) -> str:
@@ -281,9 +300,9 @@ def rest_page() -> Page:
             row = (f"`{method.upper()} {path}`", _said(operation), _body(operation), _answer(operation))
             operations.setdefault(operation["tags"][0], []).append(row)
     text = (
-        "Every operation but health and enrolment needs `Authorization: Bearer TOKEN`; the local token lies in "
-        "the data folder as `api-token`. `GET /api/v1/openapi.json` has the whole description. A refusal is a "
-        "problem (RFC 9457) with the number of the [error](errors.md).\n"
+        "Every operation but health and enrolment needs `Authorization: Bearer TOKEN`; the local token lies "
+        "in the data folder as `api-token`. `GET /api/v1/openapi.json` has the whole description. A refusal "
+        "is a problem (RFC 9457) with the number of the [error](errors.md).\n"
     )
     for tag, rows in operations.items():
         text += f"\n## {tag.capitalize()}\n\n" + _table(("operation", "what", "body", "answer"), rows)
@@ -339,6 +358,64 @@ def _schema_table(schema: dict[str, Any]) -> str:
             for name, field in schema["properties"].items()
         ),
     )
+
+
+def command_page() -> Page:
+    """Every command of both programs."""
+    import typer
+
+    from edgewright.agent import cli as agent
+    from edgewright.controller.cli import program as controller
+
+    text = (
+        "An error is one sentence with its remedy on standard error; its [number](errors.md) is the exit "
+        "status. A wrong command line ends with 2, an interrupt with 130. `--debug` shows where an error "
+        "came from.\n\nCommands find a controller by `--data`, which also reads its local token, or by "
+        "`--url` with the token in `EDGEWRIGHT_TOKEN`.\n"
+    )
+    text += "".join(_typer_sections("edgewright", typer.main.get_command(controller.app)))
+    return "Commands", text + "".join(_argparse_sections(agent._parser()))
+
+
+def _section(name: str, said: str, rows: list[tuple[str, str, str]]) -> str:
+    table = f"\n{_table(('option', 'default', 'meaning'), rows)}" if rows else ""
+    return f"\n## `{name}`\n\n{said}\n{table}"
+
+
+def _typer_sections(name: str, command: Any) -> Iterator[str]:
+    if subcommands := getattr(command, "commands", None):
+        for sub in subcommands.values():
+            yield from _typer_sections(f"{name} {sub.name}", sub)
+        return
+    rows = []
+    for parameter in command.params:
+        is_argument = parameter.param_type_name == "argument"
+        flags = parameter.name.upper() if is_argument else "`, `".join(parameter.opts)
+        default = "required" if parameter.required else _shown(parameter.default)
+        rows.append((f"`{flags}`", default, " ".join((getattr(parameter, "help", "") or "").split())))
+    yield _section(name, " ".join((command.help or "").split()), rows)
+
+
+def _argparse_sections(parser: argparse.ArgumentParser) -> Iterator[str]:
+    subparsers: Any = next(action for action in parser._actions if action.choices)
+    notes = {choice.dest: choice.help or "" for choice in subparsers._get_subactions()}
+    for name, sub in subparsers.choices.items():
+        rows = [
+            (
+                f"`{action.option_strings[0]}`",
+                "required" if action.required else _shown(action.default),
+                action.help or "",
+            )
+            for action in sub._actions
+            if action.dest != "help"
+        ]
+        yield _section(f"{parser.prog} {name}", notes[name].capitalize() + ".", rows)
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return "none" if default in (None, "", []) else f"`{default}`"
 
 
 if __name__ == "__main__":

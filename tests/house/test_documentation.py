@@ -33,7 +33,11 @@ def _errors() -> list[type[errors.EdgewrightError]]:
         value
         for module in (errors, controller_errors)
         for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, errors.EdgewrightError) and "number" in vars(value)
+        if inspect.isclass(value)
+        and issubclass(value, errors.EdgewrightError)
+        and "number" in vars(value)
+        # Each module also holds what it imports from the other.
+        and value.__module__ == module.__name__
     ]
 
 
