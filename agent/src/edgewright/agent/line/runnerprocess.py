@@ -38,8 +38,9 @@ _ERRORS: Final[dict[int, type[DeviceError]]] = {
 }
 _NO_POOLS: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """numpy's linear algebra would start a thread a core and never use it."""
+
 _STATUS_WITHIN_S: Final = 0.002
-"""A process ends right after its sockets; a frame that waits for a decision does not wait longer than this."""
+"""A process ends right after its sockets, and a frame may be waiting for its decision."""
 
 
 class RunnerProcess:
