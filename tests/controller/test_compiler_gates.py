@@ -1,5 +1,7 @@
 """The gates, over measurements that are written down."""
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from edgewright.controller.compiler.gates import (
 )
 from edgewright.controller.compiler.golden import choose_rows
 from edgewright.controller.compiler.measure import compare_logits
+from edgewright.controller.compiler.targets import TARGETS
 from edgewright.controller.errors import GateFailedError
 from edgewright.controller.model_toml import GatesPart
 
@@ -131,6 +134,15 @@ def test_golden_rows_cover_classes_and_borders() -> None:
     assert choose_rows(logits, vector_bytes=1024) == [1, 3, 0, 2]
     wide = np.eye(10, dtype=np.float32)
     assert len(choose_rows(wide, vector_bytes=10**6)) == 4
+
+
+def test_every_target_is_documented() -> None:
+    """The page of targets has a row for each target, with its precisions in their order."""
+    page = (Path(__file__).parents[2] / "docs/reference/targets.md").read_text()
+    for target in TARGETS.values():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{target.name}` |"))
+        assert f"| {', '.join(target.precisions)} |" in row
+        assert f"{target.runtime.name} {target.runtime.minimum} to below {target.runtime.below}" in row
 
 
 def test_verdicts_are_plain_data() -> None:

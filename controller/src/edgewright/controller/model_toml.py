@@ -30,9 +30,14 @@ Precision = Literal["int8", "fp32"]
 
 
 class ModelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[model]``: name, ONNX file, licence, class labels in the output's order, and the fallback.
+    """What the model is.
 
-    ``fallback`` is what a line decides for a frame that no runner decides in time; it need not be a label.
+    Attributes:
+        name: 1 to 64 small letters, digits and inner hyphens; topics and signed paths carry it.
+        file: the ONNX file, weights included.
+        licence: of the weights and of what they were trained on.
+        labels: classes in the output's order, at least two.
+        fallback: the decision for a frame that no runner decides in time; it need not be a label.
     """
 
     name: str
@@ -43,16 +48,23 @@ class ModelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutputPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[output]``: name of the output that carries one logit a label."""
+    """The model's output: one row of logits, float32.
+
+    Attributes:
+        name: of the output that carries one logit a label.
+    """
 
     name: str
 
 
 class DataPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[data]``: files of labelled frames; ``compiler.frames`` has their format.
+    """Files of labelled camera frames: NumPy ``.npz`` without pickled objects.
+
+    Each has ``labels`` (text, one a frame) and either ``frames`` (uint8, n x height x width x 3, BGR) or
+    ``jpeg`` (uint8, JPEG or PNG pictures end to end) with ``ends`` (integers, where each picture ends).
 
     Attributes:
-        calibration: frames that show the int8 quantisation which ranges occur.
+        calibration: frames that show the int8 quantisation which ranges occur; at most 512 are used.
         holdout: frames that the model never saw; gates and reference profile are measured on them.
         replay: frames that a rebuild mixes with the fresh ones, empty for none; may be ``calibration``.
     """
@@ -63,12 +75,13 @@ class DataPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GatesPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[gates]``: what a candidate has to hold against fp32; see ``compiler.gates``.
+    """What a compiled candidate has to hold against fp32 on the holdout frames.
 
     Attributes:
         top1_agreement: smallest share of holdout frames with the same decision.
         logit_error: largest relative error of the logits (root of the mean square).
-        per_class_loss: largest loss of accuracy in any class, by its upper 95 % confidence bound.
+        per_class_loss: largest loss of accuracy in any class, by its upper 95 % confidence bound; classes
+            with fewer than 30 frames are judged together.
         latency_ratio: largest median latency relative to fp32 on the same runtime.
         precisions: which candidates may ship at all.
     """
@@ -81,7 +94,7 @@ class GatesPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DriftPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[drift]``: how long between false alarms, and how much harm counts.
+    """How long between false alarms, and how much harm counts.
 
     Attributes:
         average_run_length: windows between two false alarms, on average.
@@ -93,7 +106,7 @@ class DriftPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RebuildPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[rebuild]``: how a new version is made from fresh frames.
+    """How a new version is made from fresh frames.
 
     Attributes:
         recipe: Python file with the recipe, empty where the model cannot be rebuilt.
@@ -111,7 +124,11 @@ class RebuildPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All of model.toml; the parts are its tables."""
+    """All of model.toml; the parts are its tables.
+
+    Attributes:
+        targets: device targets to compile for, as `edgewright targets` lists them.
+    """
 
     model: ModelPart
     input: Tensor

@@ -128,8 +128,9 @@ def _run(request: Request, on_progress: OnProgress, is_stopped: Callable[[], boo
             child.kill()
         child.wait()
         log.seek(0)
-        words = " ".join(log.read().decode(errors="replace").split())[-_LAST_WORDS_CHARACTERS:]
-    raise BuildInterruptedError(f"The build's process ended without an answer. Its last words: {words}")
+        lines = log.read().decode(errors="replace").strip().splitlines()
+    words = lines[-1][:_LAST_WORDS_CHARACTERS] if lines else "none"
+    raise BuildInterruptedError(f"The build's process ended without an answer; its last words: {words}.")
 
 
 def _send(child: "subprocess.Popen[bytes]", request: Request) -> None:
