@@ -106,6 +106,16 @@ def test_sends_again_from_the_gap_with_growing_pauses(tmp_path: Path) -> None:
     assert [later - earlier for earlier, later in itertools.pairwise(sent)] == [10, 20, 40, 60, 60]
 
 
+def test_new_messages_do_not_put_the_repetition_off(tmp_path: Path) -> None:
+    """With a new message each second, the unacknowledged ones are still sent again after five."""
+    outbox = open_outbox(tmp_path)
+    sent: list[list[int]] = []
+    for second in range(6):
+        outbox.put(REPORT, 0.0)
+        sent.append(numbers(outbox.due(float(second))))
+    assert sent == [[1], [2], [3], [4], [5], [1, 2, 3, 4, 5, 6]]
+
+
 def test_new_connection_sends_everything_again(tmp_path: Path) -> None:
     """What was on its way when the connection was lost is sent at once on the next one."""
     outbox = open_outbox(tmp_path)
@@ -155,8 +165,8 @@ def test_full_outbox_drops_windows_next(tmp_path: Path) -> None:
 
 def test_months_without_a_controller_are_bounded(tmp_path: Path) -> None:
     """When placeholders alone exceed the quota the oldest numbers are given up, and that is told."""
-    outbox = open_outbox(tmp_path, quota=20_000)
-    for _ in range(500):
+    outbox = open_outbox(tmp_path, quota=10_000)
+    for _ in range(250):
         outbox.put(WINDOW, 0.0)
     assert outbox.given_up > 0
     assert outbox.oldest == outbox.given_up + 1

@@ -96,7 +96,9 @@ class Outbox:
     def due(self, now: float) -> list[tuple[str, bytes]]:
         """Topics and payloads to publish now, in order; ``now`` is a monotonic time in seconds."""
         oldest = self.oldest
-        if self._sent_through >= oldest and now >= self._resend_at:
+        outstanding = self._sent_through >= oldest
+        if outstanding and now >= self._resend_at:
+            outstanding = False
             self._sent_through = oldest - 1
             self._pause = min(2 * self._pause, LONGEST_RESEND_SECONDS)
         # After an acknowledgement or a drop the window may begin beyond what was sent.
@@ -114,7 +116,8 @@ class Outbox:
                 break
             batch.append((topics.up(self._device, kind), payload))
             self._sent_through = seq
-        if batch:
+        if batch and not outstanding:
+            # Counted from the oldest message on its way: new ones must not put the repetition off.
             self._resend_at = now + self._pause
         return batch
 

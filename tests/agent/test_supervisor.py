@@ -1,0 +1,178 @@
+"""The whole agent as real processes, with a real line, a real runner and a real broker."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgewright.wire.deployment import State
+from edgewright.wire.messages import Goodbye, Hello, Report, Window
+from tests.agent.agent_rig import MODEL, PATIENCE_SECONDS, AgentRig, ControllerHand, running_agent, wait_for
+from tests.contract.brokers import Broker, nats, running
+
+__all__ = ["nats"]
+
+Pair = tuple[AgentRig, ControllerHand]
+
+
+def _commit_first(pair: Pair) -> Pair:
+    _, controller = pair
+    controller.simulator.assign(controller.release(1))
+    wait_for(lambda: State.COMMITTED in controller.states(), "the first commit")
+    return pair
+
+
+@pytest.fixture
+def pair(nats: Broker, tmp_path: Path) -> Iterator[Pair]:
+    """An agent that has committed version 1, for one test."""
+    with running_agent(tmp_path / "a", nats) as started:
+        yield _commit_first(started)
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """An agent that has committed version 1, for tests that leave it so."""
+    folder = tmp_path_factory.mktemp("steady")
+    with running("nats", folder / "broker") as broker, running_agent(folder / "a", broker) as started:
+        yield _commit_first(started)
+
+
+def committed(controller: ControllerHand, version: int) -> bool:
+    """Whether the commit of a version was reported."""
+    return any(
+        report.state is State.COMMITTED and report.release and report.release.version == version
+        for report in controller.of(Report)
+    )
+
+
+def test_release_is_taken_end_to_end(steady: Pair) -> None:
+    """A signed release goes from retained topics to decisions, told from hello to committed."""
+    agent, controller = steady
+    hello = controller.of(Hello)[0]
+    assert controller.heard[0] == hello
+    assert (hello.device, hello.tags, hello.active) == ("robot-1", {"site": "lyon"}, None)
+    assert hello.runtime.startswith("onnxruntime ")
+    assert controller.states()[-1] is State.COMMITTED
+    decision = agent.ask(250)
+    assert (decision.label, decision.source, decision.version) == ("bright", "active", 1)
+
+
+def test_update_while_frames_come(pair: Pair) -> None:
+    """An update is swapped in under frames; no frame falls back and the windows name both versions."""
+    agent, controller = pair
+    controller.simulator.assign(controller.release(2))
+    wait_for(lambda: agent.ask(250).version == 2, "a decision of version 2")
+    wait_for(lambda: agent.decides(2) and committed(controller, 2), "the commit")
+    wait_for(lambda: {1, 2} <= {window.version for window in controller.of(Window)}, "windows of both")
+    assert all(window.by_source.get("fallback", 0) == 0 for window in controller.of(Window) if window.version)
+    swapped = [report for report in controller.of(Report) if report.state is State.PROBATION]
+    assert swapped[-1].swap_gap_us > 0
+
+
+def test_killed_supervisor_takes_its_children_along(pair: Pair) -> None:
+    """After SIGKILL of the supervisor no line and no runner is left, and the controller hears "lost"."""
+    agent, controller = pair
+    agent.signal(signal.SIGKILL)
+    wait_for(lambda: not agent.children(), "the end of line and runner")
+    wait_for(lambda: [g for g in controller.of(Goodbye) if g.reason == "lost"], "the last will")
+
+
+def test_restart_without_a_broker(pair: Pair, nats: Broker) -> None:
+    """Started again with no broker, the agent decides with its committed model and says E030 once."""
+    agent, _ = pair
+    agent.signal(signal.SIGKILL)
+    wait_for(lambda: not agent.children(), "the end of line and runner")
+    nats.crash()
+    agent.start()
+    wait_for(lambda: agent.decides(1), "a decision without a broker")
+    assert agent.log.count("E030") == 1
+
+
+def test_broker_restart_loses_nothing(pair: Pair, nats: Broker) -> None:
+    """Over a broker restart the agent comes back by itself, and the outbox's numbers have no gap."""
+    agent, controller = pair
+    nats.stop()
+    for _ in range(3):
+        agent.ask(250)
+    nats.start()
+    wait_for(lambda: len(controller.of(Hello)) >= 2, "a second hello")
+    before = max(window.seq for window in controller.of(Window)) if controller.of(Window) else 0
+    wait_for(
+        lambda: agent.decides(1) and max((w.seq for w in controller.of(Window)), default=0) > before,
+        "new windows",
+    )
+    numbers = {message.seq for message in controller.heard if isinstance(message, (Report, Window))}
+    assert numbers == set(range(1, max(numbers) + 1))
+
+
+def test_outbox_waits_for_the_controller(steady: Pair) -> None:
+    """What the controller has not acknowledged is sent again, under the same numbers."""
+    agent, controller = steady
+    controller.acknowledging = False
+    seen = len(controller.heard)
+    wait_for(
+        lambda: agent.decides(1) and len({w.seq for w in controller.of(Window)}) < len(controller.of(Window)),
+        "a repetition",
+    )
+    controller.acknowledging = True
+    assert len(controller.heard) > seen
+
+
+def test_line_that_is_killed_comes_back(pair: Pair) -> None:
+    """After SIGKILL of the line another one decides with the committed model."""
+    agent, _ = pair
+    old = agent.line_pid()
+    os.kill(old, signal.SIGKILL)
+    wait_for(lambda: agent.decides(1), "a decision of the new line")
+    assert agent.line_pid() != old
+
+
+def test_terminated_agent_says_goodbye(pair: Pair) -> None:
+    """SIGTERM ends everything with status 0, and the controller hears "stopped", not "lost"."""
+    agent, controller = pair
+    assert agent.signal(signal.SIGTERM) == 0
+    assert not agent.children()
+    wait_for(lambda: controller.of(Goodbye), "the goodbye")
+    assert [goodbye.reason for goodbye in controller.of(Goodbye)] == ["stopped"]
+    assert controller.of(Goodbye)[0].connected_at == controller.of(Hello)[-1].sent_at
+
+
+def test_second_agent_is_refused(steady: Pair) -> None:
+    """Another agent on the same data folder ends with one sentence and status 48."""
+    agent, _ = steady
+    second = subprocess.run(
+        agent.command("run"), check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert second.returncode == 48
+    assert second.stderr.startswith("E048 ")
+    assert "Traceback" not in second.stderr
+
+
+def test_status_and_doctor_beside_a_running_agent(steady: Pair) -> None:
+    """Status shows what decides; doctor finds nothing bad; both leave the agent alone."""
+    agent, _ = steady
+    status = subprocess.run(
+        agent.command("status"), check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert f"{MODEL} 1 (active)" in status.stdout
+    doctor = subprocess.run(
+        agent.command("doctor"), check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert doctor.returncode == 0, doctor.stdout
+    assert "BAD" not in doctor.stdout
+
+
+def test_supervisor_imports_nothing_heavy() -> None:
+    """The supervisor's process has neither numpy, OpenCV nor a runtime in it."""
+    code = (
+        "import sys, edgewright.agent.supervisor, edgewright.agent.cli;"
+        "print([name for name in ('numpy', 'cv2', 'onnxruntime', 'rich', 'typer') if name in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert found.stdout.strip() == "[]"
