@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgewright.agent.line.statistics import score
 from edgewright.agent.patches import decode
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.build import build_version
@@ -16,7 +17,7 @@ from edgewright.controller.compiler.frames import Frames, decode_picture, read_f
 from edgewright.controller.compiler.graph import canonical_graph, fingerprints
 from edgewright.controller.compiler.ort import Session
 from edgewright.controller.compiler.patches import Base
-from edgewright.controller.compiler.profile import decode_profile
+from edgewright.controller.compiler.profile import decode_profile, signals
 from edgewright.controller.compiler.protocol import BuildRequest, BuildResult, Built, Progress
 from edgewright.controller.compiler.worker import run_build
 from edgewright.controller.errors import GateFailedError
@@ -132,6 +133,17 @@ def test_the_profile_is_the_artifacts(workshop: Workshop) -> None:
     assert profile.temperature == workshop.manifest("x86_64-ort-cpu").temperature
     expected = np.mean([frame.mean() / 255 for frame in holdout.pixels])
     assert profile.histogram("brightness").mean() == pytest.approx(expected, abs=0.02)
+
+
+def test_the_profile_counts_what_a_device_counts() -> None:
+    """Confidence, margin and entropy of the profile are those that a line makes of the same logits."""
+    logits = np.random.default_rng(2).normal(0, 3, (20, 4)).astype(np.float32)
+    ours = signals(logits, 1.7, paint(LABELS, 5, seed=3))
+    for i, row in enumerate(logits.tolist()):
+        theirs = score(row, 1.7)
+        assert ours["confidence"][i] == pytest.approx(theirs.confidence)
+        assert ours["margin"][i] == pytest.approx(theirs.margin)
+        assert ours["entropy"][i] == pytest.approx(theirs.entropy)
 
 
 def test_provenance_names_what_went_in(workshop: Workshop) -> None:
