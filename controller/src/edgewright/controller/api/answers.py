@@ -1,0 +1,26 @@
+"""How an error is answered: as a problem to programs, as a page to people."""
+
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import Scope
+
+from edgewright.controller.api.problems import MEDIA_TYPE, problem_of
+from edgewright.controller.errors import NotAuthorisedError
+from edgewright.controller.web.rendering import render
+from edgewright.wire.errors import EdgewrightError
+
+API_PREFIX = "/api/"
+
+
+def answer_problem(scope: Scope, error: EdgewrightError) -> Response:
+    """The answer to a request that ended with an error.
+
+    A page without a session leads to the login instead.
+    """
+    problem = problem_of(error)
+    if scope["path"].startswith(API_PREFIX):
+        headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, NotAuthorisedError) else None
+        return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
+    if isinstance(error, NotAuthorisedError):
+        return RedirectResponse("/login", 303)
+    html = render("problem.html", {"problem": problem, "title": problem.title})
+    return Response(html, problem.status, media_type="text/html")

@@ -1,0 +1,60 @@
+"""The application: the API under /api/v1, the pages, and what both share."""
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from edgewright.controller.api import devices, evidence, models, rollouts
+from edgewright.controller.api.access import Access, authorise
+from edgewright.controller.api.answers import answer_problem
+from edgewright.controller.api.guard import Guard
+from edgewright.controller.api.problems import Problem, from_http, from_validation
+from edgewright.controller.api.seams import Services
+from edgewright.controller.web.pages import create_pages
+from edgewright.controller.web.references import References
+from edgewright.wire.errors import EdgewrightError
+
+PREFIX = "/api/v1"
+VERSION = "0.1.0"
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application over a running controller."""
+    # The interactive documentation of FastAPI loads its scripts from a public host, so it stays off.
+    app = FastAPI(title="Edgewright", version=VERSION, openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.access = Access(services.data / "api-token")
+    _handle_errors(app)
+    references = References(services.blobs)
+    for part in (devices, models, rollouts, evidence):
+        app.include_router(part.create_router(services, references), prefix=PREFIX, responses=PROBLEMS)
+    app.include_router(create_pages(services, references))
+    _describe(app)
+    app.add_middleware(Guard)
+    return app
+
+
+PROBLEMS: dict[int | str, dict[str, object]] = {
+    "4XX": {"model": Problem, "description": "The request cannot be done; the problem says why"},
+    "5XX": {"model": Problem, "description": "The controller cannot do it now"},
+}
+
+
+def _handle_errors(app: FastAPI) -> None:
+    @app.exception_handler(EdgewrightError)
+    def on_error(request: Request, error: EdgewrightError) -> Response:
+        return answer_problem(request.scope, error)
+
+    @app.exception_handler(RequestValidationError)
+    def on_validation(request: Request, error: RequestValidationError) -> Response:
+        return answer_problem(request.scope, from_validation(error))
+
+    @app.exception_handler(HTTPException)
+    def on_http(request: Request, error: HTTPException) -> Response:
+        return answer_problem(request.scope, from_http(error))
+
+
+def _describe(app: FastAPI) -> None:
+    @app.get(f"{PREFIX}/openapi.json", include_in_schema=False, dependencies=[Depends(authorise)])
+    def openapi() -> JSONResponse:
+        return JSONResponse(app.openapi())

@@ -1,0 +1,73 @@
+"""Operations on devices: list, show, enrol; and whether the controller is there."""
+
+import json
+
+from fastapi import APIRouter, Depends
+
+from edgewright.controller.api.access import authorise, bearer_scheme
+from edgewright.controller.api.schemas import (
+    BrokerView,
+    DeviceView,
+    EnrolBody,
+    EnrolmentView,
+    Health,
+    TokenBody,
+    TokenView,
+)
+from edgewright.controller.api.seams import Services
+from edgewright.controller.database.tables import Device
+from edgewright.controller.errors import UnknownDeviceError
+from edgewright.controller.web import rows
+from edgewright.controller.web.references import References
+
+VERSION = "0.1.0"
+
+
+def create_router(services: Services, references: References) -> APIRouter:
+    """The operations."""
+    del references
+    router = APIRouter(tags=["devices"])
+    _add_open(router, services)
+    guarded = APIRouter(dependencies=[Depends(bearer_scheme), Depends(authorise)])
+
+    @guarded.get("/devices", operation_id="list_devices")
+    def list_devices() -> list[DeviceView]:
+        """The fleet, by id."""
+        with services.db.reading() as session:
+            return [DeviceView.model_validate(device) for device in rows.devices(session)]
+
+    @guarded.get("/devices/{device}", operation_id="show_device")
+    def show_device(device: str) -> DeviceView:
+        """One device."""
+        with services.db.reading() as session:
+            row = session.get(Device, device)
+            if row is None:
+                raise UnknownDeviceError(f"There is no device {device!r}.")
+            return DeviceView.model_validate(row)
+
+    @guarded.post("/tokens", operation_id="new_token", status_code=201)
+    def new_token(body: TokenBody) -> TokenView:
+        """Make a one-time enrolment token."""
+        return TokenView(token=services.enrolment.new_token(body.life_s))
+
+    router.include_router(guarded)
+    return router
+
+
+def _add_open(router: APIRouter, services: Services) -> None:
+    """What needs no API token."""
+
+    @router.get("/health", operation_id="health")
+    def health() -> Health:
+        """Whether the controller answers."""
+        return Health(version=VERSION)
+
+    @router.post("/enrol", operation_id="enrol", status_code=201)
+    def enrol(body: EnrolBody) -> EnrolmentView:
+        """Take a device in, by its one-time token."""
+        answer = services.enrolment.enrol(body.device, body.target, body.tags, body.token)
+        return EnrolmentView(
+            broker=BrokerView(host=answer.broker_host, port=answer.broker_port),
+            image_root=json.loads(answer.image_root),
+            director_root=json.loads(answer.director_root),
+        )

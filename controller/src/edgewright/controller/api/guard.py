@@ -1,0 +1,66 @@
+"""What every answer passes: the host check, the security headers, and the last catch for defects.
+
+The controller listens on loopback only, so a request for another host name is a rebinding attack or a
+mistake. Everything that a page needs comes from the controller itself, which the content policy says.
+"""
+
+import logging
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edgewright.controller.api.answers import answer_problem
+from edgewright.controller.api.problems import UnexpectedError
+from edgewright.controller.errors import InvalidRequestError
+
+logger = logging.getLogger(__name__)
+
+HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Guard:
+    """ASGI middleware; the outermost one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message).update(SECURITY_HEADERS)
+            await send(message)
+
+        host = Headers(scope=scope).get("host", "")
+        if _host_name(host) not in HOSTS:
+            refusal = InvalidRequestError(f"This controller does not answer for the host {host!r}.")
+            await answer_problem(scope, refusal)(scope, receive, send_guarded)
+            return
+        try:
+            await self._app(scope, receive, send_guarded)
+        except Exception:  # top of a request: a defect must not show its traceback to a user
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            if not started:
+                defect = UnexpectedError("The controller could not answer because of a defect of its own.")
+                await answer_problem(scope, defect)(scope, receive, send_guarded)
+
+
+def _host_name(host: str) -> str:
+    name, _, port = host.rpartition(":")
+    return name if port.isdigit() else host

@@ -1,0 +1,128 @@
+"""Operations on models: blobs up, versions in, versions shown."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Any, Final
+
+import anyio.from_thread
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Path, Request, Response
+from starlette.requests import ClientDisconnect
+
+from edgewright.controller import registry
+from edgewright.controller.api.access import authorise, bearer_scheme
+from edgewright.controller.api.schemas import (
+    ArtifactView,
+    ModelView,
+    Name,
+    PushBody,
+    Sha256,
+    VersionDetail,
+    VersionView,
+)
+from edgewright.controller.api.seams import Services
+from edgewright.controller.database import Session
+from edgewright.controller.database.tables import Model, ModelVersion
+from edgewright.controller.errors import InvalidRequestError, UnknownModelError
+from edgewright.controller.web import rows
+from edgewright.controller.web.references import References
+
+MAX_BLOB_BYTES: Final = 4 << 30
+"""Far above any model for an edge device; a wrong file must not fill the disk."""
+
+RAW_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+def create_router(services: Services, references: References) -> APIRouter:
+    """The operations."""
+    del references
+    router = APIRouter(tags=["models"], dependencies=[Depends(bearer_scheme), Depends(authorise)])
+    _add_blobs(router, services)
+    _add_reading(router, services)
+
+    @router.post("/models/{model}/versions", operation_id="push_version", status_code=202)
+    def push_version(model: Annotated[Name, Path()], body: PushBody) -> VersionView:
+        """Check a new version and queue its build; its blobs have to be here already.
+
+        The check loads the model in a child process, so the answer takes a second or two.
+        """
+        missing = [path for path, sha256 in body.files.items() if not services.blobs.has(sha256)]
+        if missing:
+            raise InvalidRequestError(f"The blob of {missing[0]!r} was not uploaded.")
+        checked = registry.verify_upload(services.blobs, model, body.files)
+        with services.db.session() as session:
+            version = registry.add_version(session, model, body.files, "push", labels=checked.labels)
+        services.workflows.enqueue_build(model, version)
+        with services.db.reading() as session:
+            return VersionView.model_validate(_version(session, model, version))
+
+    return router
+
+
+def _add_reading(router: APIRouter, services: Services) -> None:
+    @router.get("/models", operation_id="list_models")
+    def list_models() -> list[ModelView]:
+        """All models, by name."""
+        with services.db.reading() as session:
+            return [ModelView.model_validate(row) for row in rows.models(session)]
+
+    @router.get("/models/{model}/versions", operation_id="list_versions")
+    def list_versions(model: str) -> list[VersionView]:
+        """A model's versions, newest first."""
+        with services.db.reading() as session:
+            if session.get(Model, model) is None:
+                raise UnknownModelError(f"There is no model {model!r}.")
+            return [VersionView.model_validate(row) for row in rows.versions(session, model)]
+
+    @router.get("/models/{model}/versions/{version}", operation_id="show_version")
+    def show_version(model: str, version: int) -> VersionDetail:
+        """One version with its artifacts."""
+        with services.db.reading() as session:
+            row = _version(session, model, version)
+            mine = [a for a in rows.artifacts(session, model) if a.version == version]
+            artifacts = [ArtifactView.model_validate(artifact) for artifact in mine]
+            return VersionDetail.model_validate(row).model_copy(update={"artifacts": artifacts})
+
+
+def _version(session: Session, model: str, version: int) -> ModelVersion:
+    row = session.get(ModelVersion, (model, version))
+    if row is None:
+        raise UnknownModelError(f"There is no {model} v{version}.")
+    return row
+
+
+def _add_blobs(router: APIRouter, services: Services) -> None:
+    @router.head("/blobs/{sha256}", operation_id="has_blob")
+    def has_blob(sha256: Sha256) -> Response:
+        """Whether a blob is here: 200 or 404, without a body."""
+        return Response(status_code=200 if services.blobs.has(sha256) else 404)
+
+    @router.put("/blobs/{sha256}", operation_id="put_blob", status_code=204, openapi_extra=RAW_BODY)
+    async def put_blob(sha256: Sha256, request: Request) -> None:
+        """Upload bytes under their SHA-256; bytes that have another are refused and not kept."""
+        parts = aiter(request.stream())
+        await anyio.to_thread.run_sync(lambda: services.blobs.put_stream(_pulled(parts), sha256))
+
+
+def _pulled(parts: AsyncIterator[bytes]) -> Iterator[bytes]:
+    """The request's parts, for a writer that runs in a worker thread.
+
+    Raises:
+        InvalidRequestError: the client went away, or sends more than a blob may have.
+    """
+    total = 0
+    while True:
+        try:
+            part = anyio.from_thread.run(anext, parts, b"")
+        except ClientDisconnect as error:
+            raise InvalidRequestError("The upload broke off.") from error
+        total += len(part)
+        if total > MAX_BLOB_BYTES:
+            raise InvalidRequestError(f"A blob may have {MAX_BLOB_BYTES >> 30} GiB at most.")
+        if not part:
+            return
+        yield part

@@ -1,0 +1,85 @@
+"""Operations on rollouts: list, start, show, pause, resume, abort, roll back."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from edgewright.controller.api.access import authorise, bearer_scheme
+from edgewright.controller.api.schemas import (
+    NewRollout,
+    OrderBody,
+    RolloutBody,
+    RolloutDetail,
+    RolloutDeviceView,
+    RolloutView,
+)
+from edgewright.controller.api.seams import Services
+from edgewright.controller.database.tables import Rollout
+from edgewright.controller.errors import UnknownRolloutError
+from edgewright.controller.rollouts.policy import Wave
+from edgewright.controller.web import rows
+from edgewright.controller.web.references import References
+
+
+def create_router(services: Services, references: References) -> APIRouter:
+    """The operations."""
+    del references
+    router = APIRouter(tags=["rollouts"], dependencies=[Depends(bearer_scheme), Depends(authorise)])
+
+    @router.get("/rollouts", operation_id="list_rollouts")
+    def list_rollouts(limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> list[RolloutView]:
+        """Rollouts, newest first."""
+        with services.db.reading() as session:
+            return [RolloutView.model_validate(row) for row in rows.rollouts(session, limit)]
+
+    @router.post("/rollouts", operation_id="create_rollout", status_code=201)
+    def create_rollout(body: RolloutBody) -> NewRollout:
+        """Start a rollout; without waves it takes the default ones."""
+        chosen = tuple(Wave(**wave.model_dump()) for wave in body.waves or ())
+        arguments = (body.model, body.version, body.selector)
+        if chosen:
+            return NewRollout(id=services.rollouts.create(*arguments, chosen, body.reason))
+        return NewRollout(id=services.rollouts.create(*arguments, reason=body.reason))
+
+    @router.get("/rollouts/{number}", operation_id="show_rollout")
+    def show_rollout(number: int) -> RolloutDetail:
+        """One rollout with its devices."""
+        with services.db.reading() as session:
+            row = session.get(Rollout, number)
+            if row is None:
+                raise UnknownRolloutError(f"There is no rollout {number}.")
+            parts = [RolloutDeviceView.model_validate(p) for p in rows.rollout_devices(session, number)]
+            return RolloutDetail.model_validate(row).model_copy(update={"devices": parts})
+
+    _add_orders(router, services)
+    return router
+
+
+def _add_orders(router: APIRouter, services: Services) -> None:
+    def known(number: int) -> int:
+        with services.db.reading() as session:
+            if session.get(Rollout, number) is None:
+                raise UnknownRolloutError(f"There is no rollout {number}.")
+        return number
+
+    Known = Annotated[int, Depends(known)]  # noqa: N806  # an annotation, named like the types beside it
+
+    @router.post("/rollouts/{number}/pause", operation_id="pause_rollout", status_code=204)
+    def pause_rollout(number: Known, body: OrderBody) -> None:
+        """Hold a rollout: devices that have their assignment finish."""
+        services.rollouts.pause(number, body.reason)
+
+    @router.post("/rollouts/{number}/resume", operation_id="resume_rollout", status_code=204)
+    def resume_rollout(number: Known) -> None:
+        """Go on with a held rollout."""
+        services.rollouts.resume(number)
+
+    @router.post("/rollouts/{number}/abort", operation_id="abort_rollout", status_code=204)
+    def abort_rollout(number: Known, body: OrderBody) -> None:
+        """End a rollout; devices on their way go back to what they ran."""
+        services.rollouts.abort(number, body.reason)
+
+    @router.post("/rollouts/{number}/rollback", operation_id="rollback_rollout", status_code=201)
+    def rollback_rollout(number: Known) -> NewRollout:
+        """Send a rollout's devices back to what most of them ran before it, by a new rollout."""
+        return NewRollout(id=services.rollouts.rollback(number))

@@ -1,0 +1,313 @@
+"""Bodies of requests and answers. Rows become these by their attributes; nothing else leaves the database.
+
+Times are seconds since the epoch (UTC), sizes are bytes, rates are shares from 0 to 1.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_TagName = Annotated[str, Field(max_length=64)]
+_TagValue = Annotated[str, Field(max_length=256)]
+Tags = Annotated[dict[_TagName, _TagValue], Field(max_length=64)]
+
+
+class _FromRow(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Health(BaseModel):
+    """The controller answers."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+
+
+class DeviceView(_FromRow):
+    """One robot's agent, as it last described itself."""
+
+    id: str
+    target: str
+    tags: dict[str, str]
+    runtime: str
+    agent_version: str
+    enrolled_at: float
+    connected: bool
+    last_seen: float
+    active_model: str
+    active_version: int = Field(description="0 where nothing runs")
+    standby_version: int
+    state: str = Field(description="Newest deployment state; empty before the first")
+    error: int
+    error_name: str
+    detail: str
+
+
+class ModelView(_FromRow):
+    """A model."""
+
+    name: str
+    created_at: float
+    versions: int = Field(description="How many version numbers were given out")
+
+
+class ArtifactView(_FromRow):
+    """What was compiled for one target."""
+
+    target: str
+    precision: str
+    qualification: str
+    manifest_sha256: str
+    artifact_sha256: str
+    artifact_length: int
+    patch_lengths: dict[str, int] = Field(description="Version of the base to bytes of the patch")
+    gates: dict[str, Any]
+
+
+class VersionView(_FromRow):
+    """One version of a model."""
+
+    model: str
+    version: int
+    state: str = Field(description="building, ready, failed or withdrawn")
+    source: str = Field(description="push or rebuild")
+    parent: int
+    created_at: float
+    finished_at: float
+    files: dict[str, str] = Field(description="Path in the model's folder to SHA-256")
+    labels: list[str]
+    metrics: dict[str, float]
+    error: int
+    detail: str
+
+
+class VersionDetail(VersionView):
+    """One version with its artifacts."""
+
+    artifacts: list[ArtifactView] = []
+
+
+class WaveBody(BaseModel):
+    """One wave of a new rollout."""
+
+    name: Annotated[str, Field(max_length=100)] = ""
+    count: Annotated[int, Field(ge=0)] = 0
+    percent: Annotated[float, Field(ge=0, le=100)] = 0.0
+    soak_s: Annotated[float, Field(ge=0, le=30 * 86400)] = 0.0
+    gate: Literal["install", "quality"] = "install"
+
+
+class RolloutOptions(BaseModel):
+    """To whom, and in which waves."""
+
+    selector: Annotated[str, Field(max_length=1000)] = ""
+    waves: Annotated[list[WaveBody], Field(max_length=50)] | None = None
+    reason: Annotated[str, Field(max_length=500)] = ""
+
+
+class PushBody(BaseModel):
+    """A new version: its files were uploaded as blobs before."""
+
+    files: Annotated[dict[str, Sha256], Field(min_length=1, max_length=200)]
+
+
+class RolloutBody(RolloutOptions):
+    """A new rollout."""
+
+    model: Name
+    version: Annotated[int, Field(ge=1)]
+
+
+class OrderBody(BaseModel):
+    """Why a person pauses or aborts."""
+
+    reason: Annotated[str, Field(max_length=500)] = ""
+
+
+class RolloutView(_FromRow):
+    """A rollout."""
+
+    id: int
+    model: str
+    version: int
+    selector: str
+    state: str
+    reason: str
+    waves: list[dict[str, Any]]
+    wave: int = Field(description="Index of the present wave, from 0")
+    created_at: float
+    finished_at: float
+    gate: dict[str, Any]
+
+
+class RolloutDeviceView(_FromRow):
+    """One device's part in a rollout."""
+
+    device: str
+    wave: int
+    state: str = Field(description="Deployment state; empty before the assignment was issued")
+    previous_version: int
+    assigned_at: float
+    updated_at: float
+    error: int
+    name: str
+    detail: str
+    fetched_bytes: int
+    swap_gap_us: int
+
+
+class RolloutDetail(RolloutView):
+    """A rollout with its devices."""
+
+    devices: list[RolloutDeviceView] = []
+
+
+class NewRollout(BaseModel):
+    """The number of a rollout that was started."""
+
+    id: int
+
+
+class AlarmView(_FromRow):
+    """Evidence that a version does harm."""
+
+    id: int
+    version: int
+    raised_at: float
+    closed_at: float
+    signal: str
+    sentence: str
+    evidence: dict[str, Any]
+
+
+class RebuildView(_FromRow):
+    """One rebuild."""
+
+    id: int
+    from_version: int
+    cause: str
+    alarm: int
+    state: str
+    queued_at: float
+    started_at: float
+    finished_at: float
+    rung: str
+    new_version: int
+    rollout: int
+    gates: dict[str, Any]
+    detail: str
+
+
+class VersionQuality(BaseModel):
+    """What a version did in the last minutes, beside what it promised."""
+
+    version: int
+    labelled: int
+    wrong: int
+    mispack_rate: float | None
+    confidence: float | None
+    expected_mispack_rate: float | None
+    expected_confidence: float | None
+    evidence: float = Field(0.0, description="E-value of harm so far; it alarms at the threshold")
+    threshold: float = Field(0.0, description="0 where nothing was weighed yet")
+    harm_rate: float | None = Field(None, description="Mispack rate from where on it is harm")
+
+
+class DriftView(BaseModel):
+    """Alarms, rebuilds and present quality of a model."""
+
+    model: str
+    seconds: int = Field(description="Span of the present quality")
+    versions: list[VersionQuality]
+    alarms: list[AlarmView]
+    rebuilds: list[RebuildView]
+
+
+class EventView(_FromRow):
+    """A moment that people want to see."""
+
+    id: int
+    at: float
+    kind: str
+    sentence: str
+    model: str
+    version: int
+    device: str
+    rollout: int
+
+
+class SeriesView(_FromRow):
+    """One version's values, one a bucket; null where there is none."""
+
+    version: int
+    values: list[float | None]
+
+
+class MarkView(_FromRow):
+    """A moment that the charts mark."""
+
+    at: float
+    kind: str
+    label: str
+    tone: str
+    sentence: str
+
+
+class ReferenceView(_FromRow):
+    """What a version promised."""
+
+    version: int
+    mispack: float
+    confidence: float | None
+
+
+class ChartsView(_FromRow):
+    """The two charts of a model."""
+
+    model: str
+    start: float
+    end: float
+    bucket_s: int
+    times: list[float]
+    mispack: list[SeriesView]
+    confidence: list[SeriesView]
+    marks: list[MarkView]
+    references: list[ReferenceView]
+
+
+class TokenBody(BaseModel):
+    """How long an enrolment token is good for."""
+
+    life_s: Annotated[float, Field(gt=0, le=30 * 86400)] = 3600.0
+
+
+class TokenView(BaseModel):
+    """A one-time enrolment token; it is shown only now."""
+
+    token: str
+
+
+class EnrolBody(BaseModel):
+    """A device that wants to be taken in."""
+
+    device: Annotated[str, Field(min_length=1, max_length=128)]
+    target: Annotated[str, Field(min_length=1, max_length=128)]
+    tags: Tags = {}
+    token: Annotated[str, Field(max_length=200)]
+
+
+class BrokerView(BaseModel):
+    """Where the MQTT broker listens."""
+
+    host: str
+    port: int
+
+
+class EnrolmentView(BaseModel):
+    """What a device has to know to start."""
+
+    broker: BrokerView
+    image_root: Any = Field(description="Root metadata of the image repository, as JSON")
+    director_root: Any = Field(description="Root metadata of the director, as JSON")

@@ -1,0 +1,109 @@
+"""What the API and the pages need of the rest of the controller; ``up.Services`` has all of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from edgewright.controller.blobs import BlobStore
+from edgewright.controller.database.engine import Database
+from edgewright.controller.enrolment import EnrolmentAnswer
+from edgewright.controller.evidence.version import VersionHealth
+from edgewright.controller.rollouts.policy import Wave
+
+
+class RolloutOrders(Protocol):
+    """What a person may order about rollouts; each raises a ``RequestError`` where it cannot be done."""
+
+    def create(
+        self,
+        model: str,
+        version: int,
+        selector: str = "",
+        waves: Sequence[Wave] = ...,
+        reason: str = "",
+    ) -> int:
+        """Start a rollout; returns its number."""
+        ...
+
+    def pause(self, number: int, reason: str) -> None:
+        """Assign no further device."""
+        ...
+
+    def resume(self, number: int) -> None:
+        """Go on after a pause."""
+        ...
+
+    def abort(self, number: int, reason: str) -> None:
+        """End it; devices on their way go back to what they ran."""
+        ...
+
+    def rollback(self, number: int) -> int:
+        """Send its devices back to what they ran before; returns the number of the new rollout."""
+        ...
+
+
+class Enroller(Protocol):
+    """Gives out one-time tokens and takes devices in."""
+
+    def new_token(self, life_s: float = ...) -> str:
+        """A new one-time token."""
+        ...
+
+    def enrol(self, device: str, target: str, tags: dict[str, str], token: str) -> EnrolmentAnswer:
+        """Take a device in."""
+        ...
+
+
+class Builds(Protocol):
+    """Durable background work."""
+
+    def enqueue_build(self, model: str, version: int) -> None:
+        """Build a version that the registry holds."""
+        ...
+
+
+class Evidence(Protocol):
+    """What the monitor knows."""
+
+    def status(self, model: str) -> list[VersionHealth]:
+        """The evidence of each version of a model that has any."""
+        ...
+
+
+class Services(Protocol):
+    """The running controller, as far as HTTP needs it."""
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        ...
+
+    @property
+    def db(self) -> Database:
+        """The database."""
+        ...
+
+    @property
+    def blobs(self) -> BlobStore:
+        """Content-addressed files."""
+        ...
+
+    @property
+    def rollouts(self) -> RolloutOrders:
+        """Orders about rollouts."""
+        ...
+
+    @property
+    def enrolment(self) -> Enroller:
+        """Enrolment of devices."""
+        ...
+
+    @property
+    def monitor(self) -> Evidence:
+        """Evidence of harm and change."""
+        ...
+
+    @property
+    def workflows(self) -> Builds:
+        """Builds and rebuilds."""
+        ...
