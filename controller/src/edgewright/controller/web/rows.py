@@ -1,0 +1,243 @@
+"""What the pages and the read side of the API take from the database, and nothing else does it for them.
+
+Charts read sums per bucket: from the windows where buckets are shorter than a minute, from the rollups
+where they are longer. No function here returns more rows than a page shows, except the fleet.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from edgewright.controller.database import Session, col, func, select
+from edgewright.controller.database.tables import (
+    Alarm,
+    Artifact,
+    Device,
+    Event,
+    Model,
+    ModelVersion,
+    Outcome,
+    Rebuild,
+    Rollout,
+    RolloutDevice,
+    Rollup,
+    Window,
+)
+from edgewright.controller.web.activity import Activity
+from edgewright.controller.web.charts import MARKS, ROLLUP_FROM_S, Moment, Sums
+
+ROLLUP_STEPS_S: Final = (86400, 3600, 60)
+MARKS_LIMIT: Final = 200
+PRESENT_BUCKET_S: Final = 10
+
+_choose: Any = select
+"""SQLModel's types know at most four columns."""
+
+
+def devices(session: Session) -> list[Device]:
+    """The whole fleet, by id."""
+    return list(session.exec(select(Device).order_by(col(Device.id))))
+
+
+def models(session: Session) -> list[Model]:
+    """All models, by name."""
+    return list(session.exec(select(Model).order_by(col(Model.name))))
+
+
+def busiest_model(session: Session) -> str:
+    """The model that most devices run, else the newest one, else nothing."""
+    running = select(Device.active_model).where(col(Device.active_model) != "")
+    by_use = running.group_by(col(Device.active_model)).order_by(
+        func.count().desc(), col(Device.active_model)
+    )
+    newest = select(Model.name).order_by(col(Model.created_at).desc())
+    return session.exec(by_use.limit(1)).first() or session.exec(newest.limit(1)).first() or ""
+
+
+def versions(session: Session, model: str) -> list[ModelVersion]:
+    """A model's versions, newest first."""
+    statement = select(ModelVersion).where(col(ModelVersion.model) == model)
+    return list(session.exec(statement.order_by(col(ModelVersion.version).desc())))
+
+
+def artifacts(session: Session, model: str) -> list[Artifact]:
+    """All artifacts of a model, newest version first."""
+    statement = select(Artifact).where(col(Artifact.model) == model)
+    return list(session.exec(statement.order_by(col(Artifact.version).desc(), col(Artifact.target))))
+
+
+def rollouts(session: Session, limit: int = 50, model: str = "") -> list[Rollout]:
+    """Rollouts, newest first."""
+    statement = select(Rollout).order_by(col(Rollout.id).desc()).limit(limit)
+    if model:
+        statement = statement.where(col(Rollout.model) == model)
+    return list(session.exec(statement))
+
+
+def rollout_devices(session: Session, rollout: int) -> list[RolloutDevice]:
+    """The devices of a rollout, by wave and id."""
+    statement = select(RolloutDevice).where(col(RolloutDevice.rollout) == rollout)
+    return list(session.exec(statement.order_by(col(RolloutDevice.wave), col(RolloutDevice.device))))
+
+
+def parts_of_device(session: Session, device: str, limit: int = 20) -> list[tuple[RolloutDevice, Rollout]]:
+    """The rollouts that a device had a part in, newest first."""
+    statement = (
+        select(RolloutDevice, Rollout)
+        .where(col(RolloutDevice.rollout) == col(Rollout.id))
+        .where(col(RolloutDevice.device) == device)
+        .order_by(col(Rollout.id).desc())
+    )
+    return [(part, rollout) for part, rollout in session.exec(statement.limit(limit))]
+
+
+def latest_alarm(session: Session, model: str) -> Alarm | None:
+    """The model's newest alarm."""
+    statement = select(Alarm).where(col(Alarm.model) == model).order_by(col(Alarm.id).desc())
+    return session.exec(statement.limit(1)).first()
+
+
+def alarms(session: Session, model: str, limit: int = 20) -> list[Alarm]:
+    """The model's alarms, newest first."""
+    statement = select(Alarm).where(col(Alarm.model) == model).order_by(col(Alarm.id).desc())
+    return list(session.exec(statement.limit(limit)))
+
+
+def rebuilds(session: Session, model: str, limit: int = 20) -> list[Rebuild]:
+    """The model's rebuilds, newest first."""
+    statement = select(Rebuild).where(col(Rebuild.model) == model).order_by(col(Rebuild.id).desc())
+    return list(session.exec(statement.limit(limit)))
+
+
+def events(
+    session: Session,
+    limit: int,
+    *,
+    after: int = 0,
+    model: str = "",
+    device: str = "",
+    rollout: int = 0,
+) -> list[Event]:
+    """Events: the newest first, or those after an id in order."""
+    statement = select(Event).limit(limit)
+    if after:
+        statement = statement.where(col(Event.id) > after).order_by(col(Event.id))
+    else:
+        statement = statement.order_by(col(Event.id).desc())
+    for column, value in (("model", model), ("device", device), ("rollout", rollout)):
+        if value:
+            statement = statement.where(getattr(Event, column) == value)
+    return list(session.exec(statement))
+
+
+def moments(session: Session, model: str, start: float) -> list[Moment]:
+    """The events that a chart marks."""
+    statement = (
+        select(Event)
+        .where(col(Event.model) == model)
+        .where(col(Event.at) >= start)
+        .where(col(Event.kind).in_(list(MARKS)))
+        .order_by(col(Event.at).desc())
+        .limit(MARKS_LIMIT)
+    )
+    return [Moment(e.at, e.kind, e.sentence, e.version) for e in session.exec(statement)]
+
+
+def first_window(session: Session, model: str, start: float) -> float | None:
+    """When the first window of a model begins, at or after ``start``."""
+    statement = select(func.min(Window.ts)).where(col(Window.model) == model).where(col(Window.ts) >= start)
+    found: float | None = session.exec(statement).one()
+    return found
+
+
+def sums(session: Session, model: str, start: float, bucket_s: int) -> list[Sums]:
+    """What each version did per bucket since ``start``."""
+    if bucket_s >= ROLLUP_FROM_S:
+        return _sums_of_rollups(session, model, start, bucket_s)
+    labels = _labels(session, model, start, bucket_s)
+    table: Any = Window
+    statement = (
+        select(
+            _bucket(table.ts, bucket_s),
+            table.version,
+            func.sum(table.confidence_sum),
+            func.sum(table.confidence_count),
+        )
+        .where(table.model == model, table.ts >= start)
+        .group_by(_bucket(table.ts, bucket_s), table.version)
+    )
+    confidences = {(b, v): (s, n) for b, v, s, n in session.exec(statement)}
+    return [
+        Sums(b, v, *labels.get((b, v), (0, 0)), *confidences.get((b, v), (0.0, 0)))
+        for b, v in sorted(labels.keys() | confidences.keys())
+    ]
+
+
+def _labels(
+    session: Session, model: str, start: float, bucket_s: int
+) -> dict[tuple[float, int], tuple[int, int]]:
+    table: Any = Outcome
+    statement = (
+        select(_bucket(table.ts, bucket_s), table.version, func.sum(table.labelled), func.sum(table.wrong))
+        .where(table.model == model, table.ts >= start)
+        .group_by(_bucket(table.ts, bucket_s), table.version)
+    )
+    return {(b, v): (n, w) for b, v, n, w in session.exec(statement)}
+
+
+def _sums_of_rollups(session: Session, model: str, start: float, bucket_s: int) -> list[Sums]:
+    table: Any = Rollup
+    step = next(s for s in ROLLUP_STEPS_S if bucket_s % s == 0)
+    statement = (
+        _choose(
+            _bucket(table.bucket, bucket_s),
+            table.version,
+            func.sum(table.labelled),
+            func.sum(table.wrong),
+            func.sum(table.confidence_sum),
+            func.sum(table.confidence_count),
+        )
+        .where(table.model == model, table.resolution == step, table.bucket >= start - bucket_s)
+        .group_by(_bucket(table.bucket, bucket_s), table.version)
+    )
+    return [Sums(*row) for row in session.exec(statement)]
+
+
+def activity(session: Session, start: float, bucket_s: int, device: str = "") -> list[Activity]:
+    """What each device did per bucket since ``start``, of one device or of all."""
+    found: dict[tuple[str, float, int], Activity] = {}
+    table: Any = Window
+    for d, b, v, frames, fallback, total, n in session.exec(
+        _grouped(table, start, bucket_s, device, ("frames", "fallback", "confidence_sum", "confidence_count"))
+    ):
+        found[d, b, v] = Activity(d, b, v, frames, fallback, 0, 0, total, n)
+    for d, b, v, labelled, wrong in session.exec(
+        _grouped(Outcome, start, bucket_s, device, ("labelled", "wrong"))
+    ):
+        seen = found.get((d, b, v), Activity(d, b, v, 0, 0, 0, 0, 0.0, 0))
+        found[d, b, v] = seen._replace(labelled=labelled, wrong=wrong)
+    return [found[key] for key in sorted(found)]
+
+
+def _grouped(table: Any, start: float, bucket_s: int, device: str, columns: Iterable[str]) -> Any:
+    keys = (table.device, _bucket(table.ts, bucket_s), table.version)
+    statement = _choose(*keys, *(func.sum(getattr(table, name)) for name in columns))
+    statement = statement.where(table.ts >= start).group_by(*keys)
+    return statement.where(table.device == device) if device else statement
+
+
+def _bucket(column: Any, bucket_s: int) -> Any:
+    return func.floor(column / float(bucket_s)) * bucket_s
+
+
+def now() -> float:
+    """The controller's clock; pages show ages against it."""
+    return time.time()
+
+
+def by_version(artifacts: Sequence[Artifact]) -> dict[int, list[Artifact]]:
+    """Artifacts grouped by version."""
+    grouped: dict[int, list[Artifact]] = {}
+    for artifact in artifacts:
+        grouped.setdefault(artifact.version, []).append(artifact)
+    return grouped

@@ -1,0 +1,221 @@
+"""The pages as a table: template, live regions, and the function that loads their values.
+
+A page's first rendering and its live updates come from the same values and the same partial templates, so
+they cannot differ. A page's state is its address.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from edgewright.controller.api.seams import Services
+from edgewright.controller.database import Session
+from edgewright.controller.database.tables import Device, Model, Rebuild, Rollout
+from edgewright.controller.errors import UnknownDeviceError, UnknownModelError, UnknownRolloutError
+from edgewright.controller.web import rows
+from edgewright.controller.web.activity import BUCKET_S, CELLS, of_running, recent
+from edgewright.controller.web.charts import Charts, Reference, bucket_for, shape_charts
+from edgewright.controller.web.details import history_row, sums_of, version_row
+from edgewright.controller.web.overview import (
+    RolloutCard,
+    device_row,
+    event_line,
+    fleet,
+    rollout_card,
+    tiles,
+)
+from edgewright.controller.web.references import References
+from edgewright.controller.web.story import headline, is_current, steps_of
+
+FEED: Final = 30
+RANGES: Final = ((300, "5 min"), (900, "15 min"), (3600, "1 h"), (86400, "1 day"), (604800, "1 week"))
+
+Context = dict[str, Any]
+
+
+class Source(NamedTuple):
+    """Where a view reads, and when."""
+
+    services: Services
+    references: References
+    now: float
+
+
+class View(NamedTuple):
+    """One kind of page.
+
+    Attributes:
+        template: the whole page.
+        regions: name of each live region to its partial template.
+        load: values from the source, the page's key (an id or a name) and the charts' span in seconds.
+    """
+
+    template: str
+    regions: Mapping[str, str]
+    load: Callable[[Source, str, int], Context]
+
+
+def load_charts(
+    session: Session, model: str, since_s: int, references: Mapping[int, Reference], now: float
+) -> Charts:
+    """The two charts of a model over the last ``since_s`` seconds, or over what there is of them."""
+    first = rows.first_window(session, model, now - since_s)
+    span = max(now - first, 60.0) if first is not None else float(since_s)
+    bucket = bucket_for(span)
+    start = max(now - since_s, now - span) // bucket * bucket
+    found = rows.sums(session, model, start, bucket)
+    moments = rows.moments(session, model, start)
+    return shape_charts(model, start, now, bucket, found, moments, list(references.values()))
+
+
+def _overview(source: Source, key: str, since_s: int) -> Context:
+    now = source.now
+    with source.services.db.reading() as session:
+        model = key or rows.busiest_model(session)
+        devices = rows.devices(session)
+        references = source.references.of(rows.artifacts(session, model))
+        activities = rows.activity(session, now - CELLS * BUCKET_S, BUCKET_S)
+        alarm = rows.latest_alarm(session, model)
+        rebuild = next((r for r in rows.rebuilds(session, model, 5) if alarm and r.alarm == alarm.id), None)
+        newest = next(iter(rows.rollouts(session, 1)), None)
+        card = _card(session, newest)
+        parts = rows.rollout_devices(session, newest.id or 0) if newest else []
+        answer = _answer(session, rebuild)
+        charts = load_charts(session, model, since_s, references, now)
+        feed = [event_line(event) for event in rows.events(session, FEED)]
+    figures = recent(of_running(activities, {d.id: d.active_version for d in devices}), now)
+    reference = _present_reference(devices, references)
+    told = is_current(alarm, now)
+    return {
+        "model": model,
+        "headline": headline(devices, model, alarm, newest, parts, figures, reference),
+        "steps": steps_of(alarm, rebuild, answer) if told else (),
+        "tiles": tiles(devices, figures, reference),
+        "fleet": fleet(devices, activities, references, now),
+        "rollout": card,
+        "charts": charts,
+        "feed": feed,
+        "since_s": since_s,
+        "ranges": RANGES,
+    }
+
+
+def _present_reference(devices: list[Device], references: Mapping[int, Reference]) -> Reference | None:
+    """The reference of the version that most robots run."""
+    running = [d.active_version for d in devices if d.active_version]
+    return references.get(max(set(running), key=running.count)) if running else None
+
+
+def _answer(session: Session, rebuild: Rebuild | None) -> Rollout | None:
+    return session.get(Rollout, rebuild.rollout) if rebuild and rebuild.rollout else None
+
+
+def _card(session: Session, rollout: Rollout | None) -> RolloutCard | None:
+    if rollout is None:
+        return None
+    return rollout_card(rollout, rows.rollout_devices(session, rollout.id or 0))
+
+
+def _device(source: Source, key: str, since_s: int) -> Context:
+    now = source.now
+    with source.services.db.reading() as session:
+        device = session.get(Device, key)
+        if device is None:
+            raise UnknownDeviceError(f"There is no device {key!r}.")
+        references = source.references.of(rows.artifacts(session, device.active_model))
+        activities = rows.activity(session, now - CELLS * BUCKET_S, BUCKET_S, key)
+        longer = rows.activity(session, now - since_s, bucket_for(since_s), key)
+        moments = rows.moments(session, device.active_model, now - since_s)
+        history = [history_row(part, rollout) for part, rollout in rows.parts_of_device(session, key)]
+        feed = [event_line(event) for event in rows.events(session, FEED, device=key)]
+    found = sums_of(longer)
+    start = min((s.bucket for s in found), default=now - since_s)
+    charts = shape_charts(
+        device.active_model, start, now, bucket_for(since_s), found, moments, list(references.values())
+    )
+    return {
+        "device": device,
+        "row": device_row(device, activities, references.get(device.active_version), now),
+        "history": history,
+        "feed": feed,
+        "charts": charts,
+        "since_s": since_s,
+        "ranges": RANGES,
+    }
+
+
+def _model(source: Source, key: str, since_s: int) -> Context:
+    with source.services.db.reading() as session:
+        if session.get(Model, key) is None:
+            raise UnknownModelError(f"There is no model {key!r}.")
+        devices = rows.devices(session)
+        artifacts = rows.artifacts(session, key)
+        grouped = rows.by_version(artifacts)
+        versions = [version_row(v, grouped.get(v.version, []), devices) for v in rows.versions(session, key)]
+        references = source.references.of(artifacts)
+        context = {
+            "name": key,
+            "versions": versions,
+            "references": references,
+            "alarms": rows.alarms(session, key),
+            "rebuilds": rows.rebuilds(session, key),
+            "charts": load_charts(session, key, since_s, references, source.now),
+        }
+    return {**context, "since_s": since_s, "ranges": RANGES}
+
+
+def _rollout(source: Source, key: str, since_s: int) -> Context:
+    with source.services.db.reading() as session:
+        rollout = session.get(Rollout, int(key)) if key.isdigit() and len(key) < 12 else None
+        if rollout is None:
+            raise UnknownRolloutError(f"There is no rollout {key!r}.")
+        feed = [event_line(event) for event in rows.events(session, FEED, rollout=rollout.id or 0)]
+        return {"rollout": _card(session, rollout), "feed": feed, "since_s": since_s}
+
+
+def _models(source: Source, key: str, since_s: int) -> Context:
+    with source.services.db.reading() as session:
+        devices = rows.devices(session)
+        listed = [
+            (
+                model,
+                [version_row(v, [], devices) for v in rows.versions(session, model.name)[:3]],
+            )
+            for model in rows.models(session)
+            if not key or model.name == key
+        ]
+    return {"models": listed, "since_s": since_s}
+
+
+def _rollouts(source: Source, key: str, since_s: int) -> Context:
+    with source.services.db.reading() as session:
+        cards = [_card(session, rollout) for rollout in rows.rollouts(session, model=key)]
+    return {"rollouts": cards, "since_s": since_s}
+
+
+VIEWS: Final[dict[str, View]] = {
+    "overview": View(
+        "overview.html",
+        {
+            "headline": "parts/headline.html",
+            "tiles": "parts/tiles.html",
+            "fleet": "parts/fleet.html",
+            "rollout": "parts/rollout.html",
+            "feed": "parts/feed.html",
+        },
+        _overview,
+    ),
+    "device": View(
+        "device.html",
+        {"device": "parts/device.html", "history": "parts/history.html", "feed": "parts/feed.html"},
+        _device,
+    ),
+    "models": View("models.html", {"models": "parts/models.html"}, _models),
+    "model": View(
+        "model.html",
+        {"versions": "parts/versions.html", "evidence": "parts/evidence.html"},
+        _model,
+    ),
+    "rollouts": View("rollouts.html", {"rollouts": "parts/rollouts.html"}, _rollouts),
+    "rollout": View("rollout.html", {"rollout": "parts/rollout.html", "feed": "parts/feed.html"}, _rollout),
+}
+"""All pages by name."""
