@@ -1,0 +1,182 @@
+"""Commands that look at the fleet: devices, models, targets, drift, events; and the enrolment token."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from edgewright.controller.cli.client import Client, connect
+from edgewright.controller.cli.options import AsJson, Data, Url
+from edgewright.controller.cli.output import STYLES, console, print_json, print_table, styled, version
+from edgewright.controller.web.words import (
+    Word,
+    age,
+    clock,
+    day,
+    deployment_word,
+    event_tone,
+    percent,
+    version_word,
+)
+
+ModelName = Annotated[str | None, typer.Argument(help="Name of the model; all models without it.")]
+
+
+def devices(url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
+    """List the fleet: what each device runs and when it was last seen."""
+    with connect(url, data) as client:
+        found = client.get("/devices")
+    if as_json:
+        print_json(found)
+        return
+    now = time.time()
+    print_table(
+        ("device", "target", "state", "model", "version", "tags", "seen>"),
+        (
+            (
+                d["id"],
+                d["target"],
+                styled(_device_word(d)),
+                d["active_model"] or "–",
+                version(d["active_version"]),
+                ", ".join(f"{key}={value}" for key, value in sorted(d["tags"].items())),
+                age(d["last_seen"], now),
+            )
+            for d in found
+        ),
+        "No device is enrolled. Make a token with `edgewright token`.",
+    )
+
+
+def _device_word(device: dict[str, Any]) -> Word:
+    if not device["connected"]:
+        return Word("offline", "warn") if device["last_seen"] else Word("never seen", "quiet")
+    return deployment_word(device["state"])
+
+
+def models(model: ModelName = None, url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
+    """List models, or the versions of one model."""
+    with connect(url, data) as client:
+        names = [model] if model else [found["name"] for found in client.get("/models")]
+        found = [row for name in names for row in client.get(f"/models/{name}/versions")]
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("model", "version", "state", "source", "pushed", "detail"),
+        (
+            (
+                v["model"],
+                version(v["version"]),
+                styled(version_word(v["state"])),
+                f"rebuilt from v{v['parent']}" if v["parent"] else v["source"],
+                day(v["created_at"]),
+                f"E{v['error']:03d} {v['detail']}" if v["error"] else v["detail"],
+            )
+            for v in found
+        ),
+        "No model was pushed. Push one with `edgewright push PATH`.",
+    )
+
+
+def targets(as_json: AsJson = False) -> None:
+    """List the device targets that models can be compiled for."""
+    from edgewright.controller.compiler.targets import TARGETS
+
+    rows = [
+        {"name": t.name, "runtime": t.runtime.name, "precisions": list(t.precisions), "summary": t.summary}
+        for t in TARGETS.values()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("target", "runtime", "precisions", "what"),
+        ((t.name, t.runtime.name, ", ".join(t.precisions), t.summary) for t in TARGETS.values()),
+        "There is none.",
+    )
+
+
+def drift(model: ModelName = None, url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
+    """Show present quality beside what was promised, the evidence, alarms and rebuilds."""
+    with connect(url, data) as client:
+        names = [model] if model else [found["name"] for found in client.get("/models")]
+        found = [client.get(f"/drift/{name}") for name in names]
+    if as_json:
+        print_json(found)
+        return
+    for one in found:
+        _print_drift(one)
+    if not found:
+        console().print("No model was pushed, so nothing is watched.")
+
+
+def _print_drift(found: dict[str, Any]) -> None:
+    console().print(f"[bold]{found['model']}[/] in the last {found['seconds']} s")
+    print_table(
+        ("version", "mispacked>", "promised>", "of labelled>", "confidence>", "promised>", "evidence>"),
+        (
+            (
+                version(v["version"]),
+                percent(v["mispack_rate"]),
+                percent(v["expected_mispack_rate"]),
+                f"{v['wrong']} / {v['labelled']}",
+                percent(v["confidence"]),
+                percent(v["expected_confidence"]),
+                f"{v['evidence']:.3g} of {v['threshold']:.3g}" if v["threshold"] else "–",
+            )
+            for v in found["versions"]
+        ),
+        "No telemetry yet.",
+    )
+    for alarm in found["alarms"]:
+        closed = f"closed {day(alarm['closed_at'])}" if alarm["closed_at"] else "[red]open[/]"
+        console().print(f"alarm {alarm['id']}, {day(alarm['raised_at'])}, {closed}: {alarm['sentence']}")
+    for rebuild in found["rebuilds"]:
+        result = f", made v{rebuild['new_version']}" if rebuild["new_version"] else ""
+        console().print(f"rebuild {rebuild['id']}, {day(rebuild['queued_at'])}, {rebuild['state']}{result}")
+
+
+def events(
+    follow: Annotated[bool, typer.Option(help="Keep printing what happens.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many of the newest.")] = 20,
+    url: Url = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what happened, oldest first."""
+    with connect(url, data) as client:
+        found = list(reversed(client.get("/events", limit=limit)))
+        if as_json:
+            print_json(found)
+            return
+        _print_events(found)
+        if follow:
+            _follow(client, found[-1]["id"] if found else 0)
+
+
+def _follow(client: Client, last: int) -> None:
+    while True:
+        found = client.get("/events", after=last) if last else list(reversed(client.get("/events", limit=1)))
+        _print_events(found)
+        last = found[-1]["id"] if found else last
+        time.sleep(1)
+
+
+def _print_events(found: list[dict[str, Any]]) -> None:
+    for event in found:
+        line = Text(f"{clock(event['at'])}  ", style="dim")
+        line.append(event["sentence"], style=STYLES[event_tone(event["kind"])])
+        console().print(line)
+
+
+def token(
+    life: Annotated[float, typer.Option(min=1, help="Seconds until it is too old.")] = 3600.0,
+    url: Url = None,
+    data: Data = None,
+) -> None:
+    """Make a one-time enrolment token for a device and print it."""
+    with connect(url, data) as client:
+        made = client.post("/tokens", {"life_s": life})
+        console().print(made["token"], soft_wrap=True)

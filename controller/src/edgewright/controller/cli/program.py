@@ -1,0 +1,113 @@
+"""The program: all commands, and the one place where an error becomes a sentence and an exit status.
+
+The exit status is the error's number; 2 is a wrong command line, 130 an interrupt. A traceback is shown only
+with the hidden option --debug.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from typer.exceptions import TyperException
+
+from edgewright.controller.cli import fleet, push, rollouts
+from edgewright.controller.cli.client import RefusedError
+from edgewright.controller.cli.output import console
+from edgewright.wire.errors import EdgewrightError
+
+DEFAULT_PORT: Final = 8420
+USAGE_STATUS: Final = 2
+INTERRUPTED_STATUS: Final = 130
+
+app = typer.Typer(
+    name="edgewright",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Take a model from your push to every robot on the line, and keep it right.",
+)
+
+
+@app.command()
+def up(
+    data: Annotated[Path, typer.Option(help="Data folder; it is made where there is none.")],
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of page and API; 0 takes a free one.")
+    ] = DEFAULT_PORT,
+    broker_port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port of the embedded broker; 0 takes a free one, or the last."),
+    ] = 0,
+) -> None:
+    """Run the controller: API, page, broker, compiler and everything else, on this machine's loopback."""
+    from edgewright.controller.up import serve
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    serve(data, port, broker_port, lambda address: _announce(address, data))
+
+
+def _announce(address: str, data: Path) -> None:
+    """Say where the page is; the link with the token goes to a terminal only, never into a log."""
+    if sys.stdout.isatty():
+        token = (data / "api-token").read_text().strip()
+        console().print(f"Edgewright runs: {address}/?token={token}", soft_wrap=True)
+    else:
+        console().print(f"Edgewright runs: {address}/", soft_wrap=True)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    console().print(installed_version("edgewright-controller"))
+
+
+app.command()(push.push)
+app.command()(fleet.devices)
+app.command()(fleet.models)
+app.command()(fleet.targets)
+app.add_typer(rollouts.app, name="rollout")
+app.command()(fleet.drift)
+app.command()(fleet.events)
+app.command()(fleet.token)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line and end the process with its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    status = _run([argument for argument in given if argument != "--debug"], debug=debug)
+    sys.stdout.flush()
+    sys.exit(status)
+
+
+def _run(arguments: list[str], *, debug: bool) -> int:
+    try:
+        result = app(args=arguments, prog_name="edgewright", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except TyperException as error:
+        return _fail(f"{error.format_message()} Look at `edgewright --help`.", USAGE_STATUS)
+    except (EdgewrightError, RefusedError) as error:
+        if debug:
+            raise
+        return _fail(str(error), error.number)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED_STATUS
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `edgewright events | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # the top of the process: a user is shown a sentence, never a traceback
+        if debug:
+            raise
+        said = f"{type(error).__name__}: {error}"
+        return _fail(f"E001 A defect of edgewright ended the command ({said}). Run it again with --debug.", 1)
+
+
+def _fail(sentence: str, status: int) -> int:
+    sys.stderr.write(f"{sentence}\n")
+    return status

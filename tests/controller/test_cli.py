@@ -1,0 +1,223 @@
+"""The command line against an application that listens on loopback."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgewright.controller.cli import main
+from edgewright.controller.cli.rollouts import read_wave
+from edgewright.controller.database.tables import Device, Rollout
+from edgewright.controller.errors import InvalidRequestError
+from tests.controller.parts import TOKEN, Parts, make_parts
+from tests.controller.served import served
+from tests.controller.storyline import MODEL, tell
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    """A controller in the middle of the story, listening."""
+    made = make_parts(tmp_path_factory.mktemp("data"))
+    tell(made.db, made.blobs, time.time() - 362.0, 362.0)
+    with served(made):
+        yield made
+    made.db.close()
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only what a test gives says which controller is meant."""
+    for name in ("EDGEWRIGHT_URL", "EDGEWRIGHT_TOKEN", "EDGEWRIGHT_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments: str | Path) -> int:
+    """The exit status of a command line."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def said(capture: Capture, *arguments: str | Path) -> str:
+    """What a command that succeeds prints."""
+    status = run(*arguments)
+    output = capture.readouterr()
+    assert (status, output.err) == (0, "")
+    return output.out
+
+
+def refused(capture: Capture, *arguments: str | Path) -> tuple[int, str]:
+    """Status and the one line on standard error of a command that fails, with nothing on standard output."""
+    status = run(*arguments)
+    output = capture.readouterr()
+    assert output.out == ""
+    assert "Traceback" not in output.err
+    (line,) = output.err.splitlines()
+    return status, line
+
+
+def test_devices_are_listed(parts: Parts, capsys: Capture) -> None:
+    """The table has a line a robot; JSON has what the API says."""
+    table = said(capsys, "devices", "--data", parts.data)
+    assert "robot-1" in table
+    assert "line=a, site=lyon" in table
+    found = json.loads(said(capsys, "devices", "--data", parts.data, "--json"))
+    assert [d["active_version"] for d in found] == [2, 1, 1, 1]
+
+
+def test_models_drift_events_and_targets_are_told(parts: Parts, capsys: Capture) -> None:
+    """Each listing command prints a table, and with --json a document."""
+    assert "rebuilt from v1" in said(capsys, "models", "--data", parts.data)
+    drift = said(capsys, "drift", MODEL, "--data", parts.data)
+    assert "1.4 %" in drift
+    assert "rebuild 1" in drift
+    assert "robot-1 runs" in said(capsys, "events", "--data", parts.data)
+    assert "x86_64-ort-cpu" in said(capsys, "targets")
+    for command in (["models"], ["drift"], ["events"], ["rollout", "list"], ["rollout", "show", "2"]):
+        json.loads(said(capsys, *command, "--data", parts.data, "--json"))
+    json.loads(said(capsys, "targets", "--json"))
+
+
+def test_a_rollout_is_steered(parts: Parts, capsys: Capture) -> None:
+    """Create, show, pause, resume, abort: each says what it did, and the controller's row agrees."""
+    created = said(
+        capsys,
+        "rollout",
+        "create",
+        MODEL,
+        "2",
+        "--selector",
+        "line=b",
+        "--wave",
+        "1:quality",
+        "--wave",
+        "all",
+        "--data",
+        parts.data,
+    )
+    number = int(created.split()[1])
+    where = ["--data", str(parts.data)]
+    said(capsys, "rollout", "pause", str(number), "--reason", "lunch", *where)
+    with parts.db.reading() as session:
+        row = session.get(Rollout, number)
+        assert row is not None
+        assert (row.state, row.reason) == ("paused", "lunch")
+        assert [wave["gate"] for wave in row.waves] == ["quality", "install"]
+    assert "lunch" in said(capsys, "rollout", "show", str(number), *where)
+    said(capsys, "rollout", "resume", str(number), *where)
+    said(capsys, "rollout", "abort", str(number), *where)
+    assert refused(capsys, "rollout", "resume", str(number), *where)[0] == 93
+    assert "stopped" in said(capsys, "rollout", "list", *where)
+
+
+def test_a_token_enrols(parts: Parts, capsys: Capture) -> None:
+    """The printed token is the whole output, and takes a device in."""
+    token = said(capsys, "token", "--data", parts.data).strip()
+    parts.enrolment.enrol("robot-7", "x86_64-ort-cpu", {}, token)
+    with parts.db.session() as session:
+        row = session.get(Device, "robot-7")
+        assert row is not None
+        session.delete(row)
+
+
+def test_the_controller_is_found_by_address_and_environment(
+    parts: Parts, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address with a token in the environment is enough; so is the data folder in the environment."""
+    address = json.loads((parts.data / "endpoint.json").read_text())["api"]
+    monkeypatch.setenv("EDGEWRIGHT_TOKEN", TOKEN)
+    assert "robot-1" in said(capsys, "devices", "--url", address)
+    monkeypatch.setenv("EDGEWRIGHT_URL", address)
+    assert "robot-1" in said(capsys, "devices")
+    monkeypatch.delenv("EDGEWRIGHT_URL")
+    monkeypatch.delenv("EDGEWRIGHT_TOKEN")
+    monkeypatch.setenv("EDGEWRIGHT_DATA", str(parts.data))
+    assert "robot-1" in said(capsys, "devices")
+
+
+def test_an_absent_controller_is_one_sentence(
+    parts: Parts, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without a controller every way of naming one ends with E064 and the remedy."""
+    status, line = refused(capsys, "devices", "--data", tmp_path)
+    assert status == 64
+    assert "edgewright up" in line
+    assert refused(capsys, "devices")[0] == 64
+    monkeypatch.setenv("EDGEWRIGHT_TOKEN", TOKEN)
+    for address in ("http://127.0.0.1:9", "http://[", "nonsense"):
+        assert refused(capsys, "devices", "--url", address)[0] == 64
+
+
+def test_a_wrong_token_is_one_sentence(
+    parts: Parts, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller's refusal comes out with its number, and without the token."""
+    monkeypatch.setenv("EDGEWRIGHT_TOKEN", "ew_wrong")
+    status, line = refused(capsys, "devices", "--data", parts.data)
+    assert status == 94
+    assert line.startswith("E094 ")
+    assert "ew_wrong" not in line
+
+
+def test_problems_are_shown_word_for_word(parts: Parts, capsys: Capture) -> None:
+    """What the controller says of a model, a rollout or a selector is the sentence and the status."""
+    where = ["--data", str(parts.data)]
+    assert refused(capsys, "models", "none", *where)[0] == 90
+    assert refused(capsys, "rollout", "show", "99", *where)[0] == 101
+    status, line = refused(capsys, "rollout", "create", MODEL, "2", "--selector", "site=oslo", *where)
+    assert status == 92
+    assert line.endswith("Check the selector and the devices' targets with `edgewright devices`.")
+
+
+def test_a_wrong_command_line_is_one_sentence(capsys: Capture) -> None:
+    """An unknown option, command or value ends with status 2 and a hint."""
+    for arguments in (["devices", "--foo"], ["fly"], ["rollout", "show", "two"]):
+        status, line = refused(capsys, *arguments)
+        assert status == 2
+        assert line.endswith("Look at `edgewright --help`.")
+
+
+def test_a_push_is_checked_before_anything_is_sent(capsys: Capture, tmp_path: Path) -> None:
+    """A wrong path, a folder without model.toml and a broken one need no controller to be refused."""
+    assert refused(capsys, "push", tmp_path / "nowhere")[0] == 70
+    assert refused(capsys, "push", tmp_path)[0] == 70
+    (tmp_path / "model.toml").write_text("[model\n")
+    assert refused(capsys, "push", tmp_path)[0] == 73
+    (tmp_path / "model.toml").write_text("[model]\nname = 'x'\n")
+    status, line = refused(capsys, "push", tmp_path)
+    assert status == 73
+    assert "model.toml" in line or "[model]" in line
+
+
+def test_help_and_version_go_to_standard_output(capsys: Capture) -> None:
+    """Every command has a help text; the version is the distribution's."""
+    for command in ("up", "push", "devices", "models", "targets", "drift", "token", "events", "rollout"):
+        assert "Usage: edgewright" in said(capsys, command, "--help")
+    assert said(capsys, "version").strip() == "0.1.0"
+
+
+@pytest.mark.parametrize(
+    ("text", "wave"),
+    [
+        ("1", {"name": "1", "count": 1, "gate": "install", "soak_s": 0.0}),
+        ("all:quality", {"name": "all", "gate": "quality", "soak_s": 0.0}),
+        ("2.5%:install:90s", {"name": "2.5%", "percent": 2.5, "gate": "install", "soak_s": 90.0}),
+    ],
+)
+def test_waves_are_read(text: str, wave: dict[str, object]) -> None:
+    """A wave is a size, and where it is given a gate and a soak."""
+    assert read_wave(text) == wave
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1:fast", "1:quality:5"])
+def test_nonsense_is_no_wave(text: str) -> None:
+    """What is not of the form is refused by a sentence with the form."""
+    with pytest.raises(InvalidRequestError, match="SIZE"):
+        read_wave(text)
