@@ -14,7 +14,7 @@ import numpy as np
 
 from edgewright.controller import registry
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.database import select
+from edgewright.controller.database import col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Event, Rebuild, Rollout, Sample
 from edgewright.controller.rebuild.context import Context
@@ -135,7 +135,7 @@ class Plant:
     def events(self) -> list[str]:
         """Kinds of all events, in order."""
         with self.db.reading() as session:
-            return list(session.exec(select(Event.kind).order_by(Event.id)).all())  # type: ignore[arg-type]
+            return list(session.exec(select(Event.kind).order_by(col(Event.id))).all())
 
 
 def wait_until(done: Callable[[], bool], limit_s: float = 60.0) -> None:

@@ -1,7 +1,6 @@
 """Rebuilds end to end on a tiny model: real child processes, real engine, kill -9."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -91,23 +90,28 @@ def expect_version_2(plant: Plant) -> None:
     assert (rollout.version, [wave["gate"] for wave in rollout.waves]) == (2, ["quality", "install"])
 
 
+def kill_in(plant: Plant, number: int, state: RebuildState) -> None:
+    """Carry on in a process of its own, and kill it as soon as the rebuild is in a state."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.controller.colour_plant", str(plant.data)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        wait_until(lambda: plant.rebuild(number).state == state)
+    finally:
+        child.kill()
+        child.wait()
+
+
 @pytest.mark.slow
 def test_a_controller_that_is_killed_at_any_step_goes_on(plant: Plant) -> None:
     """Killed with -9 in training and in building, a rebuild ends with one version and one rollout."""
     plant.capture(90)
     number = plant.workflows().enqueue_rebuild(MODEL, "a person.")
-    for state in (RebuildState.TRAINING, RebuildState.BUILDING, None):
-        child = subprocess.Popen(
-            [sys.executable, "-m", "tests.controller.colour_plant", str(plant.data)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        try:
-            wait_until(lambda: plant.rebuild(number).state in (state, "done"))  # noqa: B023
-        finally:
-            child.send_signal(signal.SIGKILL)
-            child.wait()
-        assert plant.rebuild(number).state == (state or "done")
+    for state in (RebuildState.TRAINING, RebuildState.BUILDING, RebuildState.DONE):
+        kill_in(plant, number, state)
+        assert plant.rebuild(number).state == state
     assert plant.rebuild(number).new_version == 2
     expect_version_2(plant)
     with plant.db.reading() as session:

@@ -12,7 +12,7 @@ because a head cannot be fitted to them.
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -99,5 +99,5 @@ def snapshot(items: Iterable[Sample], known: Sequence[str]) -> Snapshot:
     return Snapshot(labels, tuple(parts["fit"]), tuple(parts["gate"]), left_out)
 
 
-def _labelled_since(model: str, since: float) -> tuple[bool, ...]:
-    return (col(Sample.model) == model, col(Sample.truth) != "", col(Sample.taken_at) >= since)  # type: ignore[return-value]
+def _labelled_since(model: str, since: float) -> tuple[Any, ...]:
+    return (col(Sample.model) == model, col(Sample.truth) != "", col(Sample.taken_at) >= since)

@@ -11,7 +11,7 @@ A rung of the recipe's ladder makes a candidate, and two gates look at it:
 >>> now = Pairs(gained=30, lost=2, same=58)
 >>> verdict = judge(Measured(now, 400, 364, 360), margin=0.02, alpha=0.025)
 >>> verdict.passed, verdict.sentence
-(True, 'Better on 90 fresh items by 31 points (at least 11); 1.0 points lost on 400 old frames.')
+(True, 'Better on 90 fresh items by 31 points (at least 13); 1.0 points lost on 400 old frames.')
 """
 
 from math import log

@@ -16,6 +16,9 @@ from edgewright.controller.rebuild.job import ANSWER, JOB, Answer, Job
 LIMIT_S: Final = 900.0
 """A rung that fits a head takes seconds; what takes longer than this hangs."""
 
+ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Linear algebra on one thread took 4.7 s of CPU where two, spinning beside a busy line, took 6.4 s."""
+
 _WORKER: Final = "edgewright.controller.rebuild.worker"
 _POLL_S: Final = 0.05
 _LAST_BYTES: Final = 400
@@ -32,7 +35,11 @@ def fit_rung(context: Context, job: Job, folder: Path) -> Answer:
     job_file.write_bytes(msgspec.json.encode(job))
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", _WORKER, str(job_file)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            [sys.executable, "-m", _WORKER, str(job_file)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **ONE_THREAD},
         )
         try:
             code = _wait(context, child)

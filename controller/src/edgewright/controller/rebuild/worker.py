@@ -6,11 +6,12 @@ or never ends costs one child.
 """
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -27,6 +28,9 @@ from edgewright.controller.rebuild.frame_files import extend_frames
 from edgewright.controller.rebuild.job import ANSWER, Answer, Job
 from edgewright.controller.rebuild.ladder import Measured
 from edgewright.wire.errors import EdgewrightError
+
+NICENESS: Final = 5
+"""Below the controller and whatever else runs on its machine; the compiler's child has the same."""
 
 
 def run(job: Job, out: Path) -> Answer:
@@ -114,6 +118,7 @@ def _extended(path: Path, blobs: BlobStore, items: Sequence[Labelled]) -> bytes:
 
 def main(arguments: Sequence[str]) -> int:
     """Do the job that the one argument names."""
+    os.nice(NICENESS)
     job_file = Path(arguments[0])
     out = job_file.parent
     try:
