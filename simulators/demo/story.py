@@ -189,8 +189,8 @@ class Story:
         if not self._client.base_url.host:
             return
         last = self._moments[-1].id if self._moments else 0
-        for each in self._get("/events", after=last):
-            moment = msgspec.convert(each, Moment)
+        new = (msgspec.convert(each, Moment) for each in self._get("/events", after=last))
+        for moment in sorted(new, key=lambda each: each.id):
             self._moments.append(moment)
             self._stage.moment(moment)
         self._stage.fleet(self._devices(), {robot: cell.phases for robot, cell in self._cells.items()})

@@ -206,8 +206,8 @@ class Workbench:
             downloader.fetch(Blob(sha256, length, (sha256,)))
             manifest = self._manifest(job.target)
             verify_runtime(manifest.runtime)
-            self._fetch_artifact(job.deployment, manifest, downloader)
-            downloader.fetch(manifest.golden)
+            self._fetch_blob(job.deployment, manifest.artifact, manifest.patches, downloader)
+            self._fetch_blob(job.deployment, manifest.golden, manifest.golden_patches, downloader)
         except EdgewrightError as error:
             return Stuck(job.deployment, error, downloader.fetched_bytes)
         return Fetched(job.deployment, downloader.fetched_bytes)
@@ -217,11 +217,13 @@ class Workbench:
         verify_manifest(manifest, target)
         return manifest
 
-    def _fetch_artifact(self, deployment: int, manifest: Manifest, downloader: Downloader) -> None:
-        patch = find_patch(manifest.patches, self._store.digests())
-        if patch and not self._store.has(manifest.artifact.sha256):
-            self._try_patch(deployment, patch, manifest.artifact, downloader)
-        downloader.fetch(manifest.artifact)
+    def _fetch_blob(
+        self, deployment: int, blob: Blob, patches: Sequence[Patch], downloader: Downloader
+    ) -> None:
+        patch = find_patch(patches, self._store.digests())
+        if patch and not self._store.has(blob.sha256):
+            self._try_patch(deployment, patch, blob, downloader)
+        downloader.fetch(blob)
 
     def _try_patch(self, deployment: int, patch: Patch, result: Blob, downloader: Downloader) -> None:
         try:
@@ -230,7 +232,7 @@ class Workbench:
         except StorageFullError:
             raise
         except (TransferError, TamperedArtifactError) as error:
-            # Whatever is wrong with a patch or its base, the full artifact is signed too.
+            # Whatever is wrong with a patch or its base, the full blob is signed too.
             self._note(Noted(deployment, error))
 
     def _run_qualification(self, job: Qualify, interrupt: Interrupt) -> Result:

@@ -104,7 +104,8 @@ class Publisher:
         with self._waiting:
             manifest = decode_manifest(self._blobs.read(manifest_sha256))
             places = {manifest_sha256: _Place(manifest_sha256, 0)}
-            for blob in (manifest.artifact, manifest.golden, *(patch.blob for patch in manifest.patches)):
+            patches = (*manifest.patches, *manifest.golden_patches)
+            for blob in (manifest.artifact, manifest.golden, *(patch.blob for patch in patches)):
                 for index, chunk in enumerate(blob.chunks):
                     places[chunk] = _Place(blob.sha256, index * CHUNK_BYTES)
             with self._lock:

@@ -94,12 +94,15 @@ def open_runtime(wanted: RuntimeRange) -> Runtime:
 
 
 def verify_shape(what: str, found: tuple[object, ...], declared: tuple[int, ...]) -> None:
-    """Compare a tensor's shape in the model with the manifest's.
+    """Compare a tensor's shape in the model with the manifest's; an axis that the model leaves open fits any.
 
     Raises:
         RuntimeLoadError: they differ.
     """
-    if found != declared:
+    fits = len(found) == len(declared) and all(
+        not isinstance(axis, int) or axis == size for axis, size in zip(found, declared, strict=True)
+    )
+    if not fits:
         raise RuntimeLoadError(f"The model's {what} has the shape {found}, not {declared}.")
 
 
