@@ -1,26 +1,22 @@
 """How garment-packing is rebuilt from a few labelled frames of the line, without a training framework.
 
 `fit` keeps every convolution of the running version and fits a new linear head. It runs the running version
-once over the fresh and the replayed frames, reads activations by adding outputs to the graph, fits a logistic
-regression and grafts its weights into the graph. So a new version differs from its base by the bytes of
-the head.
+once over the fresh and the replayed frames, cut off before its head, fits a softmax regression to what comes
+out and grafts the weights into the graph. So a new version differs from its base by the bytes of the head.
 
 Two rungs, the cheaper first; the caller climbs when the gate refuses a candidate:
 
 - `head` reads what the last layer reads, the 256-wide embedding.
-- `tap-head` adds the mean of each channel after every convolution (research: linear heads on several
-  depths repair far more than the last layer alone, as in Head2Toe, Evci et al., ICML 2022).
+- `tap-head` also reads the mean of each channel after every earlier convolution: linear heads on several
+  depths repair far more than the last layer alone (Head2Toe; Evci et al., ICML 2022).
 
-The regression sees the base's own logits beside the standardised activations. They are linear in the
-embedding, so they fold into the same weights, and the penalty on the weights then pulls towards the
-trained head instead of towards zero. A hundred replayed frames a class therefore do not forget what tens
-of thousands taught.
-
-Rows are weighted so that the classes weigh as they do on the line now (estimated from the fresh frames).
+The regression's penalty pulls the rows of known classes towards the trained head, not towards zero: a
+hundred replayed frames a class cannot teach again what tens of thousands taught, but they can keep it. Rows
+are weighted so that the classes weigh as they do on the line now, estimated from the fresh frames.
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
@@ -31,9 +27,9 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
 from edgewright.agent.preprocess import preprocess
 from edgewright.wire.manifest import Preprocessing
@@ -41,14 +37,16 @@ from edgewright.wire.manifest import Preprocessing
 Rung = Literal["head", "tap-head"]
 LADDER: Final[tuple[Rung, ...]] = get_args(Rung)
 
-LOSS_WEIGHT: Final[dict[Rung, float]] = {"head": 0.03, "tap-head": 0.005}
-"""Weight of one row's loss against the penalty (scikit-learn's C); README.md has the sweep."""
-LOGIT_SCALE: Final = 1.0
+PENALTY: Final[dict[Rung, float]] = {"head": 50.0, "tap-head": 100.0}
+"""Penalty on the square of a weight's distance from its prior, in units of one row's loss; see README.md."""
+KNOWN_PENALTY: Final = 3.0
+"""Factor on it for the rows of known classes, whose prior is the trained head."""
 FRESH_WEIGHT: Final = 2.0
 """A fresh row counts as much as two replayed ones of its class: it shows today's light."""
 TAPS: Final = "taps"
-FOLDS: Final = 4
-MAX_ITERATIONS: Final = 400
+MIN_FRAMES: Final = 4
+MAX_ITERATIONS: Final = 200
+TOLERANCE: Final = 1e-6
 TEMPERATURES: Final = np.geomspace(0.5, 2.0, 41)
 
 Floats = NDArray[np.float64]
@@ -64,12 +62,45 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A rebuilt model; `metrics` are cross-validated estimates for a person, the gate measures for itself."""
+    """A rebuilt model; `metrics` are estimates for a person, the gate measures for itself."""
 
     onnx: bytes
     labels: tuple[str, ...]
     rung: Rung
     metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """A linear layer: float64 [classes, features] and [classes]."""
+
+    weight: Floats
+    bias: Floats
+
+    def logits(self, features: Floats) -> Floats:
+        """The layer's outputs for rows of features."""
+        return features @ self.weight.T + self.bias
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """Standardises features: `(raw - mean) / deviation`."""
+
+    mean: Floats
+    deviation: Floats
+
+    def apply(self, raw: Floats) -> Floats:
+        """Standardised rows."""
+        return (raw - self.mean) / self.deviation
+
+    def into(self, layer: _Linear) -> _Linear:
+        """A layer over raw features as the same layer over standardised ones."""
+        return _Linear(layer.weight * self.deviation, layer.bias + layer.weight @ self.mean)
+
+    def out_of(self, layer: _Linear) -> _Linear:
+        """The inverse of `into`."""
+        weight = layer.weight / self.deviation
+        return _Linear(weight, layer.bias - weight @ self.mean)
 
 
 @dataclass(frozen=True)
@@ -85,18 +116,6 @@ class _Rows:
         return _Rows(self.features[rows], self.classes[rows], self.weights[rows])
 
 
-@dataclass(frozen=True)
-class _Basis:
-    """Standardised activations, then the base's logits, as an affine map: `raw @ scale.T + offset`."""
-
-    scale: Floats
-    offset: Floats
-
-    def fold(self, weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
-        """A linear layer over the mapped features as the same layer over the raw ones."""
-        return weight @ self.scale, bias + weight @ self.offset
-
-
 def fit(
     base_onnx: bytes, fresh: Dataset, replay: Dataset, labels: Sequence[str], rung: Rung, seed: int
 ) -> Candidate:
@@ -108,7 +127,7 @@ def fit(
         replay: frames that the base was proven on.
         labels: the new version's classes in the output's order; those of the base come first, in its order.
         rung: how much of the graph the head reads.
-        seed: of the cross-validation's split.
+        seed: of the rows that are left out to choose the temperature.
 
     Raises:
         ValueError: a label has too few frames, a frame has another label, or the graph has no linear head.
@@ -121,11 +140,16 @@ def fit(
     raw = _activations(model, head.input[0], [*fresh.frames, *replay.frames])
     is_fresh = np.arange(len(raw)) < len(fresh.labels)
     weights = _balance(classes, is_fresh, len(labels))
-    basis = _basis(raw, weights, _head_weights(model, head))
-    rows = _Rows(raw @ basis.scale.T + basis.offset, classes, weights)
-    temperature, metrics = _cross_validate(rows, is_fresh, LOSS_WEIGHT[rung], seed)
-    weight, bias = basis.fold(*_regress(rows, LOSS_WEIGHT[rung]))
-    _graft(model, head, weight / temperature, bias / temperature)
+    scaling = _scaling(raw, weights)
+    prior = scaling.into(_known_layer(model, head, raw.shape[1]))
+    rows = _Rows(scaling.apply(raw), classes, weights)
+
+    def fit_rows(some: _Rows) -> _Linear:
+        return _regress(some, prior, len(labels), PENALTY[rung])
+
+    temperature, metrics = _check(rows, is_fresh, fit_rows, seed)
+    layer = scaling.out_of(fit_rows(rows))
+    _graft(model, head, _Linear(layer.weight / temperature, layer.bias / temperature))
     return Candidate(model.SerializeToString(deterministic=True), tuple(labels), rung, metrics)
 
 
@@ -133,10 +157,10 @@ def _number(names: Sequence[str], labels: Sequence[str]) -> NDArray[np.intp]:
     unknown = sorted(set(names) - set(labels))
     if unknown:
         raise ValueError(f"Frames carry labels that the new version does not have: {', '.join(unknown)}.")
-    few = [label for label in labels if names.count(label) < FOLDS]
+    few = [label for label in labels if names.count(label) < MIN_FRAMES]
     if few:
         raise ValueError(
-            f"A rebuild needs at least {FOLDS} frames of each label; too few of {', '.join(few)}."
+            f"A rebuild needs at least {MIN_FRAMES} frames of each label; too few of {', '.join(few)}."
         )
     return np.array([labels.index(name) for name in names], np.intp)
 
@@ -150,50 +174,73 @@ def _balance(classes: NDArray[np.intp], is_fresh: NDArray[np.bool_], count: int)
     return balanced
 
 
-def _basis(raw: Floats, weights: Floats, old_weight: Floats) -> _Basis:
+def _scaling(raw: Floats, weights: Floats) -> _Scaling:
     mean = np.average(raw, axis=0, weights=weights)
-    # A channel that never fires has no deviation; the floor keeps it near zero instead of blowing it up.
     deviation = np.sqrt(np.average((raw - mean) ** 2, axis=0, weights=weights))
-    deviation = np.maximum(deviation, 0.1 * np.median(deviation) + 1e-6)
-    unused = raw.shape[1] - old_weight.shape[1]
-    logits = LOGIT_SCALE * np.pad(old_weight, ((0, 0), (0, unused)))
-    scale = np.vstack((np.diag(1.0 / deviation), logits))
-    return _Basis(scale, np.concatenate((-mean / deviation, -(logits @ mean))))
+    # A channel that hardly ever fires has no deviation to speak of; the floor keeps it from being blown up.
+    return _Scaling(mean, np.maximum(deviation, 0.1 * np.median(deviation) + 1e-6))
 
 
-def _regress(rows: _Rows, loss_weight: float) -> tuple[Floats, Floats]:
-    model = LogisticRegression(C=loss_weight, max_iter=MAX_ITERATIONS)
+def _regress(rows: _Rows, prior: _Linear, classes: int, penalty: float) -> _Linear:
+    """Weighted softmax regression whose weights are pulled to the prior, and to 0 for new classes."""
+    known, width = prior.weight.shape
+    centre = np.zeros((classes, width))
+    centre[:known] = prior.weight
+    stiffness = np.full((classes, 1), penalty)
+    stiffness[:known] *= KNOWN_PENALTY
+    wanted = np.eye(classes)[rows.classes]
+
+    def objective(point: Floats) -> tuple[float, Floats]:
+        weight, bias = point[:-classes].reshape(classes, width), point[-classes:]
+        log_shares = log_softmax(_Linear(weight, bias).logits(rows.features), axis=1)
+        away = weight - centre
+        losses = -log_shares[np.arange(len(log_shares)), rows.classes]
+        slope = (np.exp(log_shares) - wanted) * rows.weights[:, None]
+        return (
+            float(rows.weights @ losses + 0.5 * (stiffness * away**2).sum()),
+            np.concatenate(((slope.T @ rows.features + stiffness * away).ravel(), slope.sum(axis=0))),
+        )
+
+    start = np.concatenate((centre.ravel(), prior.bias, np.full(classes - known, prior.bias.min())))
     # A thousand rows are too few to share between threads: on a busy machine they only wait for each other.
     with threadpool_limits(1):
-        model.fit(rows.features, rows.classes, sample_weight=rows.weights)
-    return model.coef_, model.intercept_
+        found = minimize(
+            objective,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": MAX_ITERATIONS, "ftol": TOLERANCE},
+        ).x
+    return _Linear(found[:-classes].reshape(classes, width), found[-classes:])
 
 
-def _cross_validate(
-    rows: _Rows, is_fresh: NDArray[np.bool_], loss_weight: float, seed: int
+def _check(
+    rows: _Rows, is_fresh: NDArray[np.bool_], fit_rows: Callable[[_Rows], _Linear], seed: int
 ) -> tuple[float, dict[str, float]]:
-    """The temperature that makes confidences honest on rows left out, and error rates on them."""
-    groups = rows.classes
-    logits = np.empty((len(groups), int(groups.max()) + 1))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    for seen, left_out in folds.split(rows.features, groups):
-        weight, bias = _regress(rows.take(seen), loss_weight)
-        logits[left_out] = rows.features[left_out] @ weight.T + bias
-    losses = [_log_loss(logits / temperature, rows) for temperature in TEMPERATURES]
-    wrong = logits.argmax(axis=1) != groups
-    return float(TEMPERATURES[int(np.argmin(losses))]), {
-        "fresh_error": float(wrong[is_fresh].mean()),
-        "replay_error": float(wrong[~is_fresh].mean()),
-        "line_error": float(np.average(wrong, weights=rows.weights)),
-        "temperature": float(TEMPERATURES[int(np.argmin(losses))]),
-        "log_loss": float(min(losses)),
+    """Fit without a quarter of each class; the temperature and the error rates that suit that quarter."""
+    left_out = _every_fourth(rows.classes, seed)
+    layer, unseen = fit_rows(rows.take(np.flatnonzero(~left_out))), rows.take(np.flatnonzero(left_out))
+    logits = layer.logits(unseen.features)
+    chosen = np.arange(len(logits)), unseen.classes
+    losses = [-float(unseen.weights @ log_softmax(logits / t, axis=1)[chosen]) for t in TEMPERATURES]
+    temperature = float(TEMPERATURES[int(np.argmin(losses))])
+    wrong, fresh = logits.argmax(axis=1) != unseen.classes, is_fresh[left_out]
+    return temperature, {
+        "fresh_error": float(wrong[fresh].mean()) if fresh.any() else 0.0,
+        "replay_error": float(wrong[~fresh].mean()) if not fresh.all() else 0.0,
+        "line_error": float(np.average(wrong, weights=unseen.weights)),
+        "log_loss": min(losses) / float(unseen.weights.sum()),
+        "temperature": temperature,
     }
 
 
-def _log_loss(logits: Floats, rows: _Rows) -> float:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    chosen = shifted[np.arange(len(shifted)), rows.classes]
-    return float(np.average(np.log(np.exp(shifted).sum(axis=1)) - chosen, weights=rows.weights))
+def _every_fourth(classes: NDArray[np.intp], seed: int) -> NDArray[np.bool_]:
+    """A random quarter of the rows, the same part of every class."""
+    order = np.random.default_rng(seed).permutation(len(classes))
+    order = order[np.argsort(classes[order], kind="stable")]
+    chosen = np.zeros(len(classes), np.bool_)
+    chosen[order[::4]] = True
+    return chosen
 
 
 def _head_of(model: onnx.ModelProto) -> onnx.NodeProto:
@@ -205,10 +252,11 @@ def _head_of(model: onnx.ModelProto) -> onnx.NodeProto:
     raise ValueError("The base's last layer is no Gemm, so it has no linear head to replace.")
 
 
-def _head_weights(model: onnx.ModelProto, head: onnx.NodeProto) -> Floats:
-    stored = next(tensor for tensor in model.graph.initializer if tensor.name == head.input[1])
-    weight: Floats = numpy_helper.to_array(stored).astype(np.float64)
-    return weight
+def _known_layer(model: onnx.ModelProto, head: onnx.NodeProto, width: int) -> _Linear:
+    """The trained head; features that it does not read yet have the weight 0."""
+    arrays = {stored.name: numpy_helper.to_array(stored) for stored in model.graph.initializer}
+    weight, bias = (arrays[name].astype(np.float64) for name in head.input[1:3])
+    return _Linear(np.pad(weight, ((0, 0), (0, width - weight.shape[1]))), bias)
 
 
 def _add_taps(model: onnx.ModelProto, head: onnx.NodeProto) -> onnx.NodeProto:
@@ -251,10 +299,10 @@ def _preprocessing() -> Preprocessing:
     return msgspec.convert(tomllib.loads(text)["preprocessing"], Preprocessing)
 
 
-def _graft(model: onnx.ModelProto, head: onnx.NodeProto, weight: Floats, bias: Floats) -> None:
-    """Put new weights in the place of the head's; every other byte of the graph stays."""
-    arrays = {head.input[1]: weight, head.input[2]: bias}
+def _graft(model: onnx.ModelProto, head: onnx.NodeProto, layer: _Linear) -> None:
+    """Put a layer in the head's place; every other byte of the graph stays."""
+    arrays = {head.input[1]: layer.weight, head.input[2]: layer.bias}
     for stored in model.graph.initializer:
         if stored.name in arrays:
             stored.CopyFrom(numpy_helper.from_array(arrays[stored.name].astype(np.float32), stored.name))
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = len(bias)
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = len(layer.bias)

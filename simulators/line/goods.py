@@ -66,6 +66,10 @@ class Belt:
         self._rng = np.random.default_rng([seed, zlib.crc32(robot.encode())])
         self._count = 0
 
+    def spawn_generators(self, count: int) -> list[np.random.Generator]:
+        """Generators for what else of this robot is random; drawing from them does not change the items."""
+        return self._rng.spawn(count)
+
     def next_item(self, phase: Phase) -> Item:
         """The next item of the phase."""
         self._count += 1

@@ -7,11 +7,13 @@ From the repository's root, with the folder of Debian's package `dataset-fashion
 `data/goods.npz` is the stream pool of the simulated lines: `STREAM_PER_CLASS` items of each of the ten
 classes, all from the test part of the data set. `data/<split>.npz` of each of the `SPLITS` holds camera
 frames of the eight known classes, JPEG as a line's recorder writes them, from items of the training part
-that `train.py` leaves out (`withheld`). So no item is both trained on and streamed, replayed or held out.
+that `train.py` leaves out (`withheld`). So no item is both trained on and streamed, replayed or held out;
+`data/trained-on.npz` holds the digests of the items that were trained on, to prove it.
 """
 
 import argparse
 import gzip
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,9 +61,25 @@ def withheld(train: Part) -> dict[str, NDArray[np.intp]]:
     return {name: train.first(CLASSES.index(name), count) for name in KNOWN_CLASSES}
 
 
-def write_goods(test: Part, path: Path) -> None:
-    """Write the stream pool."""
-    rows = np.concatenate([test.first(label, STREAM_PER_CLASS) for label in range(len(CLASSES))])
+def trained_on(train: Part) -> NDArray[np.intp]:
+    """Rows of the training part that `train.py` trains on: the known classes without what is withheld."""
+    known = np.isin(train.labels, [CLASSES.index(name) for name in KNOWN_CLASSES])
+    known[np.concatenate(list(withheld(train).values()))] = False
+    return np.flatnonzero(known)
+
+
+def digests(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """The first eight bytes of each picture's SHA-256, by which the tests prove that parts share no item."""
+    first = [hashlib.sha256(image.tobytes()).digest()[:8] for image in images]
+    return np.frombuffer(b"".join(first), np.uint64)
+
+
+def write_goods(test: Part, train: Part, path: Path) -> None:
+    """Write the stream pool, without the few items that the training part shows too."""
+    is_new = ~np.isin(digests(test.images), digests(train.images))
+    rows = np.concatenate(
+        [np.flatnonzero((test.labels == label) & is_new)[:STREAM_PER_CLASS] for label in range(len(CLASSES))]
+    )
     np.savez_compressed(path, images=test.images[rows], labels=test.labels[rows])
 
 
@@ -75,7 +93,9 @@ def write_frames(train: Part, folder: Path) -> None:
         pictures = [_photograph(train.images[row], rng) for _, row in pairs]
         ends = np.cumsum([len(picture) for picture in pictures])
         labels = np.array([name for name, _ in pairs])
-        np.savez(folder / f"{split}.npz", jpeg=np.concatenate(pictures), ends=ends, labels=labels)
+        items = digests(train.images[[row for _, row in pairs]])
+        jpeg = np.concatenate(pictures)
+        np.savez(folder / f"{split}.npz", jpeg=jpeg, ends=ends, labels=labels, items=items)
         start += count
 
 
@@ -92,8 +112,10 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="folder with the four IDX files")
     folder: Path = parser.parse_args().dataset
     DATA.mkdir(exist_ok=True)
-    write_goods(read_part(folder, "t10k"), DATA / "goods.npz")
-    write_frames(read_part(folder, "train"), DATA)
+    train = read_part(folder, "train")
+    write_goods(read_part(folder, "t10k"), train, DATA / "goods.npz")
+    write_frames(train, DATA)
+    np.savez(DATA / "trained-on.npz", digests=np.sort(digests(train.images[trained_on(train)])))
 
 
 if __name__ == "__main__":

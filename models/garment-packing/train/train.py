@@ -23,7 +23,7 @@ import torch
 from export import bake_temperature, export
 from network import GarmentNet
 from numpy.typing import NDArray
-from prepare import FOLDER, Part, read_part, withheld
+from prepare import FOLDER, Part, read_part, trained_on, withheld
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -82,14 +82,6 @@ def photograph(part: Part, rows: NDArray[np.intp], size_px: int, rng: np.random.
     return Frames(pixels, torch.tensor([known[int(part.labels[row])] for row in rows]))
 
 
-def split(part: Part) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows to train on, and the withheld rows."""
-    kept = np.concatenate(list(withheld(part).values()))
-    known = np.isin(part.labels, [CLASSES.index(name) for name in KNOWN_CLASSES])
-    known[kept] = False
-    return np.flatnonzero(known), kept
-
-
 def augment(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Shift the batch a little and change each frame's exposure."""
     shift = rng.integers(-LARGEST_SHIFT_PX, LARGEST_SHIFT_PX + 1, 2)
@@ -107,11 +99,13 @@ def mixed_loss(net: GarmentNet, image: torch.Tensor, classes: torch.Tensor, shar
     )
 
 
-@torch.no_grad()
 def predict(net: torch.nn.Module, frames: Frames, normaliser: Normaliser) -> torch.Tensor:
     """Logits of frames."""
     net.eval()
-    parts = [net(normaliser.batch(frames.pixels[i : i + BATCH])) for i in range(0, len(frames.pixels), BATCH)]
+    with torch.no_grad():
+        parts = [
+            net(normaliser.batch(frames.pixels[i : i + BATCH])) for i in range(0, len(frames.pixels), BATCH)
+        ]
     net.train()
     return torch.cat(parts)
 
@@ -162,7 +156,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     normaliser, part = Normaliser.read(), read_part(settings.dataset, "train")
     rng = np.random.default_rng(settings.seed)
-    rows, kept = split(part)
+    rows, kept = trained_on(part), np.concatenate(list(withheld(part).values()))
     check = photograph(part, kept, normaliser.size_px, rng)
     copies = [photograph(part, rows, normaliser.size_px, rng) for _ in range(settings.copies)]
     net = train(copies, check, normaliser, settings.epochs, settings.seed)
