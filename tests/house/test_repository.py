@@ -58,7 +58,7 @@ def _stated() -> list[Requirement]:
     )
     optional = agent["project"]["optional-dependencies"]
     asked = [*agent["project"]["dependencies"], *controller["project"]["dependencies"], *optional["line"]]
-    asked += [*optional["onnxruntime"], *top["dependency-groups"]["dev"]]
+    asked += [*optional["onnxruntime"], *optional["litert"], *top["dependency-groups"]["dev"]]
     return [Requirement(text) for text in asked if not text.startswith("edgewright-")]
 
 

@@ -47,6 +47,7 @@ def test_format() -> None:
     _run("ruff", "format", "--check", ".", ".ci/lock")
 
 
+@pytest.mark.timeout(300)  # without its cache, on a busy machine, mypy takes long
 def test_types() -> None:
     """Everything passes mypy in strict mode."""
     _run("mypy", *(name for name in CHECKED if (ROOT / name).exists()))
