@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.controller import errors as controller_errors
+from edgewright.controller.compiler.targets import TARGETS
 from edgewright.wire import deployment, errors, topics
 from tests.house.sources import ROOT, repository_files
 
@@ -96,6 +97,12 @@ def test_states_are_documented() -> None:
     """Every state of a deployment has its row."""
     page = (REFERENCE / "deployment-states.md").read_text()
     assert not [state for state in deployment.State if f"| `{state}` |" not in page]
+
+
+def test_targets_are_documented() -> None:
+    """Every target that a model can be compiled for has its row."""
+    page = (REFERENCE / "targets.md").read_text()
+    assert not [name for name in TARGETS if f"| `{name}` |" not in page]
 
 
 @pytest.mark.parametrize("target", _make_targets())
