@@ -244,12 +244,14 @@ def _every_fourth(classes: NDArray[np.intp], seed: int) -> NDArray[np.bool_]:
 
 
 def _head_of(model: onnx.ModelProto) -> onnx.NodeProto:
-    """The Gemm that makes the graph's output."""
+    """The layer that makes the graph's output, `input @ weight.T + bias`."""
     output = model.graph.output[0].name
     for node in model.graph.node:
         if node.output[0] == output and node.op_type == "Gemm":
-            return cast(onnx.NodeProto, node)
-    raise ValueError("The base's last layer is no Gemm, so it has no linear head to replace.")
+            attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+            if attributes.get("transB") == 1:
+                return cast(onnx.NodeProto, node)
+    raise ValueError("The base does not end in a Gemm with rows for classes, so it has no head to replace.")
 
 
 def _known_layer(model: onnx.ModelProto, head: onnx.NodeProto, width: int) -> _Linear:
