@@ -3,7 +3,7 @@ rollout service and enrolment; what would need a broker or a build is a small si
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,15 +39,22 @@ class SimulatedAssigner:
         self.assigned.append((tuple(devices), model, version))
 
 
+def keep_building(model: str, version: int) -> None:
+    """A build that does not end while the test looks."""
+    del model, version
+
+
 @dataclass
 class SimulatedBuilds:
-    """Remembers what was queued."""
+    """Remembers what was queued, and ends each build at once as a test wants it."""
 
     queued: list[tuple[str, int]] = field(default_factory=list)
+    end: Callable[[str, int], None] = keep_building
 
     def enqueue_build(self, model: str, version: int) -> None:
         """Take a build."""
         self.queued.append((model, version))
+        self.end(model, version)
 
 
 class SilentMonitor:

@@ -134,10 +134,12 @@ def _tell_versions(session: Session, blobs: BlobStore, start: float, until: floa
         )
         if done:
             for target in TARGETS:
-                session.add(_artifact(blobs, version, target))
+                session.add(artifact(blobs, version, target))
 
 
-def _artifact(blobs: BlobStore, version: int, target: str) -> Artifact:
+def artifact(blobs: BlobStore, like: int, target: str, version: int = 0) -> Artifact:
+    """An artifact with the profile of version ``like``, of that version or of another one."""
+    version = version or like
     full = 612_000 if target == TARGETS[0] else 2_310_000
     return Artifact(
         model=MODEL,
@@ -145,13 +147,13 @@ def _artifact(blobs: BlobStore, version: int, target: str) -> Artifact:
         target=target,
         precision="int8" if target == TARGETS[0] else "fp32",
         qualification="emulated",
-        manifest_sha256=f"{version}" * 64,
+        manifest_sha256=f"{like}" * 64,
         manifest_length=2100,
-        artifact_sha256=f"{version + 3}" * 64,
+        artifact_sha256=f"{like + 3}" * 64,
         artifact_length=full,
         patch_lengths={"1": 6_600} if version == 2 else {},
         gates=_gates(target),
-        profile_sha256=blobs.put(profile(version)),
+        profile_sha256=blobs.put(profile(like)),
     )
 
 

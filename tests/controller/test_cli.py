@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.controller import registry
 from edgewright.controller.cli import main
 from edgewright.controller.cli.rollouts import read_wave
-from edgewright.controller.database.tables import Device, Rollout
-from edgewright.controller.errors import InvalidRequestError
-from tests.controller.parts import TOKEN, Parts, make_parts
+from edgewright.controller.database import col, select
+from edgewright.controller.database.tables import Device, ModelVersion, Rollout
+from edgewright.controller.errors import GateFailedError, InvalidRequestError
+from tests.controller.parts import TOKEN, Parts, keep_building, make_parts
 from tests.controller.served import served
-from tests.controller.storyline import MODEL, tell
+from tests.controller.storyline import MODEL, TARGETS, artifact, tell
 
+SOURCE = Path(__file__).parents[2] / "models" / MODEL
 Capture = pytest.CaptureFixture[str]
 
 
@@ -194,6 +197,54 @@ def test_a_push_is_checked_before_anything_is_sent(capsys: Capture, tmp_path: Pa
     status, line = refused(capsys, "push", tmp_path)
     assert status == 73
     assert "model.toml" in line or "[model]" in line
+
+
+def test_a_push_uploads_and_queues_a_build(parts: Parts, capsys: Capture) -> None:
+    """Every file that model.toml names lies in the blob store under its digest, and a build is queued."""
+    output = said(capsys, "push", SOURCE, "--data", parts.data)
+    number = int(output.split(" v")[1].split()[0])
+    assert parts.workflows.queued[-1] == (MODEL, number)
+    with parts.db.reading() as session:
+        row = session.get(ModelVersion, (MODEL, number))
+        assert row is not None
+        assert row.state == "building"
+        for name, sha256 in row.files.items():
+            assert parts.blobs.read(sha256) == (SOURCE / name).read_bytes()
+
+
+def test_a_push_under_way_ends_with_the_builds_error(parts: Parts, capsys: Capture) -> None:
+    """A version that cannot be built ends the waiting push with the controller's number and sentence."""
+
+    def fail(model: str, version: int) -> None:
+        with parts.db.session() as session:
+            registry.mark_failed(session, model, version, GateFailedError("No candidate passed."))
+
+    parts.workflows.end = fail
+    status = run("push", SOURCE, "--wait", "--data", parts.data)
+    parts.workflows.end = keep_building
+    assert status == 75
+    assert capsys.readouterr().err.startswith("E075 No candidate passed.")
+
+
+def test_a_push_with_a_rollout_reaches_the_fleet(parts: Parts, capsys: Capture) -> None:
+    """When the version is built, a rollout of it with the ordered waves begins."""
+
+    def build(model: str, version: int) -> None:
+        with parts.db.session() as session:
+            row = registry.find_version(session, model, version)
+            row.state = "ready"
+            session.add(row)
+            session.add(artifact(parts.blobs, 1, TARGETS[0], version))
+
+    parts.workflows.end = build
+    output = said(capsys, "push", SOURCE, "--rollout", "--wave", "1", "--wave", "all", "--data", parts.data)
+    parts.workflows.end = keep_building
+    assert "has begun" in output
+    with parts.db.reading() as session:
+        newest = session.exec(select(Rollout).order_by(col(Rollout.id).desc())).first()
+        assert newest is not None
+        assert newest.version == parts.workflows.queued[-1][1]
+        assert [wave["name"] for wave in newest.waves] == ["1", "all"]
 
 
 def test_help_and_version_go_to_standard_output(capsys: Capture) -> None:

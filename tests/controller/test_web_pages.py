@@ -225,7 +225,7 @@ def test_a_live_stream_sends_what_changed_only(parts: Parts) -> None:
     """The first look sends all regions; without a change nothing follows; a change sends what shows it."""
     told(parts)
     live = open_live(VIEWS["rollout"], parts, References(parts.blobs), "2", 900)
-    assert set(live.changes()) == {"rollout", "feed"}
+    assert set(live.changes()) == {"orders", "rollout", "feed"}
     assert live.changes() == {}
     with parts.db.session() as session:
         session.add(Event(at=time.time(), kind="rollout.wave", sentence="On it goes.", rollout=2))

@@ -63,7 +63,7 @@ def _progress() -> Progress:
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description:<10}"),
-        BarColumn(),
+        BarColumn(bar_width=24),
         TextColumn("{task.fields[said]}"),
         TimeElapsedColumn(),
         console=console(),
@@ -106,7 +106,7 @@ def _await_build(client: Client, model: str, number: int, progress: Progress) ->
     Raises:
         RefusedError: it could not be built; the controller's number says why.
     """
-    task = progress.add_task("build", total=None, said="compiling and proving for each target")
+    task = progress.add_task("build", total=None, said="compiling and proving")
     while True:
         found = client.get(f"/models/{model}/versions/{number}")
         if found["state"] == "failed":
@@ -114,10 +114,10 @@ def _await_build(client: Client, model: str, number: int, progress: Progress) ->
         if found["state"] != "building":
             break
         time.sleep(POLL_S)
-    targets = ", ".join(
-        f"{a['target']} {a['precision']} {size(a['artifact_length'])}" for a in found["artifacts"]
-    )
-    progress.update(task, total=1, completed=1, said=targets)
+    progress.update(task, total=1, completed=1, said=f"{len(found['artifacts'])} targets")
+    for artifact in found["artifacts"]:
+        length = size(artifact["artifact_length"])
+        progress.console.print(f"{artifact['target']}: {artifact['precision']}, {length}")
 
 
 def _await_rollout(client: Client, number: int, progress: Progress) -> None:

@@ -216,6 +216,10 @@ VIEWS: Final[dict[str, View]] = {
         _model,
     ),
     "rollouts": View("rollouts.html", {"rollouts": "parts/rollouts.html"}, _rollouts),
-    "rollout": View("rollout.html", {"rollout": "parts/rollout.html", "feed": "parts/feed.html"}, _rollout),
+    "rollout": View(
+        "rollout.html",
+        {"orders": "parts/orders.html", "rollout": "parts/rollout.html", "feed": "parts/feed.html"},
+        _rollout,
+    ),
 }
 """All pages by name."""

@@ -135,7 +135,7 @@
       cursor: { sync: { key: "charts" }, y: false, drag: { setScale: false }, points: { size: 7 } },
       scales: { x: { range: () => [data.start, data.end] }, y: { range: () => yRange(key) } },
       axes: [
-        { ...axis, grid: { show: false }, space: 90, size: 30 },
+        { ...axis, grid: { show: false }, space: 66, size: 30 },
         { ...axis, size: 54, space: 44, values: (_, splits) => splits.map((v) => `${+(v * 100).toFixed(1)} %`) },
       ],
       series: [
