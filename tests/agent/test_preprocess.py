@@ -38,7 +38,7 @@ def _reference(frame: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.floa
 def test_the_input_is_what_the_manifest_says(layout: str, colour: str, size: tuple[int, int]) -> None:
     """Every layout, colour and size equals the order of operations that the manifest documents."""
     channels = 1 if colour == "gray" else 3
-    spec = Preprocessing(*size, colour, MEAN[:channels], STD[:channels], layout)  # type: ignore[arg-type]
+    spec = Preprocessing(*size, colour, MEAN[:channels], STD[:channels], layout)  # type: ignore[arg-type]  # parametrised literals
     made = preprocess(_frame(1), spec)
     assert made.shape == input_shape(spec)
     assert made.dtype == np.float32

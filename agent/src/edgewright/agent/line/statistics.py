@@ -10,6 +10,7 @@ Frames, sources, causes, classes and latency count every frame.
 
 from collections.abc import Sequence
 from math import exp, log
+from operator import mul
 from typing import Final, NamedTuple
 
 import msgspec
@@ -60,17 +61,16 @@ def score(logits: Sequence[float], temperature: float) -> Scores:
     >>> score([0.0, 0.0], 1.0)
     Scores(best=0, confidence=0.5, margin=0.0, entropy=1.0)
     """
-    top = max(logits)
+    ascending = sorted(logits)
+    top = ascending[-1]
     best = logits.index(top)
     if len(logits) == 1:
         return Scores(best, 1.0, 1.0, 0.0)
-    scaled = [(logit - top) / temperature for logit in logits]
-    weights = [exp(z) for z in scaled]
+    scaled = [(logit - top) / temperature for logit in ascending]
+    weights = list(map(exp, scaled))
     total = sum(weights)
-    second = sorted(weights)[-2]
-    mean_scaled = sum(map(float.__mul__, weights, scaled)) / total
-    entropy = (log(total) - mean_scaled) / log(len(logits))
-    return Scores(best, 1 / total, (1 - second) / total, entropy)
+    entropy = (log(total) - sum(map(mul, weights, scaled)) / total) / log(len(weights))
+    return Scores(best, 1 / total, (1 - weights[-2]) / total, entropy)
 
 
 class Tally:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,12 @@ _PAGE_KIB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 def resident_kib() -> int:
     """Resident memory of this process in KiB (``/proc/self/statm``, second field)."""
     return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE_KIB
+
+
+def return_free_memory() -> None:
+    """Give freed memory back to the kernel (malloc_trim(3), glibc only): loading a model leaves megabytes."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def die_with_parent() -> None:

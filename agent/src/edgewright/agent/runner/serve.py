@@ -17,7 +17,7 @@ from edgewright.agent.runner.frames import (
     encode_reply,
     map_frames,
 )
-from edgewright.agent.runner.ownprocess import resident_kib
+from edgewright.agent.runner.ownprocess import resident_kib, return_free_memory
 from edgewright.agent.runner.runtimes import Session, open_runtime
 from edgewright.wire.errors import EdgewrightError, RunnerCrashError, RunnerOutputError
 from edgewright.wire.manifest import Manifest
@@ -39,7 +39,9 @@ def serve(fd: int, memory_fd: int, manifest_path: Path, artifact_path: Path, thr
             manifest = read_manifest(manifest_path)
             frames = map_frames(memory_fd, Layout.of(manifest))
             session = open_runtime(manifest.runtime).load(artifact_path, manifest, threads)
-            _answer(line, _run(session, frames, READY_SEQUENCE))
+            ready = _run(session, frames, READY_SEQUENCE)
+            return_free_memory()
+            _answer(line, ready._replace(resident_kib=resident_kib()))
             _serve_requests(line, session, frames, manifest)
         except EdgewrightError as error:
             _answer(line, Reply(READY_SEQUENCE, error.number, 0, resident_kib(), error.sentence))

@@ -1,0 +1,39 @@
+"""``python -m tests.benchmarks [--only NAME[,NAME]]``: one JSON line a figure.
+
+The exit status is 0 when the benchmarks ran, whatever they show; 2 for a name that no benchmark has.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+from typing import Final
+
+FIGURES: Final[dict[str, str]] = {
+    "fanout_20mb_50_devices_mb_s": "tests.benchmarks.bench_fanout",
+    "fanout_20mb_50_devices_mosquitto_mb_s": "tests.benchmarks.bench_fanout",
+    "runner_overhead_us": "tests.benchmarks.bench_runner",
+    "monitor_cost_us": "tests.benchmarks.bench_monitor",
+    "supervisor_rss_mb": "tests.benchmarks.bench_memory",
+    "agent_rss_mb": "tests.benchmarks.bench_memory",
+}
+"""Every figure and the module that measures it; a module that measures several runs once."""
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--only", default="", metavar="NAME[,NAME]", help="just these figures")
+    wanted = [name for name in parser.parse_args().only.split(",") if name] or list(FIGURES)
+    if unknown := [name for name in wanted if name not in FIGURES]:
+        print(f"No figure is named {', '.join(unknown)}. There are: {', '.join(FIGURES)}.", file=sys.stderr)
+        return 2
+    for module in dict.fromkeys(FIGURES[name] for name in wanted):
+        for row in importlib.import_module(module).run():
+            if row["name"] in wanted:
+                print(json.dumps(row), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
