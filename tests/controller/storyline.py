@@ -258,84 +258,87 @@ def _tell_evidence(session: Session, start: float, until: float) -> None:
         )
 
 
+_TOLD: Final[tuple[tuple[float, str, str, dict[str, Any]], ...]] = (
+    *(
+        (0.1 * i, "device.enrolled", f"{r} enrolled as {TARGETS[0]}.", {"device": r})
+        for i, r in enumerate(ROBOTS)
+    ),
+    *((1.0, "device.connected", f"{r} connected, agent 0.1.0.", {"device": r}) for r in ROBOTS),
+    (PUSHED, "version.pushed", f"{MODEL} v1 was pushed.", {"model": MODEL, "version": 1}),
+    (PUSHED + 6, "version.ready", f"{MODEL} v1 is ready for 2 targets.", {"model": MODEL, "version": 1}),
+    (
+        PUSHED + 7,
+        "rollout.started",
+        f"Rollout 1 of {MODEL} v1 to 4 devices started.",
+        {"model": MODEL, "version": 1, "rollout": 1},
+    ),
+    (
+        RUNNING,
+        "rollout.finished",
+        f"Rollout 1 of {MODEL} v1 is finished: 4 of 4 devices run it.",
+        {"model": MODEL, "version": 1, "rollout": 1},
+    ),
+    (
+        NOTICED,
+        "drift.noticed",
+        f"The confidence of {MODEL} v1 has fallen.",
+        {"model": MODEL, "version": 1},
+    ),
+    (
+        ALARM,
+        "alarm.raised",
+        f"{MODEL} v1 does harm: 33 of 144 labelled items were wrong.",
+        {"model": MODEL, "version": 1},
+    ),
+    (QUEUED, "rebuild.queued", f"Rebuild 1 of {MODEL} is queued.", {"model": MODEL, "version": 1}),
+    (
+        BUILDING,
+        "rebuild.started",
+        "Rebuild 1 fits a new head on 512 fresh items.",
+        {"model": MODEL, "version": 1},
+    ),
+    (
+        CANDIDATE,
+        "rebuild.candidate",
+        f"{MODEL} v2 passed its gates: 98.1 % right on fresh items, v1 77.0 %.",
+        {"model": MODEL, "version": 2},
+    ),
+    (
+        ROLLOUT,
+        "rollout.started",
+        f"Rollout 2 of {MODEL} v2 to 4 devices started.",
+        {"model": MODEL, "version": 2, "rollout": 2},
+    ),
+    (
+        CANARY,
+        "device.committed",
+        f"robot-1 runs {MODEL} v2.",
+        {"model": MODEL, "version": 2, "device": "robot-1", "rollout": 2},
+    ),
+    (
+        WAVE,
+        "rollout.wave",
+        "Rollout 2 opens wave 2: the gate says proceed.",
+        {"model": MODEL, "version": 2, "rollout": 2},
+    ),
+    (
+        FIXED,
+        "rollout.finished",
+        f"Rollout 2 of {MODEL} v2 is finished: 4 of 4 devices run it.",
+        {"model": MODEL, "version": 2, "rollout": 2},
+    ),
+    (
+        FIXED,
+        "alarm.closed",
+        f"The alarm about {MODEL} v1 is closed: v2 runs everywhere.",
+        {"model": MODEL, "version": 2},
+    ),
+)
+"""Second, kind, sentence and subject of each event."""
+
+
 def _tell_events(session: Session, start: float, until: float) -> None:
-    told: list[tuple[float, str, str, dict[str, Any]]] = [
-        *(
-            (0.1 * i, "device.enrolled", f"{r} enrolled as {TARGETS[0]}.", {"device": r})
-            for i, r in enumerate(ROBOTS)
-        ),
-        *((1.0, "device.connected", f"{r} connected, agent 0.1.0.", {"device": r}) for r in ROBOTS),
-        (PUSHED, "version.pushed", f"{MODEL} v1 was pushed.", {"model": MODEL, "version": 1}),
-        (PUSHED + 6, "version.ready", f"{MODEL} v1 is ready for 2 targets.", {"model": MODEL, "version": 1}),
-        (
-            PUSHED + 7,
-            "rollout.started",
-            f"Rollout 1 of {MODEL} v1 to 4 devices started.",
-            {"model": MODEL, "version": 1, "rollout": 1},
-        ),
-        (
-            RUNNING,
-            "rollout.finished",
-            f"Rollout 1 of {MODEL} v1 is finished: 4 of 4 devices run it.",
-            {"model": MODEL, "version": 1, "rollout": 1},
-        ),
-        (
-            NOTICED,
-            "drift.noticed",
-            f"The confidence of {MODEL} v1 has fallen.",
-            {"model": MODEL, "version": 1},
-        ),
-        (
-            ALARM,
-            "alarm.raised",
-            f"{MODEL} v1 does harm: 33 of 144 labelled items were wrong.",
-            {"model": MODEL, "version": 1},
-        ),
-        (QUEUED, "rebuild.queued", f"Rebuild 1 of {MODEL} is queued.", {"model": MODEL, "version": 1}),
-        (
-            BUILDING,
-            "rebuild.started",
-            "Rebuild 1 fits a new head on 512 fresh items.",
-            {"model": MODEL, "version": 1},
-        ),
-        (
-            CANDIDATE,
-            "rebuild.candidate",
-            f"{MODEL} v2 passed its gates: 98.1 % right on fresh items, v1 77.0 %.",
-            {"model": MODEL, "version": 2},
-        ),
-        (
-            ROLLOUT,
-            "rollout.started",
-            f"Rollout 2 of {MODEL} v2 to 4 devices started.",
-            {"model": MODEL, "version": 2, "rollout": 2},
-        ),
-        (
-            CANARY,
-            "device.committed",
-            f"robot-1 runs {MODEL} v2.",
-            {"model": MODEL, "version": 2, "device": "robot-1", "rollout": 2},
-        ),
-        (
-            WAVE,
-            "rollout.wave",
-            "Rollout 2 opens wave 2: the gate says proceed.",
-            {"model": MODEL, "version": 2, "rollout": 2},
-        ),
-        (
-            FIXED,
-            "rollout.finished",
-            f"Rollout 2 of {MODEL} v2 is finished: 4 of 4 devices run it.",
-            {"model": MODEL, "version": 2, "rollout": 2},
-        ),
-        (
-            FIXED,
-            "alarm.closed",
-            f"The alarm about {MODEL} v1 is closed: v2 runs everywhere.",
-            {"model": MODEL, "version": 2},
-        ),
-    ]
-    for at, kind, sentence, about in told:
+    for at, kind, sentence, about in _TOLD:
         if at <= until:
             session.add(Event(at=start + at, kind=kind, sentence=sentence, **about))
             session.flush()
