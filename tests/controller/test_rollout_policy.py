@@ -1,5 +1,7 @@
 """What a rollout does next."""
 
+from typing import Literal
+
 import msgspec
 import pytest
 
@@ -47,9 +49,11 @@ def test_it_waits_for_devices_in_progress() -> None:
 
 
 @pytest.mark.parametrize(("verdict", "expected"), [("wait", None), ("proceed", OpenWave), ("stop", Stop)])
-def test_the_quality_gate_decides_after_the_install(verdict: str, expected: type | None) -> None:
+def test_the_quality_gate_decides_after_the_install(
+    verdict: Literal["proceed", "wait", "stop"], expected: type | None
+) -> None:
     """A committed canary waits for the gate, goes on with it, or is stopped by it."""
-    quality = QualityFact(verdict, "so the numbers say")  # type: ignore[arg-type]
+    quality = QualityFact(verdict, "so the numbers say")
     actions = advance(msgspec.structs.replace(facts(State.COMMITTED, None), quality=quality))
     assert [type(action) for action in actions] == ([expected] if expected else [])
 

@@ -1,5 +1,7 @@
 """A small plant of real processes: what the system tests break on purpose."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -61,6 +63,25 @@ class Plant:
     def start_agent(self, robot: str) -> None:
         """Start, or start again, a robot's agent."""
         self.agents[robot] = start_agent(self.folder / robot, self.logs / f"{robot}.log")
+
+    def edgewright(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line against this controller."""
+        command = [str(Path(sys.executable).parent / "edgewright"), *arguments, "--data", str(self.data)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
+
+    def push(self, *options: str) -> int:
+        """Push the model with a rollout to the whole fleet; returns the version once it is ready."""
+        before = len(self.versions())
+        answer = self.edgewright("push", str(MODEL_FOLDER), "--rollout", *options)
+        assert answer.returncode == 0, answer.stderr
+        self.wait("the version", lambda: len(self.versions()) > before)
+        return max(version["version"] for version in self.versions())
+
+    def versions(self) -> list[dict[str, Any]]:
+        """All versions of the model; none before the first push."""
+        known = [model["name"] for model in self.get("/models")]
+        versions: list[dict[str, Any]] = self.get(f"/models/{MODEL}/versions") if MODEL in known else []
+        return versions
 
     def get(self, path: str, **params: int) -> Any:
         """GET below /api/v1."""

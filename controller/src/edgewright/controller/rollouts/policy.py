@@ -82,7 +82,7 @@ class Limits(msgspec.Struct, frozen=True):
         evidence_s: a quality gate without a verdict after this time pauses the rollout.
     """
 
-    unfit_share: float = 0.2
+    unfit_share: float = 0.25
     in_progress_s: float = 600.0
     evidence_s: float = 900.0
 
