@@ -30,7 +30,8 @@
 
   // --- Charts ------------------------------------------------------------------------------------------
   const LANE = 16; // pixels from one row of labels to the next
-  const LANES = 4;
+  const LANES = 5;
+  const HEADROOM = 0.06; // share of the span that is kept free right of now, for labels
   const HUES = 6;
   const plots = new Map();
   let data = null;
@@ -69,7 +70,7 @@
       const x = u.valToPos(mark.at, "x", true);
       if (x < left - 1 || x > left + width + 1) continue;
       const text = context.measureText(mark.label).width;
-      const place = placeLabel(taken, x, text, left + width + 10 * ratio, 5 * ratio);
+      const place = placeLabel(taken, x, text, left + width + 24 * ratio, 5 * ratio);
       const middle = place ? top - (taken.length - place.lane - 0.5) * LANE * ratio : top;
       context.strokeStyle = context.fillStyle = colour(`--${mark.tone}`);
       context.globalAlpha = 0.75;
@@ -130,13 +131,13 @@
     const options = {
       width: place.clientWidth,
       height: place.clientHeight,
-      padding: [() => lanes() * LANE + 10, 12, 0, 0],
+      padding: [() => lanes() * LANE + 10, 26, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: "charts" }, y: false, drag: { setScale: false }, points: { size: 7 } },
-      scales: { x: { range: () => [data.start, data.end] }, y: { range: () => yRange(key) } },
+      scales: { x: { range: () => [data.start, data.end + HEADROOM * (data.end - data.start)] }, y: { range: () => yRange(key) } },
       axes: [
         { ...axis, grid: { show: false }, space: 66, size: 30 },
-        { ...axis, size: 54, space: 44, values: (_, splits) => splits.map((v) => `${+(v * 100).toFixed(1)} %`) },
+        { ...axis, size: 54, space: 34, values: (_, splits) => splits.map((v) => `${+(v * 100).toFixed(1)} %`) },
       ],
       series: [
         {},
