@@ -75,7 +75,8 @@ class Plant:
         answer = self.edgewright("push", str(MODEL_FOLDER), "--rollout", *options)
         assert answer.returncode == 0, answer.stderr
         self.wait("the version", lambda: len(self.versions()) > before)
-        return max(version["version"] for version in self.versions())
+        newest: int = max(version["version"] for version in self.versions())
+        return newest
 
     def versions(self) -> list[dict[str, Any]]:
         """All versions of the model; none before the first push."""

@@ -29,7 +29,8 @@ def test_controller_killed_in_mid_rollout(plant: Plant) -> None:
     """Devices with an assignment finish without the controller; started again, it ends the rollout."""
     version = plant.push()
     plant.wait("the first assignment", lambda: any(d["state"] != "committed" for d in plant.get("/devices")))
-    assigned = [d["device"] for d in plant.get("/rollouts")[0]["devices"] if d["assigned_at"]]
+    rollout = max(each["id"] for each in plant.get("/rollouts"))
+    assigned = [d["device"] for d in plant.get(f"/rollouts/{rollout}")["devices"] if d["assigned_at"]]
     plant.controller.kill()
     decided = {
         robot: plant.cells[robot].phases["before"].by_version.get(str(version), Tally()) for robot in assigned
@@ -44,7 +45,7 @@ def test_controller_killed_in_mid_rollout(plant: Plant) -> None:
     )
     plant.restart_controller()
     plant.wait("the end of the rollout", lambda: plant.runs(version))
-    assert plant.get("/rollouts")[0]["state"] == "finished"
+    plant.wait("its end", lambda: plant.get(f"/rollouts/{rollout}")["state"] == "finished")
 
 
 def test_broker_killed(plant: Plant) -> None:

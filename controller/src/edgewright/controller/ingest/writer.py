@@ -7,7 +7,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from edgewright.controller.blobs import BlobStore
@@ -15,7 +15,7 @@ from edgewright.controller.database.engine import Database
 from edgewright.controller.ingest.batch import Batch
 from edgewright.controller.link import BrokerLink
 from edgewright.wire import messages, topics
-from edgewright.wire.errors import MessageError, UnknownTopicError
+from edgewright.wire.errors import EdgewrightError, MessageError, UnknownTopicError
 
 BATCH_MESSAGES: Final = 500
 BATCH_S: Final = 0.1
@@ -110,9 +110,7 @@ class Ingest:
             acks = batch.finish()
         for device, ack in acks:
             self._link.publish(topics.ack(device), messages.encode(ack))
-        for message in decoded:
-            if isinstance(message, messages.Want):
-                self._listeners.want(message)
+        self._pass_on(message for message in decoded if isinstance(message, messages.Want))
         for unknown in batch.unknown:
             self._warn(f"device {unknown}", f"{unknown} sends telemetry and is not enrolled.")
         for error in batch.rejected:
@@ -120,6 +118,13 @@ class Ingest:
         if batch.windows:
             self._listeners.windows(batch.windows)
         self._listeners.stored()
+
+    def _pass_on(self, wants: Iterable[messages.Want]) -> None:
+        for want in wants:
+            try:
+                self._listeners.want(want)
+            except EdgewrightError as error:
+                self._warn(f"want {error.name}", str(error))  # the device asks again
 
     def _warn(self, key: str, sentence: str) -> None:
         if key not in self._warned:
