@@ -12,6 +12,7 @@ from edgewright.agent.control import QualificationResult
 from edgewright.agent.database import Database
 from edgewright.agent.deployer import Deployer
 from edgewright.agent.fetcher import Interrupt, MetadataFetcher, TopicReader
+from edgewright.agent.gate import Gate
 from edgewright.agent.journal import Deployment, Journal
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.outbox import Outbox
@@ -67,13 +68,12 @@ class DeviceStub:
             window=8,
             patience=(0.02, 0.02, 0.02),
         )
+        ledger = Ledger(device, self._database, self.journal, self.outbox)
         self.deployer = Deployer(
-            device,
-            TARGET,
+            Gate(device, TARGET, self.journal, ledger, Director(simulator.director_root)),
             self.journal,
-            Ledger(device, self._database, self.journal, self.outbox),
+            ledger,
             ReleaseFiles(self.store),
-            Director(simulator.director_root),
             submit=self.jobs.append,
             call_off=self.jobs.clear,
             send=self.line.send,

@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,9 @@ def retain(memory: MemoryTopics, indices: range | tuple[int, ...] = range(len(CH
         memory.publish(topics.chunk(BLOB.chunks[index]), CHUNKS[index])
 
 
-def make(memory: MemoryTopics, folder: Path, **hooks: object) -> Downloader:
+def make(memory: MemoryTopics, folder: Path, **hooks: Any) -> Downloader:
     """A downloader with little patience."""
-    return Downloader(TopicReader(memory), Store(folder), Hooks(**hooks), patience=QUICK)  # type: ignore[arg-type]
+    return Downloader(TopicReader(memory), Store(folder), Hooks(**hooks), patience=QUICK)
 
 
 def test_fetches_through_a_window(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.agent.trust import Director
 from edgewright.wire import topics
 from edgewright.wire.deployment import State
 from edgewright.wire.manifest import split_blob
@@ -63,7 +64,7 @@ def test_tampered_artifact_is_healed_by_an_honest_controller(device: DeviceStub)
 def test_tampered_manifest(device: DeviceStub) -> None:
     """A manifest with other bytes than the signed ones is refused as TamperedArtifact."""
     raw = device.simulator.sign_assignment(PATHS[2])
-    digest = device.deployer._director.read(raw).target.sha256
+    digest = Director(device.simulator.director_root).read(raw).target.sha256
     topic = topics.chunk(digest)
     forged = device.simulator.topics.retained[topic].replace(b'"fp32"', b'"int8"')
     device.simulator.topics.retained[topic] = forged

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,10 +71,9 @@ def test_reads_again_while_another_subscription_of_the_topic_stands(world: World
     """Reading a topic twice, the second time nested in the first, finds the retained payload both times."""
     topic = topics.timestamp()
     world.retain(topic, b"first")
-    many = world.reader.read_many([topic, topics.chunk("0" * 64)], 2, SECONDS)
-    assert next(many) == (topic, b"first")
-    assert world.reader.read(topic, SECONDS) == b"first"
-    many.close()  # type: ignore[attr-defined]
+    with closing(world.reader.read_many([topic, topics.chunk("0" * 64)], 2, SECONDS)) as many:
+        assert next(many) == (topic, b"first")
+        assert world.reader.read(topic, SECONDS) == b"first"
     world.retain(topic, b"second")
     assert world.reader.read(topic, SECONDS) == b"second"
 

@@ -29,6 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.number
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        # Top of the process: what nobody expected is one sentence too, and with --debug its origin.
+        if given.debug:
+            raise
+        unexpected = EdgewrightError(f"The command ended unexpectedly: {error!r}.")
+        sys.stderr.write(f"{unexpected}\n")
+        return unexpected.number
 
 
 def _enroll(given: argparse.Namespace) -> int:
@@ -44,6 +51,10 @@ def _enroll(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    from edgewright.agent.footprint import leave_out_urllib3, use_one_arena
+
+    use_one_arena()
+    leave_out_urllib3()
     from edgewright.agent.supervisor import run_agent
 
     logging.basicConfig(

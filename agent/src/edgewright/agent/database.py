@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from edgewright.wire.errors import ConfigurationError
+from edgewright.wire.errors import ConfigurationError, StorageFullError
 
 SCHEMA_VERSION: Final = 1
 
@@ -92,20 +92,27 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, durable when the outermost block is left."""
-        if self._depth == 0:
-            self.connection.execute("BEGIN IMMEDIATE")
+        """All or nothing, durable when the outermost block is left.
+
+        Raises:
+            StorageFullError: the file cannot be written; nothing of the outermost block is kept.
+        """
         self._depth += 1
         try:
+            if self._depth == 1:
+                self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection
-        except BaseException:
-            self._depth -= 1
-            if self._depth == 0:
+            if self._depth == 1:
+                self.connection.execute("COMMIT")
+        except BaseException as error:
+            # SQLite has rolled back by itself where the disk is full.
+            if self._depth == 1 and self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise StorageFullError(f"The agent's database cannot be written: {error}.") from error
             raise
-        self._depth -= 1
-        if self._depth == 0:
-            self.connection.execute("COMMIT")
+        finally:
+            self._depth -= 1
 
     def close(self) -> None:
         """Close the file."""

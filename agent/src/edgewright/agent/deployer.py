@@ -21,15 +21,15 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from edgewright.agent import control
-from edgewright.agent.agreement import Assignment, Standing, verify_order
+from edgewright.agent.agreement import Assignment
 from edgewright.agent.control import SlotName
+from edgewright.agent.gate import Gate
 from edgewright.agent.journal import Deployment, Journal
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.lineorders import LineOrders
 from edgewright.agent.qualifier import device_error
 from edgewright.agent.releasefiles import ReleaseFiles
 from edgewright.agent.slotplan import Candidate, Holding, Step, Wanted, next_step, other
-from edgewright.agent.trust import Director
 from edgewright.agent.work import (
     Agree,
     Agreed,
@@ -84,11 +84,10 @@ class Deployer:
     """Drives deployments.
 
     Args:
-        device, target: this device.
+        gate: lets documents in.
         journal: what is remembered.
         ledger: moves deployments and reports that.
         files: what is stored.
-        director: verifies documents.
         submit: gives a job to the worker.
         call_off: interrupts the worker.
         send: hands an order to the line.
@@ -97,27 +96,23 @@ class Deployer:
 
     def __init__(
         self,
-        device: str,
-        target: str,
+        gate: Gate,
         journal: Journal,
         ledger: Ledger,
         files: ReleaseFiles,
-        director: Director,
         submit: Callable[[Job], None],
         call_off: Callable[[], None],
         send: Callable[[control.Down], None],
         later: Callable[[float, Callable[[], None]], None],
     ) -> None:
-        self._device, self._target = device, target
         self._journal, self._ledger = journal, ledger
-        self._files, self._director = files, director
+        self._gate, self._files = gate, files
         self._submit, self._call_off, self._later = submit, call_off, later
         self._line = LineOrders(send)
         self._current: Deployment | None = None
         self._working_on = 0
         self._tries = 0
         self._told_trouble = ""
-        self._refused_document = ""
         self._seen_timestamp = ""
         self._proven: dict[SlotName, int] = {}
 
@@ -153,18 +148,10 @@ class Deployer:
 
     def document(self, raw: bytes) -> None:
         """An assignment document lies on this device's topic."""
-        try:
-            assignment = self._director.read(raw)
-            if not verify_order(assignment, self._standing()):
-                return
-        except EdgewrightError as error:
-            digest = sha256_hex(raw)
-            if digest != self._refused_document:
-                self._refused_document = digest
-                self._ledger.note(error)
-            return
-        self._accept(assignment, raw)
-        self._drive()
+        assignment = self._gate.read(raw)
+        if assignment is not None:
+            self._accept(assignment, raw)
+            self._drive()
 
     def timestamp(self, raw: bytes) -> None:
         """A timestamp lies on its topic: new metadata is verified, or waited for no longer."""
@@ -175,11 +162,12 @@ class Deployer:
         if self._current is not None and self._current.state is State.ASSIGNED:
             self._retry()
         else:
-            self._submit(Refresh(self._standing()))
+            self._submit(Refresh(self._gate.standing()))
 
-    def connected(self) -> None:
-        """The broker is there again: what waited for it is tried at once."""
-        self._retry()
+    def go_on(self) -> None:
+        """The broker is there again, or the disk: what waited is tried at once."""
+        self._working_on = max(self._working_on, 0)
+        self._drive()
 
     def told(self, result: Result) -> None:
         """A step of work ended, or has something to say."""
@@ -227,8 +215,8 @@ class Deployer:
             case control.Broke():
                 self._broke(message)
             case control.RunnerReplaced():
-                held = self._journal.slots()[message.slot]
                 error = device_error(message.error, message.detail)
+                held = self._held_in(message.slot)
                 self._ledger.report(held, error=error.number, name="RunnerReplaced", detail=error.sentence)
             case _:
                 return
@@ -327,7 +315,7 @@ class Deployer:
         if current is not None and self._working_on == 0:
             target = current.assignment.target
             if current.state is State.ASSIGNED:
-                self._work_on(Agree(current.id, current.assignment, self._standing()))
+                self._work_on(Agree(current.id, current.assignment, self._gate.standing()))
             elif current.state is State.FETCHING:
                 self._work_on(Fetch(current.id, target))
             elif current.state is State.STAGED:
@@ -468,19 +456,14 @@ class Deployer:
         if self._current and held and self._current.id == held.id:
             self._current = None
 
-    # Remembering and reporting
+    def _held_in(self, slot: SlotName) -> Deployment | None:
+        """The deployment whose runner a slot of the line has."""
+        current = self._current
+        if current and current.slot == slot and current.state in WITH_LINE:
+            return current
+        return self._journal.slots()[slot]
 
-    def _standing(self) -> Standing:
-        record = self._journal.device()
-        return Standing(
-            self._device,
-            self._target,
-            record.version,
-            record.sha256,
-            max(time.time(), record.clock),
-            self._journal.floors(),
-            record.seen,
-        )
+    # Remembering and reporting
 
     def _end(self, current: Deployment, event: Event, error: EdgewrightError, **changed: Any) -> None:
         self._ledger.move(current, event, error=error, **changed)

@@ -11,7 +11,7 @@ import queue
 import time
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Final
 
 from edgewright.agent.link import Subscriber
@@ -67,7 +67,7 @@ class Reader(ABC):
     @abstractmethod
     def read_many(
         self, wanted: Iterable[str], window: int, timeout: float, interrupt: Interrupt = never
-    ) -> Iterator[tuple[str, bytes | None]]:
+    ) -> Generator[tuple[str, bytes | None], None, None]:
         """Payloads of many topics in the order of arrival, ``window`` of them asked for at a time.
 
         Each topic has its own ``timeout`` in seconds, counted while there is a connection, and comes with
@@ -100,7 +100,7 @@ class TopicReader(Reader):
 
     def read_many(
         self, wanted: Iterable[str], window: int, timeout: float, interrupt: Interrupt = never
-    ) -> Iterator[tuple[str, bytes | None]]:
+    ) -> Generator[tuple[str, bytes | None], None, None]:
         """See ``Reader``."""
         todo = iter(wanted)
         arrived: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
@@ -179,11 +179,21 @@ def _first_payload(arrived: "queue.SimpleQueue[bytes]", timeout: float) -> bytes
 
 
 class MetadataFetcher:
-    """Metadata files by name, decompressed, with "missing" as an answer that costs no waiting."""
+    """Metadata files by name, decompressed, with "missing" as an answer that costs no waiting.
 
-    def __init__(self, reader: Reader, seconds: float = METADATA_SECONDS) -> None:
-        self._reader = reader
-        self._seconds = seconds
+    Args:
+        reader: where files come from.
+        seconds: how long a file that has to exist may take.
+        want: asks the controller to publish a file again.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        seconds: float = METADATA_SECONDS,
+        want: Callable[[str], None] = lambda _file: None,
+    ) -> None:
+        self._reader, self._seconds, self._want = reader, seconds, want
         self._head: messages.Head | None = None
 
     def begin(self) -> None:
@@ -225,6 +235,7 @@ class MetadataFetcher:
             return inflate(raw, MAX_METADATA_BYTES)
         if probing:
             raise MissingFile(file)
+        self._want(file)
         raise BlobTimeoutError(f"The metadata file {file} did not arrive.")
 
 

@@ -10,7 +10,6 @@ first connection is tried, and an unreachable broker changes neither.
 import contextlib
 import fcntl
 import heapq
-import importlib.metadata
 import itertools
 import logging
 import queue
@@ -25,6 +24,8 @@ from edgewright.agent import control
 from edgewright.agent.database import Database
 from edgewright.agent.deployer import Deployer
 from edgewright.agent.fetcher import MetadataFetcher, TopicReader
+from edgewright.agent.footprint import installed_version
+from edgewright.agent.gate import Gate
 from edgewright.agent.journal import Journal
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.lineprocess import LineProcess, line_command
@@ -38,11 +39,19 @@ from edgewright.agent.trust import Director, ImageRepository
 from edgewright.agent.work import Result, Workbench, installed_runtime
 from edgewright.agent.worker import Worker
 from edgewright.wire import messages, topics
-from edgewright.wire.errors import AlreadyRunningError, ConfigurationError, MalformedMessageError
+from edgewright.wire.errors import (
+    AlreadyRunningError,
+    ConfigurationError,
+    MalformedMessageError,
+    StorageFullError,
+)
 from edgewright.wire.messages import Ack, Goodbye, Hello, Want
 
 TICK_SECONDS: Final = 1.0
 """How often time alone is looked at: the line's silence and messages to send again."""
+
+FULL_DISK_SECONDS: Final = 60.0
+"""When a step that could not be written down is tried again."""
 
 _MIB: Final = 1024 * 1024
 
@@ -83,7 +92,9 @@ class Supervisor:
         )
         reader = TopicReader(self._link)
         store = Store(settings.folder / "store", update.store_mb * _MIB, update.sync_chunks)
-        repository = ImageRepository(settings.folder / "trust" / "image", image_root, MetadataFetcher(reader))
+        repository = ImageRepository(
+            settings.folder / "trust" / "image", image_root, MetadataFetcher(reader, want=self._want_metadata)
+        )
         bench = Workbench(
             repository, reader, store, qualify, self._want, self._told_by_worker, update.window_chunks
         )
@@ -93,13 +104,12 @@ class Supervisor:
             said=lambda message: self._post(lambda: self._said(message)),
             ended=lambda: self._post(self._line_ended),
         )
+        ledger = Ledger(settings.device, self._database, self._journal, self._outbox)
         self._deployer = Deployer(
-            settings.device,
-            settings.target,
+            Gate(settings.device, settings.target, self._journal, ledger, Director(director_root)),
             self._journal,
-            Ledger(settings.device, self._database, self._journal, self._outbox),
+            ledger,
             ReleaseFiles(store),
-            Director(director_root),
             submit=self._worker.submit,
             call_off=self._worker.call_off,
             send=self._line.send,
@@ -119,8 +129,7 @@ class Supervisor:
         log.info("The agent of %s runs.", self._settings.device)
         try:
             while not self._stopping:
-                self._next_event()()
-                self._send_due()
+                self._do(self._next_event())
         finally:
             self._stop()
 
@@ -133,6 +142,15 @@ class Supervisor:
             wait = self._timers[0][0] - now if self._timers else None
             with contextlib.suppress(queue.Empty):
                 return self._events.get(timeout=wait)
+
+    def _do(self, event: Event) -> None:
+        """Let something happen; on a full disk it does not, and the model goes on."""
+        try:
+            event()
+            self._send_due()
+        except StorageFullError as error:
+            log.warning("%s", error)
+            self._later(FULL_DISK_SECONDS, self._deployer.go_on)
 
     def _post(self, event: Event) -> None:
         """From any thread: let the loop do something."""
@@ -156,8 +174,7 @@ class Supervisor:
                 event = self._events.get_nowait()
             except queue.Empty:
                 break
-            event()
-        self._send_due()
+            self._do(event)
         self._worker.stop()
         device = self._settings.device
         goodbye = Goodbye(device=device, connected_at=self._connected_at, reason="stopped")
@@ -196,7 +213,7 @@ class Supervisor:
     def _connected(self) -> None:
         self._hello()
         self._outbox.restart()
-        self._deployer.connected()
+        self._deployer.go_on()
 
     def _lost(self) -> None:
         self._greeted = False
@@ -206,7 +223,7 @@ class Supervisor:
         self._told_given_up = outbox.given_up
         hello = Hello(
             device=settings.device,
-            agent_version=importlib.metadata.version("edgewright-agent"),
+            agent_version=installed_version("edgewright-agent"),
             target=settings.target,
             tags=settings.tags,
             runtime=_runtime(),
@@ -239,9 +256,14 @@ class Supervisor:
 
     def _want(self, chunks: tuple[str, ...]) -> None:
         """Called on the worker's thread."""
-        device = self._settings.device
-        want = Want(device=device, sent_at=time.time(), chunks=chunks)
-        self._link.publish(topics.up(device, "want"), messages.encode(want))
+        self._ask_again(Want(device=self._settings.device, sent_at=time.time(), chunks=chunks))
+
+    def _want_metadata(self, file: str) -> None:
+        """Called on the worker's thread."""
+        self._ask_again(Want(device=self._settings.device, sent_at=time.time(), metadata=(file,)))
+
+    def _ask_again(self, want: Want) -> None:
+        self._link.publish(topics.up(self._settings.device, "want"), messages.encode(want))
 
     # The worker and the line
 

@@ -4,7 +4,6 @@ A job is a frozen value that carries all it needs; its result is one too. The wo
 store and the TUF cache and nothing else: what a result means for a deployment is the deployer's matter.
 """
 
-import importlib.metadata
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from edgewright.agent.agreement import (
 from edgewright.agent.control import QualificationResult
 from edgewright.agent.downloader import PATIENCE_SECONDS, Downloader, Hooks
 from edgewright.agent.fetcher import Interrupt, Reader
+from edgewright.agent.footprint import installed_version
 from edgewright.agent.patches import apply_patch, find_patch
 from edgewright.agent.qualifier import Qualifier, device_error
 from edgewright.agent.store import Store
@@ -218,7 +218,7 @@ class Workbench:
         return manifest
 
     def _fetch_blob(
-        self, deployment: int, blob: Blob, patches: Sequence[Patch], downloader: Downloader
+        self, deployment: int, blob: Blob, patches: tuple[Patch, ...], downloader: Downloader
     ) -> None:
         patch = find_patch(patches, self._store.digests())
         if patch and not self._store.has(blob.sha256):
@@ -250,12 +250,8 @@ class Workbench:
 def installed_runtime(name: str) -> str:
     """Version of an inference runtime, empty where none is installed; nothing is imported."""
     distributions = {"onnxruntime": ("onnxruntime",), "litert": ("ai-edge-litert", "tflite-runtime")}
-    for distribution in distributions.get(name, ()):
-        try:
-            return importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ""
+    versions = (installed_version(distribution) for distribution in distributions.get(name, ()))
+    return next(filter(None, versions), "")
 
 
 def verify_runtime(needed: RuntimeRange, installed: str | None = None) -> None:

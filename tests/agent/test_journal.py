@@ -1,0 +1,136 @@
+"""The journal: remembers what was accepted, moves only along the table, survives, refuses newer data."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from edgewright.agent.agreement import Assignment, ImageTarget, Seen
+from edgewright.agent.database import Database, NewerDataError
+from edgewright.agent.journal import Journal
+from edgewright.wire.assignment import Orders, TargetCustom
+from edgewright.wire.deployment import Event, State
+from edgewright.wire.errors import ConfigurationError, IllegalTransitionError, StorageFullError
+
+TARGET = ImageTarget("m/t/3.json", 900, "a" * 64, TargetCustom("m", "t", 3, 30))
+
+
+def assignment(version: int) -> Assignment:
+    """An assignment of one release."""
+    return Assignment(version, f"{version:064x}", 2e9, TARGET, Orders("robot-1", 1000.0 + version, 1, 1, 1))
+
+
+def open_journal(folder: Path) -> tuple[Database, Journal]:
+    """A journal over a file."""
+    database = Database(folder / "agent.db")
+    return database, Journal(database)
+
+
+def test_everything_survives(tmp_path: Path) -> None:
+    """What was written is there for the next process: assignment, clock, versions, state, slots, floors."""
+    database, journal = open_journal(tmp_path)
+    deployment = journal.accept(assignment(4), b"raw", 1.0)
+    deployment = journal.move(deployment, Event.ACCEPTED, 2.0)
+    deployment = journal.move(deployment, Event.FETCHED, 3.0, fetched_bytes=77)
+    journal.note_seen(Seen(2, 9))
+    journal.set_slot("b", deployment)
+    journal.set_active("b")
+    journal.raise_floor("m", 30)
+    database.close()
+    _, again = open_journal(tmp_path)
+    assert again.device() == (4, f"{4:064x}", 1004.0, Seen(2, 9), "b")
+    assert again.slots() == {"a": None, "b": deployment}
+    assert again.unfinished() == [deployment]
+    assert (deployment.state, deployment.fetched_bytes) == (State.STAGED, 77)
+    assert again.floors() == {"m": 30}
+
+
+def test_memory_only_grows(tmp_path: Path) -> None:
+    """Clock, metadata versions and floors never go back."""
+    _, journal = open_journal(tmp_path)
+    journal.accept(assignment(9), b"", 1.0)
+    journal.accept(assignment(2), b"", 1.0)
+    journal.note_seen(Seen(3, 8))
+    journal.note_seen(Seen(2, 9))
+    journal.raise_floor("m", 5)
+    journal.raise_floor("m", 4)
+    assert (journal.device().clock, journal.device().seen, journal.floors()) == (1009.0, Seen(3, 9), {"m": 5})
+
+
+def test_illegal_move_changes_nothing(tmp_path: Path) -> None:
+    """A move that the table does not list raises and the row stays."""
+    _, journal = open_journal(tmp_path)
+    deployment = journal.accept(assignment(1), b"", 1.0)
+    with pytest.raises(IllegalTransitionError):
+        journal.move(deployment, Event.PROVEN, 2.0)
+    assert journal.deployment(deployment.id) == deployment
+
+
+def test_transaction_is_all_or_nothing(tmp_path: Path) -> None:
+    """An error inside an outer transaction takes back what inner ones wrote."""
+    database, journal = open_journal(tmp_path)
+
+    def fail_after_writing() -> None:
+        with database.transaction():
+            journal.raise_floor("m", 1)
+            journal.accept(assignment(1), b"", 1.0)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_after_writing()
+    assert (journal.floors(), journal.deployments()) == ({}, [])
+    journal.raise_floor("m", 2)
+    assert journal.floors() == {"m": 2}
+
+
+def test_newer_data_folder_is_refused(tmp_path: Path) -> None:
+    """A database of a newer agent raises with number 49 and is left as it is."""
+    database, _ = open_journal(tmp_path)
+    database.connection.execute("PRAGMA user_version = 7")
+    database.close()
+    with pytest.raises(NewerDataError) as caught:
+        open_journal(tmp_path)
+    assert caught.value.number == 49
+    assert "schema 7" in str(caught.value)
+
+
+def test_file_that_is_no_database(tmp_path: Path) -> None:
+    """Another file in the database's place is a configuration error, not a traceback."""
+    (tmp_path / "agent.db").write_bytes(b"this is a letter" * 100)
+    with pytest.raises(ConfigurationError):
+        open_journal(tmp_path)
+
+
+def test_full_disk_is_named_and_changes_nothing(tmp_path: Path) -> None:
+    """Where the file cannot grow, a write raises StorageFull, is undone, and later writes work again."""
+    database, journal = open_journal(tmp_path)
+    (pages,) = database.connection.execute("PRAGMA page_count").fetchone()
+    database.connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    def write_too_much() -> None:
+        with database.transaction():
+            journal.raise_floor("m", 1)
+            journal.accept(assignment(1), bytes(100_000), 1.0)
+
+    with pytest.raises(StorageFullError):
+        write_too_much()
+    assert (journal.floors(), journal.deployments()) == ({}, [])
+    database.connection.execute("PRAGMA max_page_count = 100000")
+    journal.accept(assignment(1), bytes(100_000), 1.0)
+    assert len(journal.deployments()) == 1
+
+
+def test_database_is_private(tmp_path: Path) -> None:
+    """The database is readable by its owner only."""
+    open_journal(tmp_path)
+    assert (tmp_path / "agent.db").stat().st_mode & 0o077 == 0
+
+
+def test_reading_beside_a_writer(tmp_path: Path) -> None:
+    """A read-only look sees the newest commit while the agent writes, and cannot write."""
+    _, journal = open_journal(tmp_path)
+    journal.raise_floor("m", 3)
+    look = Database(tmp_path / "agent.db", read_only=True)
+    assert Journal(look).floors() == {"m": 3}
+    with pytest.raises(sqlite3.OperationalError):
+        look.connection.execute("DELETE FROM floors")
