@@ -1,9 +1,10 @@
 """A controller's services for tests of the API, the pages and the command line: real database, blobs,
-rollout service and enrolment; what would need a broker or a build is a small simulator that remembers.
+rollout service, assigner and enrolment; what would need a broker or a build is a small simulator that
+remembers.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,30 +14,38 @@ from edgewright.controller.database.engine import Database
 from edgewright.controller.datadir import write_private
 from edgewright.controller.enrolment import Enrolment
 from edgewright.controller.evidence.version import VersionHealth
+from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.service import RolloutService
+from edgewright.controller.trust.director import Director
+from edgewright.controller.trust.keys import KeyStore
+from edgewright.controller.trust.repository import ImageRepository
 
 TOKEN = "ew_test-token"
 ROOT = {"signed": {"_type": "root"}, "signatures": []}
 
 
 @dataclass
-class SimulatedAssigner:
-    """Remembers which devices were sent to which version."""
+class SimulatedPublisher:
+    """Remembers what was published for each device, the first first."""
 
-    assigned: list[tuple[tuple[str, ...], str, int]] = field(default_factory=list)
+    published: list[tuple[str, bytes]] = field(default_factory=list)
 
-    def assign(
-        self,
-        devices: Sequence[str],
-        model: str,
-        version: int,
-        rollout: int = 0,
-        *,
-        allow_rollback: bool = False,
-    ) -> None:
-        """Take an order as the assigner does."""
-        del rollout, allow_rollback
-        self.assigned.append((tuple(devices), model, version))
+    def publish_assignment(self, device: str, document: bytes) -> None:
+        """Take one device's document."""
+        self.published.append((device, document))
+
+    def republish_assignments(self, documents: Mapping[str, bytes]) -> None:
+        """Take all devices' documents."""
+        self.published += documents.items()
+
+
+def make_assigner(data: Path, db: Database, publisher: SimulatedPublisher) -> Assigner:
+    """A real assigner with keys of its own, over a simulated publisher."""
+    keys = KeyStore(data / "keys")
+    repository, director = ImageRepository(data / "tuf" / "image", keys), Director(data / "tuf" / "d", keys)
+    repository.ensure()
+    director.ensure()
+    return Assigner(db, director, repository, publisher)  # type: ignore[arg-type]  # a simulator
 
 
 def keep_building(model: str, version: int) -> None:
@@ -77,7 +86,6 @@ class Parts:
     enrolment: Enrolment
     workflows: SimulatedBuilds
     monitor: SilentMonitor
-    assigner: SimulatedAssigner
 
 
 def make_parts(data: Path) -> Parts:
@@ -86,14 +94,13 @@ def make_parts(data: Path) -> Parts:
     db = Database.in_folder(data)
     db.create()
     root = json.dumps(ROOT).encode()
-    assigner = SimulatedAssigner()
+    assigner = make_assigner(data, db, SimulatedPublisher())
     return Parts(
         data=data,
         db=db,
         blobs=BlobStore(data / "blobs"),
-        rollouts=RolloutService(db, assigner, lambda: None),  # type: ignore[arg-type]  # a simulator
+        rollouts=RolloutService(db, assigner, lambda: None),
         enrolment=Enrolment(db, Address("127.0.0.1", 18830), root, root),
         workflows=SimulatedBuilds(),
         monitor=SilentMonitor(),
-        assigner=assigner,
     )

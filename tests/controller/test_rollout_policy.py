@@ -58,6 +58,13 @@ def test_the_quality_gate_decides_after_the_install(
     assert [type(action) for action in actions] == ([expected] if expected else [])
 
 
+def test_shown_harm_stops_it_while_devices_are_under_way() -> None:
+    """A quality gate that has shown harm does not wait for a device that takes its time."""
+    quality = QualityFact("stop", "it is worse")
+    states = facts(State.COMMITTED, State.FETCHING, None, assigned=2)
+    assert advance(msgspec.structs.replace(states, quality=quality)) == (Stop("it is worse"),)
+
+
 def test_a_gate_without_evidence_asks_a_person() -> None:
     """A quality gate that stays undecided beyond its time limit pauses the rollout."""
     quality = QualityFact("wait", "too few labels")

@@ -12,8 +12,8 @@ timestamp and to its assignment at once and has to find everything else then:
 A device that misses chunks or metadata says so (``Want``), and gets them published again if they belong to
 what is live, each at most once a second: a want cannot make this controller send without bounds.
 
-``publish_release``, ``publish_metadata``, ``withdraw_chunks`` and ``republish_all`` wait for the broker, one
-after another; they must not be called on the link's network thread. The others hand over and return.
+``publish_assignment`` and ``handle_want`` hand over and return. The others wait for the broker; they must not
+be called on the link's network thread.
 """
 
 import logging
@@ -183,14 +183,14 @@ class Publisher:
             logger.info("%s missed %d chunks and %d files.", want.device, len(chunks), len(names))
         return len(chunks) + len(names)
 
-    def republish_all(self, manifest_sha256s: Sequence[str], assignments: Mapping[str, bytes]) -> None:
-        """Publish everything that is live, whatever was published before: a broker may have lost it.
+    def republish_all(self, manifest_sha256s: Sequence[str]) -> None:
+        """Publish every live release and its metadata, whatever was published before.
 
-        Call it at the start and when the broker came back without its store.
+        Call it at the start and when the broker came back without its store, then
+        ``republish_assignments``: a device that sees its assignment has to find everything else.
 
         Args:
             manifest_sha256s: of all live and rollback-allowed releases.
-            assignments: the current document of each device.
 
         Raises:
             BrokerUnreachableError: the broker did not take everything; calling again is harmless.
@@ -201,9 +201,14 @@ class Publisher:
             for manifest_sha256 in manifest_sha256s:
                 self.publish_release(manifest_sha256)
             self.publish_metadata()
-            self._link.publish_paced(
-                (topics.assignment(device), document) for device, document in assignments.items()
-            )
+
+    def republish_assignments(self, documents: Mapping[str, bytes]) -> None:
+        """Publish devices' current documents again, by device; returns when the broker has them.
+
+        Raises:
+            BrokerUnreachableError: the broker did not take them all; calling again is harmless.
+        """
+        self._link.publish_paced((topics.assignment(device), data) for device, data in documents.items())
 
     def _clear(self, names: Iterator[str]) -> None:
         self._link.publish_paced((name, _CLEARED) for name in names)

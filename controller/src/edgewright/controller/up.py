@@ -23,7 +23,7 @@ from edgewright.controller.blobs import BlobStore
 from edgewright.controller.broker.embedded import EmbeddedBroker
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Artifact, Assignment, ModelVersion
+from edgewright.controller.database.tables import Artifact, ModelVersion
 from edgewright.controller.datadir import DataFolder, Endpoint
 from edgewright.controller.enrolment import Enrolment
 from edgewright.controller.errors import PortInUseError
@@ -106,11 +106,11 @@ def _compose(
     assigner = Assigner(db, director, repository, publisher)
     awake = threading.Event()
     rollouts = RolloutService(db, assigner, awake.set)
-    reconciler = Reconciler(db, assigner, rollouts, awake)
+    reconciler = Reconciler(db, assigner, awake)
     workflows = Workflows(root, db, blobs, repository, publisher, rollouts)
     monitor = Monitor(db, blobs, workflows.enqueue_for_alarm)
     ingest = Ingest(db, blobs, link, Listeners(monitor.observe, publisher.handle_want, awake.set))
-    republish = _Again(lambda: _republish(db, publisher), "republish")
+    republish = _Again(lambda: _republish(db, repository, publisher, assigner), "republish")
     link.on_connected(republish.wake)
     monitor.replay()
     link.start()
@@ -122,11 +122,15 @@ def _compose(
     return Services(root, db, blobs, repository, publisher, rollouts, enrolment, monitor, workflows)
 
 
-def _republish(db: Database, publisher: Publisher) -> None:
+def _republish(db: Database, repository: ImageRepository, publisher: Publisher, assigner: Assigner) -> None:
+    # Documents may have come of age while the controller was down.
+    repository.renew()
     with db.reading() as session:
         manifests = live_manifests(session)
-        assignments = {row.device: row.document for row in session.exec(select(Assignment)).all()}
-    publisher.republish_all(manifests, assignments)
+    publisher.republish_all(manifests)
+    assigner.renew(ASSIGNMENT_RENEWAL_S)
+    # Read only now: while the chunks were published, newer assignments may have been issued.
+    assigner.republish()
 
 
 def live_manifests(session: Session) -> list[str]:
@@ -197,9 +201,10 @@ def serve(root: Path, port: int = 0, broker_port: int = 0, ready: Callable[[str]
                 create_app(services), log_level="warning", access_log=False, timeout_graceful_shutdown=2
             )
         )
-        folder.write_endpoint(Endpoint(address, endpoint.broker_host, endpoint.broker_port))
         folder.api_token()
+        folder.write_endpoint(Endpoint(address, endpoint.broker_host, endpoint.broker_port))
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
+        listener.listen()  # from here on a request waits for the server instead of being refused
         ready(address)
         server.run(sockets=[listener])
 

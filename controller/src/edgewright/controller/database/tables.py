@@ -8,7 +8,7 @@ table                   owner
 ======================  =====================================================
 Device                  ingest (hello, report, goodbye); enrolment inserts
 EnrolmentToken          enrolment
-Assignment              rollouts.reconciler
+Assignment              rollouts.assigner
 Model, ModelVersion,
 Artifact                registry
 Rollout, RolloutDevice  rollouts
@@ -148,6 +148,8 @@ class Rollout(SQLModel, table=True):
 class RolloutDevice(SQLModel, table=True):
     """One device's part in a rollout."""
 
+    __table_args__ = (Index("rollout_device_by_device", "device", "assignment_version"),)
+
     rollout: int = Field(primary_key=True)
     device: str = Field(primary_key=True)
     wave: int
@@ -198,7 +200,11 @@ class Outcome(SQLModel, table=True):
     these.
     """
 
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (
+        Index("outcome_by_time", "ts"),
+        Index("outcome_by_model", "model", "ts"),
+        {"sqlite_with_rowid": False},
+    )
 
     model: str = Field(primary_key=True)
     version: int = Field(primary_key=True)

@@ -98,7 +98,7 @@ class DeviceFact(msgspec.Struct, frozen=True):
 
 
 class QualityFact(msgspec.Struct, frozen=True):
-    """What the quality gate says now."""
+    """What the quality gate of the present wave says now."""
 
     verdict: Literal["proceed", "wait", "stop"]
     sentence: str
@@ -163,6 +163,8 @@ def advance(facts: Facts) -> tuple[Action, ...]:
     if assigned and len(unfit) > facts.limits.unfit_share * len(assigned):
         names = ", ".join(f"{d.device} {d.state or 'silent'}" for d in unfit[:3])
         return (Stop(f"{len(unfit)} of {len(assigned)} devices did not take it: {names}."),)
+    if facts.quality is not None and facts.quality.verdict == "stop":
+        return (Stop(facts.quality.sentence),)
     if any(d.state not in FINISHED and not _timed_out(d, facts) for d in assigned):
         return ()
     return _at_the_gate(facts, assigned)
@@ -172,10 +174,8 @@ def _at_the_gate(facts: Facts, assigned: list[DeviceFact]) -> tuple[Action, ...]
     wave = facts.waves[facts.wave]
     last = max((d.updated_at for d in assigned), default=facts.wave_started_at)
     if wave.gate == "quality" and facts.quality is not None:
-        if facts.quality.verdict == "stop":
-            return (Stop(facts.quality.sentence),)
         if facts.quality.verdict == "wait":
-            if facts.now - last > facts.limits.evidence_s:
+            if facts.now - max(last, facts.wave_started_at) > facts.limits.evidence_s:
                 return (Pause(f"The gate has no verdict yet: {facts.quality.sentence}"),)
             return ()
         return (_next(facts, facts.quality.sentence),)

@@ -8,6 +8,8 @@ assignment finish without it.
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -21,11 +23,13 @@ from edgewright.controller.monitor import close_alarms
 from edgewright.controller.rollouts import policy
 from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.policy import RolloutState, Step
-from edgewright.controller.rollouts.service import RolloutService, matching_devices, move
+from edgewright.controller.rollouts.service import matching_devices, move, send_back
 from edgewright.wire.deployment import State
 
 TICK_S: Final = 0.5
 """Soaks and time limits are looked at this often; reports wake the thread at once."""
+ASSIGNED_AT_ONCE: Final = 200
+"""Assignments in one transaction: signing takes about a millisecond each, and other writers wait so long."""
 GATE_TOLERANCE: Final = 0.02
 """A new version may be worse than the running one by this much and still go on."""
 GATE_ALPHA: Final = 0.05
@@ -38,12 +42,9 @@ _log = logging.getLogger(__name__)
 class Reconciler:
     """See the module's text; setting ``awake`` makes it look at once."""
 
-    def __init__(
-        self, db: Database, assigner: Assigner, service: RolloutService, awake: threading.Event
-    ) -> None:
+    def __init__(self, db: Database, assigner: Assigner, awake: threading.Event) -> None:
         self._db = db
         self._assigner = assigner
-        self._service = service
         self._awake = awake
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
@@ -62,20 +63,25 @@ class Reconciler:
         while not self._ending:
             self._awake.wait(TICK_S)
             self._awake.clear()
-            try:
-                self.step()
-            # The top of the thread: one rollout that cannot be carried on must not end all of them.
-            except Exception:  # noqa: BLE001
-                _log.exception("A rollout could not be carried on; it is tried again.")
+            self.step()
 
     def step(self) -> None:
         """Carry every running rollout on by what is due, and take late joiners in."""
-        with self._db.reading() as session:
-            running = session.exec(select(Rollout.id).where(col(Rollout.state) == RolloutState.RUNNING)).all()
-        for number in running:
-            if number is not None:
-                self._carry_on(number)
-        self._take_late_joiners()
+        try:
+            with self._db.reading() as session:
+                state = col(Rollout.state)
+                running = session.exec(select(Rollout.id).where(state == RolloutState.RUNNING)).all()
+        # The top of the thread, as below: what fails is tried again at the next tick.
+        except Exception:  # noqa: BLE001
+            _log.exception("The rollouts cannot be read; it is tried again.")
+            return
+        works: list[Callable[[], None]] = [partial(self._carry_on, number or 0) for number in running]
+        for work in (*works, self._take_late_joiners):
+            try:
+                work()
+            # The top of the thread: one rollout that cannot be carried on must not hold up the others.
+            except Exception:  # noqa: BLE001
+                _log.exception("A rollout could not be carried on; it is tried again.")
 
     def _carry_on(self, number: int) -> None:
         with self._db.reading() as session:
@@ -84,19 +90,13 @@ class Reconciler:
                 return
             facts = gather(session, rollout, time.time())
         for action in policy.advance(facts):
-            self._apply(rollout, action)
+            self._apply(number, action)
 
-    def _apply(self, rollout: Rollout, action: policy.Action) -> None:
-        number = rollout.id or 0
+    def _apply(self, number: int, action: policy.Action) -> None:
         match action:
             case policy.Assign(devices):
-                self._assigner.assign(
-                    devices,
-                    rollout.model,
-                    rollout.version,
-                    rollout=number,
-                    allow_rollback=rollout.allow_rollback,
-                )
+                for first in range(0, len(devices), ASSIGNED_AT_ONCE):
+                    self._assign(number, devices[first : first + ASSIGNED_AT_ONCE])
             case policy.OpenWave(wave, reason):
                 self._open_wave(number, wave, reason)
             case policy.Finish(reason):
@@ -104,13 +104,31 @@ class Reconciler:
             case policy.Pause(reason):
                 self._end(number, Step.PAUSE, "rollout.paused", reason)
             case policy.Stop(reason):
-                self._end(number, Step.STOP, "rollout.stopped", reason)
-                self._service.send_back(number, only_unfinished=False)
+                self._stop(number, reason)
+
+    def _assign(self, number: int, devices: Sequence[str]) -> None:
+        with self._assigner.issuing() as issue:
+            rollout = _running(issue.session, number)
+            if rollout is not None:
+                issue.assign(
+                    devices,
+                    rollout.model,
+                    rollout.version,
+                    rollout=number,
+                    allow_rollback=rollout.allow_rollback,
+                )
+
+    def _stop(self, number: int, reason: str) -> None:
+        with self._assigner.issuing() as issue:
+            rollout = _running(issue.session, number)
+            if rollout is not None:
+                move(issue.session, rollout, Step.STOP, "rollout.stopped", reason)
+                send_back(issue, rollout, only_unfinished=False)
 
     def _open_wave(self, number: int, wave: int, reason: str) -> None:
         with self._db.session() as session:
-            rollout = session.get(Rollout, number)
-            if rollout is None or rollout.state != RolloutState.RUNNING:
+            rollout = _running(session, number)
+            if rollout is None:
                 return
             rollout.wave, rollout.wave_started_at = wave, time.time()
             rollout.gate = {"sentence": reason}
@@ -128,8 +146,8 @@ class Reconciler:
 
     def _end(self, number: int, step: Step, kind: str, reason: str) -> None:
         with self._db.session() as session:
-            rollout = session.get(Rollout, number)
-            if rollout is not None and rollout.state == RolloutState.RUNNING:
+            rollout = _running(session, number)
+            if rollout is not None:
                 move(session, rollout, step, kind, reason)
                 if step is Step.FINISH:
                     close_alarms(session, rollout.model, rollout.version)
@@ -141,13 +159,28 @@ class Reconciler:
                 return
             newest = session.exec(select(func.max(Rollout.id)).group_by(col(Rollout.model))).all()
         for number in newest:
-            with self._db.session() as session:
-                rollout = session.get(Rollout, number)
-                if rollout is None or rollout.state != RolloutState.FINISHED:
-                    continue
-                joining = _joining(session, rollout)
-            if joining:
-                self._assigner.assign(joining, rollout.model, rollout.version, rollout=rollout.id or 0)
+            if number is not None:
+                self._take_in(number)
+
+    def _take_in(self, number: int) -> None:
+        with self._db.reading() as session:
+            rollout = session.get(Rollout, number)
+            if rollout is None or rollout.state != RolloutState.FINISHED or not _joining(session, rollout):
+                return
+        with self._assigner.issuing() as issue:
+            joining = _joining(issue.session, rollout)
+            for device in joining:
+                if issue.session.get(RolloutDevice, (number, device)) is None:
+                    last = len(rollout.waves) - 1
+                    issue.session.add(RolloutDevice(rollout=number, device=device, wave=last))
+            issue.session.flush()
+            issue.assign(joining, rollout.model, rollout.version, rollout=number)
+
+
+def _running(session: Session, number: int) -> Rollout | None:
+    """The rollout, unless somebody has ended or paused it since the facts were gathered."""
+    rollout = session.get(Rollout, number)
+    return rollout if rollout is not None and rollout.state == RolloutState.RUNNING else None
 
 
 def gather(session: Session, rollout: Rollout, now: float) -> policy.Facts:
@@ -214,9 +247,8 @@ def _unassigned(session: Session) -> bool:
 
 
 def _joining(session: Session, rollout: Rollout) -> list[str]:
-    matching = matching_devices(session, rollout.model, rollout.version, rollout.selector)
-    joining = [device for device in matching if session.get(Assignment, device) is None]
-    for device in joining:
-        if session.get(RolloutDevice, (rollout.id, device)) is None:
-            session.add(RolloutDevice(rollout=rollout.id or 0, device=device, wave=len(rollout.waves) - 1))
-    return joining
+    """Devices without an assignment that the rollout would have taken."""
+    assigned = select(Assignment.device)
+    return matching_devices(
+        session, rollout.model, rollout.version, rollout.selector, col(Device.id).not_in(assigned)
+    )

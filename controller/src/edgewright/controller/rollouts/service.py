@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -16,7 +16,7 @@ from edgewright.controller.errors import (
     VersionNotReadyError,
 )
 from edgewright.controller.events import record
-from edgewright.controller.rollouts.assigner import Assigner
+from edgewright.controller.rollouts.assigner import Assigner, Issue
 from edgewright.controller.rollouts.policy import TRANSITIONS, RolloutState, Step, Wave, plan_waves
 from edgewright.controller.rollouts.selectors import matches
 from edgewright.wire.deployment import FINISHED, State
@@ -102,8 +102,11 @@ class RolloutService:
         Raises:
             RolloutStateError: there is none, or it has ended.
         """
-        self._move(number, Step.STOP, "rollout.stopped", reason or "Aborted by an operator.")
-        self.send_back(number, only_unfinished=True)
+        with self._assigner.issuing() as issue:
+            rollout = _existing(issue.session, number)
+            move(issue.session, rollout, Step.STOP, "rollout.stopped", reason or "Aborted by an operator.")
+            send_back(issue, rollout, only_unfinished=True)
+        self._wake()
 
     def rollback(self, number: int) -> int:
         """Start a rollout of the version that most of a rollout's devices ran before it.
@@ -122,19 +125,6 @@ class RolloutService:
         return self.create(
             rollout.model, version, rollout.selector, ROLLBACK_WAVES, reason, allow_rollback=True
         )
-
-    def send_back(self, number: int, *, only_unfinished: bool) -> None:
-        """Assign to devices of a stopped rollout what they ran before it."""
-        with self._db.reading() as session:
-            rollout = _existing(session, number)
-            parts = session.exec(select(RolloutDevice).where(col(RolloutDevice.rollout) == number)).all()
-        by_version: dict[int, list[str]] = {}
-        for part in parts:
-            unfinished = not part.state or State(part.state) not in FINISHED
-            if part.assigned_at and part.previous_version and (unfinished or not only_unfinished):
-                by_version.setdefault(part.previous_version, []).append(part.device)
-        for version, devices in by_version.items():
-            self._assigner.assign(devices, rollout.model, version, rollout=0, allow_rollback=True)
 
     def _move(self, number: int, step: Step, kind: str, reason: str) -> None:
         with self._db.session() as session:
@@ -160,6 +150,9 @@ def move(session: Session, rollout: Rollout, step: Step, kind: str, reason: str)
     if following is None:
         raise RolloutStateError(f"Rollout {rollout.id} is {state}; it cannot {step}.")
     rollout.state, rollout.reason = following, reason
+    if step is Step.RESUME:
+        # The wave's evidence and its time limit begin anew; else the limit that held it would hold it again.
+        rollout.wave_started_at = time.time()
     if not TRANSITIONS[following]:
         rollout.finished_at = time.time()
     session.add(rollout)
@@ -167,10 +160,25 @@ def move(session: Session, rollout: Rollout, step: Step, kind: str, reason: str)
     record(session, kind, sentence, model=rollout.model, version=rollout.version, rollout=rollout.id or 0)
 
 
-def matching_devices(session: Session, model: str, version: int, selector: str) -> list[str]:
+def send_back(issue: Issue, rollout: Rollout, *, only_unfinished: bool) -> None:
+    """Assign to devices of a stopped rollout what they ran before it, in the transaction that stops it."""
+    statement = select(RolloutDevice).where(col(RolloutDevice.rollout) == rollout.id)
+    by_version: dict[int, list[str]] = {}
+    for part in issue.session.exec(statement).all():
+        unfinished = not part.state or State(part.state) not in FINISHED
+        if part.assignment_version and part.previous_version and (unfinished or not only_unfinished):
+            by_version.setdefault(part.previous_version, []).append(part.device)
+    for version, devices in by_version.items():
+        issue.assign(devices, rollout.model, version, rollout=0, allow_rollback=True)
+
+
+def matching_devices(
+    session: Session, model: str, version: int, selector: str, *conditions: Any
+) -> list[str]:
     """Ids of devices that the selector takes and that the version was compiled for, in order.
 
-    Connected devices come first, so that the first robot of a rollout is one that answers.
+    Connected devices come first, so that the first robot of a rollout is one that answers. ``conditions`` on
+    ``Device`` narrow it down in the database.
     """
     targets = set(
         session.exec(
@@ -179,7 +187,8 @@ def matching_devices(session: Session, model: str, version: int, selector: str) 
             .where(col(Artifact.version) == version)
         )
     )
-    devices: Iterable[Device] = session.exec(select(Device).where(col(Device.target).in_(targets)))
+    statement = select(Device).where(col(Device.target).in_(targets), *conditions)
+    devices: Iterable[Device] = session.exec(statement)
     chosen = [d for d in devices if matches(selector, {**d.tags, "id": d.id, "target": d.target})]
     return [d.id for d in sorted(chosen, key=lambda d: (not d.connected, d.id))]
 
