@@ -95,6 +95,40 @@ def test_a_window_counts_once_however_often_it_comes(db: Database, tmp_path: Pat
     assert minute.confidence_sum / minute.confidence_count == pytest.approx(0.9, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        {"start": float("nan")},
+        {"start": float("inf")},
+        {"frames": 2**63},
+        {"by_source": {"fallback": 2**63}},
+        {"outcomes": (messages.Outcomes(1, 2**63, 0),)},
+    ],
+)
+def test_a_number_that_cannot_be_stored_holds_nothing_up(
+    db: Database, tmp_path: Path, absurd: dict[str, Any]
+) -> None:
+    """A window with an absurd number is dropped and passed over; those around it are stored."""
+    acks, batch = store(db, tmp_path, HELLO, a_window(1), a_window(2, **absurd), a_window(3))
+    assert acks == [messages.Ack(stream="s", through=3)]
+    assert total(db, Window.frames) == 20
+    assert len(batch.rejected) == 1
+
+
+def test_an_absurd_hello_is_dropped(db: Database, tmp_path: Path) -> None:
+    """A hello whose numbers cannot be stored opens no stream and holds nothing up."""
+    acks, batch = store(db, tmp_path, msgspec.structs.replace(HELLO, oldest=2**64), HELLO, a_window(1))
+    assert acks == [messages.Ack(stream="s", through=1)]
+    assert len(batch.rejected) == 1
+
+
+def test_outcomes_of_one_version_are_added_up(db: Database, tmp_path: Path) -> None:
+    """A window that tells of one version twice is stored as their sum."""
+    twice = (messages.Outcomes(1, 4, 1), messages.Outcomes(1, 2, 2))
+    store(db, tmp_path, HELLO, a_window(1, outcomes=twice))
+    assert (total(db, Outcome.labelled), total(db, Outcome.wrong)) == (6, 3)
+
+
 def test_nothing_beyond_a_gap_is_acknowledged_or_counted(db: Database, tmp_path: Path) -> None:
     """A message after a lost one waits for it, and then both count."""
     acks, _ = store(db, tmp_path, HELLO, a_window(2))

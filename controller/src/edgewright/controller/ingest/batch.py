@@ -13,7 +13,7 @@ from edgewright.controller.database.bulk import add_to_rollups, insert_outcomes,
 from edgewright.controller.database.tables import Device, Position, RolloutDevice, Sample
 from edgewright.controller.events import record
 from edgewright.controller.ingest.positions import Place, after_hello, place
-from edgewright.controller.ingest.rows import event_of, outcome_rows, rollup_rows, window_row
+from edgewright.controller.ingest.rows import event_of, outcome_rows, rollup_rows, verify_numbers, window_row
 from edgewright.wire import messages
 from edgewright.wire.deployment import State
 from edgewright.wire.errors import MalformedMessageError, ProtocolMismatchError
@@ -88,6 +88,7 @@ class Batch:
         # readable, and it must not hold up those behind it.
         position.through = message.seq
         device.connected = True
+        verify_numbers(message)
         match message:
             case messages.Report():
                 self._report(device, message)
@@ -100,6 +101,7 @@ class Batch:
 
     def _hello(self, device: Device, hello: messages.Hello) -> None:
         verify_protocol(hello.protocol, hello.device)
+        verify_numbers(hello)
         if not device.connected:
             sentence = f"{device.id} connected, agent {hello.agent_version}."
             record(self._session, "device.connected", sentence, device=device.id)

@@ -1,14 +1,20 @@
 """From messages to rows: pure shaping, no database."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from edgewright.wire.deployment import State
+from edgewright.wire.errors import MalformedMessageError
 from edgewright.wire.histograms import Histogram
-from edgewright.wire.messages import Report, Window, encode
+from edgewright.wire.messages import Hello, Report, Sequenced, Window, encode
 
 RESOLUTIONS_S: Final = (60, 3600, 86400)
 """Rollups are kept per minute, hour and day."""
+
+LARGEST: Final = 2**53
+"""Up to here floats are exact, and sums of many still fit an SQL integer."""
 
 _EVENT_OF_STATE: Final[Mapping[State, str]] = {
     State.COMMITTED: "device.committed",
@@ -44,19 +50,47 @@ def window_row(window: Window) -> dict[str, Any]:
     }
 
 
+def verify_numbers(message: Hello | Sequenced) -> None:
+    """Refuse numbers that no database can hold: one such row would undo the whole batch, for ever.
+
+    Raises:
+        MalformedMessageError: one is not finite, or beyond 2^53.
+    """
+    if not all(-LARGEST <= number <= LARGEST for number in _numbers(message)):
+        raise MalformedMessageError(f"A {type(message).__name__} of {message.device} has an absurd number.")
+
+
+def _numbers(value: object) -> Iterator[int | float]:
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _numbers(each)
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _numbers(each)
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from _numbers(getattr(value, name))
+
+
 def outcome_rows(window: Window) -> list[dict[str, Any]]:
-    """Rows of ``Outcome``."""
+    """Rows of ``Outcome``, one a version."""
+    told: dict[int, tuple[int, int]] = {}
+    for outcome in window.outcomes:
+        labelled, wrong = told.get(outcome.version, (0, 0))
+        told[outcome.version] = (labelled + outcome.labelled, wrong + outcome.wrong)
     return [
         {
             "model": window.model,
-            "version": outcome.version,
+            "version": version,
             "ts": window.start,
             "device": window.device,
             "seq": window.seq,
-            "labelled": outcome.labelled,
-            "wrong": outcome.wrong,
+            "labelled": labelled,
+            "wrong": wrong,
         }
-        for outcome in window.outcomes
+        for version, (labelled, wrong) in told.items()
     ]
 
 
