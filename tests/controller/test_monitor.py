@@ -11,7 +11,7 @@ import pytest
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Alarm, Artifact, Event, ModelVersion, Rebuild
+from edgewright.controller.database.tables import Alarm, Artifact, Device, Event, ModelVersion, Rebuild
 from edgewright.controller.database.tables import Window as WindowRow
 from edgewright.controller.ingest.rows import window_row
 from edgewright.controller.monitor import Monitor, close_alarms
@@ -280,6 +280,20 @@ def test_a_new_version_starts_clean_and_can_alarm_in_its_turn(fleet: Fleet) -> N
     fleet.run(20, 0.45, version=2, decided_by=2)
     fleet.run(20, 0.45, version=1, decided_by=1)
     assert fleet.alarms == [1, 2]
+
+
+def test_an_alarm_stays_open_while_a_device_runs_its_version(fleet: Fleet) -> None:
+    """A rollout to a part of the fleet does not close the alarm of what the others still run."""
+    fleet.run(20, 0.45)
+    with fleet.db.session() as session:
+        session.add(Device(id="left", target="t", active_model=MODEL, active_version=1, connected=True))
+        close_alarms(session, MODEL, 2)
+    assert fleet.events("alarm.closed") == []
+    with fleet.db.session() as session:
+        session.get_one(Device, "left").active_version = 2
+        session.flush()
+        close_alarms(session, MODEL, 2)
+    assert len(fleet.events("alarm.closed")) == 1
 
 
 def test_no_alarm_while_a_rebuild_is_under_way(fleet: Fleet) -> None:

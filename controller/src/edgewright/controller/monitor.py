@@ -25,7 +25,7 @@ import msgspec
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Alarm, Artifact, Event, ModelVersion, Rebuild
+from edgewright.controller.database.tables import Alarm, Artifact, Device, Event, ModelVersion, Rebuild
 from edgewright.controller.database.tables import Window as WindowRow
 from edgewright.controller.events import record
 from edgewright.controller.evidence.reference import read_reference
@@ -192,17 +192,19 @@ class Monitor:
 
 
 def close_alarms(session: Session, model: str, below_version: int) -> None:
-    """Close the open alarms of older versions, once ``below_version`` runs on the whole fleet."""
+    """Close the open alarms of versions below ``below_version`` that no connected device runs any more."""
+    running = select(Device.active_version).where(col(Device.active_model) == model)
     statement = (
         select(Alarm)
         .where(col(Alarm.model) == model)
         .where(col(Alarm.version) < below_version)
         .where(col(Alarm.closed_at) == 0.0)
+        .where(col(Alarm.version).not_in(running.where(col(Device.connected))))
     )
     for alarm in session.exec(statement).all():
         alarm.closed_at = time.time()
         session.add(alarm)
-        sentence = f"The alarm of {model} v{alarm.version} is closed: v{below_version} runs everywhere."
+        sentence = f"The alarm of {model} v{alarm.version} is closed: no connected device runs it any more."
         record(session, "alarm.closed", sentence, model=model, version=alarm.version)
 
 
