@@ -9,6 +9,7 @@ import pytest
 
 from edgewright.controller import registry
 from edgewright.controller.cli import main
+from edgewright.controller.cli.output import print_table
 from edgewright.controller.cli.rollouts import read_wave
 from edgewright.controller.database import col, select
 from edgewright.controller.database.tables import Device, ModelVersion, Rollout
@@ -272,3 +273,9 @@ def test_nonsense_is_no_wave(text: str) -> None:
     """What is not of the form is refused by a sentence with the form."""
     with pytest.raises(InvalidRequestError, match="SIZE"):
         read_wave(text)
+
+
+def test_brackets_of_a_sentence_are_shown(capsys: Capture) -> None:
+    """A sentence that names an entry in brackets, or looks like markup, is printed as it is."""
+    print_table(("detail",), [("[data] holdout: see [/data]",)], "")
+    assert "[data] holdout: see [/data]" in capsys.readouterr().out

@@ -113,7 +113,7 @@ def drift(model: ModelName = None, url: Url = None, data: Data = None, as_json: 
 
 
 def _print_drift(found: dict[str, Any]) -> None:
-    console().print(f"[bold]{found['model']}[/] in the last {found['seconds']} s")
+    console().print(Text.assemble((found["model"], "bold"), f" in the last {found['seconds']} s"))
     print_table(
         ("version", "mispacked>", "promised>", "of labelled>", "confidence>", "promised>", "evidence>"),
         (
@@ -131,8 +131,9 @@ def _print_drift(found: dict[str, Any]) -> None:
         "No telemetry yet.",
     )
     for alarm in found["alarms"]:
-        closed = f"closed {day(alarm['closed_at'])}" if alarm["closed_at"] else "[red]open[/]"
-        console().print(f"alarm {alarm['id']}, {day(alarm['raised_at'])}, {closed}: {alarm['sentence']}")
+        closed = f"closed {day(alarm['closed_at'])}" if alarm["closed_at"] else ("open", "red")
+        head = f"alarm {alarm['id']}, {day(alarm['raised_at'])}, "
+        console().print(Text.assemble(head, closed, f": {alarm['sentence']}"))
     for rebuild in found["rebuilds"]:
         result = f", made v{rebuild['new_version']}" if rebuild["new_version"] else ""
         console().print(f"rebuild {rebuild['id']}, {day(rebuild['queued_at'])}, {rebuild['state']}{result}")

@@ -21,8 +21,11 @@ STYLES: dict[Tone, str] = {
 
 
 def console() -> Console:
-    """Standard output; colours and widths follow the terminal."""
-    return Console(highlight=False)
+    """Standard output; colours and widths follow the terminal.
+
+    No markup: sentences of errors and devices hold brackets, which would vanish or raise.
+    """
+    return Console(highlight=False, markup=False)
 
 
 def print_json(value: Any) -> None:
