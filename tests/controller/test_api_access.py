@@ -193,3 +193,10 @@ def test_a_page_that_does_not_exist_is_a_page(client: TestClient) -> None:
     assert answer.headers["content-type"].startswith("text/html")
     assert "E091" in answer.text
     assert "edgewright devices" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/api/v1/enrol", "/login"])
+def test_a_huge_body_is_refused(client: TestClient, path: str) -> None:
+    """A body beyond the limit is answered with a problem; nobody's memory takes it."""
+    answer = client.post(path, content=b"x" * (1 << 21), headers={"Origin": BASE})
+    assert answer.status_code == 422

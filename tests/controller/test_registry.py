@@ -145,7 +145,7 @@ def test_a_build_is_planned_on_the_newest_ready_versions(db: Database, tmp_path:
 
 
 def test_source_files_come_back(tmp_path: Path) -> None:
-    """A stored folder materialises byte by byte; a path out of the folder writes nothing."""
+    """A stored folder materialises byte by byte; a path that leaves it or can name no file writes nothing."""
     folder, blobs = write_folder(tmp_path / "model"), BlobStore(tmp_path / "blobs")
     files = registry.store_folder(blobs, folder)
     registry.materialise(blobs, files, tmp_path / "copy")
@@ -153,6 +153,9 @@ def test_source_files_come_back(tmp_path: Path) -> None:
         assert (tmp_path / "copy" / name).read_bytes() == (folder / name).read_bytes()
     for bad in ("../escaped", "/tmp/escaped", "a/../../escaped", ""):
         with pytest.raises(ModelTomlError, match="leaves the model's folder"):
+            registry.materialise(blobs, {**files, bad: files["model.toml"]}, tmp_path / "none")
+    for bad in ("model.toml/below", "a\0b", "n" * 300):
+        with pytest.raises(ModelTomlError, match="can name no file"):
             registry.materialise(blobs, {**files, bad: files["model.toml"]}, tmp_path / "none")
     assert not (tmp_path / "none").exists()
     with pytest.raises(DataFolderDamagedError):

@@ -29,6 +29,9 @@ READY: Final = "ready"
 FAILED: Final = "failed"
 WITHDRAWN: Final = "withdrawn"
 
+MAX_PATH_BYTES: Final = 200
+"""Of a source file in its model's folder; file systems take 255 for each name in it."""
+
 PATCH_BASES: Final = 3
 """Patches are made from so many newest ready versions: devices may be a release or two behind."""
 
@@ -47,13 +50,17 @@ def materialise(blobs: BlobStore, files: Mapping[str, str], folder: Path) -> Non
     """Write a version's source files into a folder.
 
     Raises:
-        ModelTomlError: a path leaves the folder; nothing was written.
+        ModelTomlError: a path leaves the folder or is none; nothing was written.
         DataFolderDamagedError: a blob is missing or has changed.
     """
+    paths = {str(PurePosixPath(name)) for name in files}
     for name in files:
         path = PurePosixPath(name)
-        if not name or path.is_absolute() or ".." in path.parts:
+        if not path.parts or path.is_absolute() or ".." in path.parts:
             raise ModelTomlError(f"The path {name!r} leaves the model's folder.")
+        below_a_file = any(str(parent) in paths for parent in path.parents[:-1])
+        if below_a_file or "\0" in name or len(name.encode()) > MAX_PATH_BYTES:
+            raise ModelTomlError(f"The path {name[:80]!r} can name no file.")
     for name, sha256 in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)

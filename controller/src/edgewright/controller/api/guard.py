@@ -1,4 +1,5 @@
-"""What every answer passes: the host check, the security headers, and the last catch for defects.
+"""What every request passes: the host check, the limit of its body, the security headers, and the last catch
+for defects.
 
 The controller listens on loopback only, so a request for another host name is a rebinding attack or a
 mistake. Everything that a page needs comes from the controller itself, which the content policy says.
@@ -17,6 +18,10 @@ from edgewright.controller.errors import InvalidRequestError
 logger = logging.getLogger(__name__)
 
 HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+MAX_BODY_BYTES: Final = 1 << 20
+"""Of everything but a blob, which has a limit of its own and is not kept in memory."""
+BLOBS: Final = "/api/v1/blobs/"
 
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
@@ -38,7 +43,15 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        started, received = False, 0
+
+        async def receive_bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY_BYTES and not scope["path"].startswith(BLOBS):
+                raise InvalidRequestError(f"A request may have {MAX_BODY_BYTES >> 10} KiB at most.")
+            return message
 
         async def send_guarded(message: Message) -> None:
             nonlocal started
@@ -53,7 +66,7 @@ class Guard:
             await answer_problem(scope, refusal)(scope, receive, send_guarded)
             return
         try:
-            await self._app(scope, receive, send_guarded)
+            await self._app(scope, receive_bounded, send_guarded)
         except Exception:  # top of a request: a defect must not show its traceback to a user
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if not started:
