@@ -71,3 +71,12 @@ def test_blobs_are_whole_or_absent(tmp_path: Path) -> None:
     blobs.path(sha256).write_bytes(b"abd")
     with pytest.raises(DataFolderDamagedError, match="changed on disk"):
         blobs.read(sha256)
+
+
+def test_half_written_blobs_are_removed(tmp_path: Path) -> None:
+    """What a killed process had begun to write goes at the next start; whole blobs stay."""
+    blobs = BlobStore(tmp_path)
+    whole = blobs.put(b"whole")
+    (tmp_path / ".part-killed").write_bytes(b"ha")
+    blobs.clear_left_overs()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [whole]

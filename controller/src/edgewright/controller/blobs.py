@@ -13,12 +13,19 @@ from pathlib import Path
 from edgewright.controller.errors import DataFolderDamagedError, DigestMismatchError
 from edgewright.wire.canonical import sha256_hex
 
+_PART = ".part-"
+
 
 class BlobStore:
     """Blobs below one folder, two levels deep."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
+
+    def clear_left_overs(self) -> None:
+        """Remove what a process that was killed had begun to write; nobody may be writing."""
+        for part in self._root.glob(f"{_PART}*"):
+            part.unlink(missing_ok=True)
 
     def path(self, sha256: str) -> Path:
         """Where the blob lies or would lie."""
@@ -56,7 +63,7 @@ class BlobStore:
         """
         self._root.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        handle, name = tempfile.mkstemp(dir=self._root, prefix=".part-")
+        handle, name = tempfile.mkstemp(dir=self._root, prefix=_PART)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:

@@ -77,6 +77,7 @@ def running(root: Path, broker_port: int = 0) -> Iterator[tuple[DataFolder, Serv
         db.create()
         stack.callback(db.close)
         blobs = BlobStore(root / "blobs")
+        blobs.clear_left_overs()
         keys = KeyStore(root / "keys")
         repository = ImageRepository(root / "tuf" / "image", keys)
         repository.ensure()

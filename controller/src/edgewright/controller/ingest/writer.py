@@ -67,11 +67,7 @@ class Ingest:
             batch, last = self._collect()
             decoded = [message for item in batch if (message := self._decode(*item)) is not None]
             if decoded:
-                try:
-                    self._store(decoded)
-                # The top of the thread: a batch that fails is not acknowledged, so nothing is lost.
-                except Exception:  # noqa: BLE001
-                    _log.exception("A batch of %d messages could not be stored.", len(decoded))
+                self._take(decoded)
             if last:
                 return
 
@@ -102,22 +98,39 @@ class Ingest:
             return None
         return message
 
-    def _store(self, decoded: list[messages.Upward]) -> None:
+    def _take(self, decoded: list[messages.Upward]) -> None:
+        try:
+            stored, acks = self._store(decoded)
+        # The top of the thread: a batch that fails is not acknowledged, so nothing is lost.
+        except Exception:  # noqa: BLE001
+            _log.exception("A batch of %d messages could not be stored.", len(decoded))
+            return
+        try:
+            self._tell(decoded, stored, acks)
+        # Likewise: what was stored is acknowledged at its repetition, and weighed at the next start.
+        except Exception:  # noqa: BLE001
+            _log.exception("A batch of %d messages was stored, but not everybody was told.", len(decoded))
+
+    def _store(self, decoded: list[messages.Upward]) -> tuple[Batch, list[tuple[str, messages.Ack]]]:
         with self._db.session() as session:
             batch = Batch(session, self._blobs, time.time())
             for message in decoded:
                 batch.apply(message)
-            acks = batch.finish()
+            return batch, batch.finish()
+
+    def _tell(
+        self, decoded: list[messages.Upward], stored: Batch, acks: list[tuple[str, messages.Ack]]
+    ) -> None:
+        for unknown in stored.unknown:
+            self._warn(f"device {unknown}", f"{unknown} sends telemetry and is not enrolled.")
+        for error in stored.rejected:
+            self._warn(str(error), str(error))
+        self._listeners.stored()
         for device, ack in acks:
             self._link.publish(topics.ack(device), messages.encode(ack))
         self._pass_on(message for message in decoded if isinstance(message, messages.Want))
-        for unknown in batch.unknown:
-            self._warn(f"device {unknown}", f"{unknown} sends telemetry and is not enrolled.")
-        for error in batch.rejected:
-            self._warn(str(error), str(error))
-        if batch.windows:
-            self._listeners.windows(batch.windows)
-        self._listeners.stored()
+        if stored.windows:
+            self._listeners.windows(stored.windows)
 
     def _pass_on(self, wants: Iterable[messages.Want]) -> None:
         for want in wants:

@@ -1,0 +1,37 @@
+"""The one writer, on a broker link that is not connected: what it queues is what it would send."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgewright.controller.blobs import BlobStore
+from edgewright.controller.database import select
+from edgewright.controller.database.engine import Database
+from edgewright.controller.database.tables import Device, Window
+from edgewright.controller.ingest.writer import Ingest, Listeners
+from edgewright.controller.link import BrokerLink
+from edgewright.wire import messages, topics
+from tests.controller.test_ingest import HELLO, a_window
+
+
+def test_a_listener_that_fails_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    """Windows are stored and rollouts woken although whoever looks at evidence fails."""
+    db = Database.in_folder(tmp_path)
+    db.create()
+    with db.session() as session:
+        session.add(Device(id="r1", target="t"))
+    woken: list[bool] = []
+
+    def fail(windows: Sequence[messages.Window]) -> None:
+        raise RuntimeError(len(windows))
+
+    link = BrokerLink("127.0.0.1", 1, "test")
+    listeners = Listeners(fail, print, lambda: woken.append(True))
+    ingest = Ingest(db, BlobStore(tmp_path / "blobs"), link, listeners)
+    ingest.start()
+    for message in (HELLO, a_window(1)):
+        ingest._receive(topics.up("r1", "window"), messages.encode(message))
+    ingest.stop()
+    assert woken
+    with db.reading() as session:
+        assert [row.seq for row in session.exec(select(Window))] == [1]
+    db.close()
