@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from edgewright.wire.errors import EnrolmentError
 from simulators.demo.figures import PhaseCounts
 
 _BIN: Final = Path(sys.executable).parent
@@ -98,18 +99,26 @@ def start_agent(folder: Path, log: Path) -> Process:
     return Process(folder.name, command, log)
 
 
+def configure(folder: Path, **line: float) -> None:
+    """Add a ``[line]`` table to an enrolled agent's configuration, as a person would with an editor."""
+    with (folder / "agent.toml").open("a") as file:
+        file.write("\n[line]\n" + "".join(f"{key} = {value}\n" for key, value in line.items()))
+
+
 def enrol(folder: Path, url: str, token: str, target: str, tags: Mapping[str, str]) -> None:
     """``edgewright-agent enroll``, the token in the environment, where no process list shows it.
 
     Raises:
-        subprocess.CalledProcessError: the agent said no; its sentence stands in ``stderr``.
+        EnrolmentError: the agent said no.
     """
     command = [str(_BIN / "edgewright-agent"), "enroll", "--controller", url, "--device", folder.name]
     command += ["--target", target, "--data", str(folder)]
     for key, value in tags.items():
         command += ["--tag", f"{key}={value}"]
     environment = {**os.environ, "EDGEWRIGHT_TOKEN": token}
-    subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60)
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    if answer.returncode:
+        raise EnrolmentError(f"{folder.name} could not enrol: {answer.stderr.strip()}")
 
 
 def start_push(model: Path, data: Path, log: Path) -> Process:

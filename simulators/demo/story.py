@@ -14,7 +14,7 @@ from edgewright.controller.datadir import read_endpoint
 from edgewright.controller.errors import ControllerUnreachableError
 from simulators.demo import figures
 from simulators.demo.figures import Marks, Moment, Tally
-from simulators.demo.fleet import Cell, Process, enrol, start_agent, start_controller, start_push
+from simulators.demo.fleet import Cell, Process, configure, enrol, start_agent, start_controller, start_push
 from simulators.demo.stage import Stage
 
 MODEL: Final = "garment-packing"
@@ -28,6 +28,10 @@ ROBOTS: Final = {
 
 RATE_PER_S: Final = 20.0
 """Items a second and robot: a real line's day in a minute."""
+WINDOW_S: Final = 1.0
+CAPTURE_SHARE: Final = 0.5
+"""A belt that runs a day in a minute needs windows and labelled pictures as much faster."""
+
 BASELINE_ITEMS: Final = 800
 AFTER_ITEMS: Final = 800
 """Items of the whole line that a mispack rate is measured on: its standard error is then about one point."""
@@ -104,6 +108,7 @@ class Story:
             folder = self._data / robot
             token = self._post("/tokens", {})["token"]
             enrol(folder, address, token, target, {"site": "lyon", "line": "ab"[index // 2]})
+            configure(folder, window_seconds=WINDOW_S, capture_share=CAPTURE_SHARE)
             self._processes.append(start_agent(folder, self._log(robot)))
         self._wait("the agents", lambda: all(device["connected"] for device in self._devices()), 60)
         for index, robot in enumerate(ROBOTS):

@@ -13,8 +13,8 @@ from edgewright.agent.runner.ownprocess import die_with_parent
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     given = _parser().parse_args(arguments)
+    die_with_parent()
     if given.command == "serve":
-        die_with_parent()
         from edgewright.agent.runner.serve import serve
 
         return serve(given.fd, given.shm_fd, given.manifest, given.artifact, given.threads)

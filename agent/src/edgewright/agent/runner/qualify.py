@@ -26,7 +26,7 @@ from edgewright.wire.errors import (
 )
 from edgewright.wire.manifest import GoldenVectors, Manifest
 
-_RUNS_A_ROUND: Final = 100
+_RUNS_A_ROUND: Final = 400
 _ROUNDS: Final = 3
 """The best round counts: a neighbour's burst on a shared board is not the artifact's fault."""
 
@@ -99,7 +99,9 @@ def _latency_us(session: Session, manifest: Manifest) -> tuple[int, int]:
     best = (0, 2**63)
     for _ in range(_ROUNDS):
         times = sorted(_run_ns(session, inputs, output) for _ in range(_RUNS_A_ROUND))
-        best = min(best, (times[len(times) // 2], times[len(times) * 99 // 100]), key=lambda pair: pair[1])
+        best = min(
+            best, (times[len(times) // 2], times[len(times) * 99 // 100 - 1]), key=lambda pair: pair[1]
+        )
         if best[1] <= manifest.limits.latency_p99_us * 1000:
             break
     return best[0] // 1000, best[1] // 1000
