@@ -14,10 +14,12 @@ from edgewright.controller.compiler.frames import read_frames
 from edgewright.controller.database import select
 from edgewright.controller.database.tables import Alarm, Artifact, ModelVersion, Rebuild, Rollout
 from edgewright.controller.errors import InvalidRequestError
+from edgewright.controller.evidence.paired import Pairs
 from edgewright.controller.model_toml import parse_model
 from edgewright.controller.rebuild.context import Interrupted
+from edgewright.controller.rebuild.ladder import Measured
 from edgewright.controller.rebuild.states import IN_FLIGHT, RebuildState
-from edgewright.controller.rebuild.steps import carry_on, collect, follow, wait_turn
+from edgewright.controller.rebuild.steps import ATTEMPTS, carry_on, collect, follow, gate, wait_turn
 from edgewright.controller.rollouts.policy import RolloutState
 from tests.controller.colour_plant import MODEL, Plant, wait_until
 
@@ -49,7 +51,7 @@ def test_an_alarm_becomes_a_version_on_the_line(plant: Plant) -> None:
     plant.capture(10, ("red",), taken_at=0.0)
     plant.capture(90, taken_at=100.0)
     workflows = plant.workflows()
-    number = workflows.enqueue_for_alarm(raise_alarm(plant, onset_at=105.0))
+    number = workflows.enqueue_for_alarm(raise_alarm(plant, onset_at=100.0))
     assert plant.rebuild(number).state == RebuildState.QUEUED
     workflows.start()
     try:
@@ -184,6 +186,25 @@ def test_collecting_takes_only_what_came_since_the_onset(plant: Plant) -> None:
     assert gates["fit"] + gates["gate"] == 60
     snapshot = msgspec.json.decode(plant.blobs.read(gates["dataset"]))
     assert snapshot["labels"] == ["red", "green", "blue"]
+
+
+def test_a_refused_ladder_collects_again_before_it_gives_up(plant: Plant) -> None:
+    """After a refused last rung the rebuild collects twice as many items; the third refusal ends it."""
+    number = plant.workflows().enqueue_for_alarm(raise_alarm(plant, onset_at=1000.0))
+    context, said = plant.context(), []
+    poor = {
+        "measured": msgspec.to_builtins(Measured(Pairs(1, 1, 60), 100, 90, 90)),
+        "metrics": {},
+        "files": {},
+    }
+    for _ in range(ATTEMPTS):
+        with plant.db.session() as session:
+            row = session.get_one(Rebuild, number)
+            row.state, row.rung = RebuildState.GATING, "centroids"
+            row.gates = {**row.gates, "rungs": {"lazy": poor, "centroids": poor}}
+        gate(context, plant.rebuild(number))
+        said.append((plant.rebuild(number).state, plant.rebuild(number).gates.get("refused")))
+    assert said == [("collecting", 1), ("collecting", 2), ("refused", 2)]
 
 
 def test_an_alarm_of_a_model_that_is_rebuilt_by_hand_starts_nothing(plant: Plant) -> None:

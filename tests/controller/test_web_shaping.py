@@ -86,7 +86,7 @@ def test_an_alarms_numbers_stand_below_the_headline() -> None:
 
 
 def _states(*arguments: Alarm | Rebuild | Rollout | None) -> list[str]:
-    return [step.state for step in steps_of(*arguments)]  # type: ignore[arg-type]
+    return [step.state for step in steps_of(*arguments)]  # type: ignore[arg-type]  # any may be None
 
 
 def test_the_steps_follow_the_story() -> None:

@@ -27,9 +27,6 @@ GATE_SHARE: Final = 0.4
 NEW_LABEL_ITEMS: Final = 12
 """Items of an unknown class before it becomes a label: about seven of them are fitted to, five judge."""
 
-LATENESS_S: Final = 5.0
-"""Outcomes come late: the items behind the first harmful window were seen up to this long before it."""
-
 MOST_ITEMS: Final = 2000
 """The newest are taken; a rebuild has to be done within a minute."""
 

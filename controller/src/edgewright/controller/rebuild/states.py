@@ -4,8 +4,9 @@
 
     queued -> collecting -> training <-> gating -> building -> signing -> rolling-out -> done
 
-Training and gating take turns, one rung of the recipe's ladder after another, until a candidate passes. A
-rebuild whose last rung is refused ends as ``refused``; what cannot be done ends as ``failed``.
+Training and gating take turns, one rung of the recipe's ladder after another, until a candidate passes.
+When the last rung is refused the rebuild collects again, twice as many items, and climbs the ladder once
+more; after its last attempt it ends as ``refused``. What cannot be done ends as ``failed``.
 """
 
 from enum import StrEnum
@@ -34,7 +35,7 @@ TRANSITIONS: Final[dict[RebuildState, frozenset[RebuildState]]] = {
     _S.QUEUED: frozenset({_S.COLLECTING, _S.FAILED, _S.CANCELLED}),
     _S.COLLECTING: frozenset({_S.TRAINING, _S.FAILED, _S.CANCELLED}),
     _S.TRAINING: frozenset({_S.GATING, _S.FAILED, _S.CANCELLED}),
-    _S.GATING: frozenset({_S.TRAINING, _S.BUILDING, _S.REFUSED, _S.FAILED, _S.CANCELLED}),
+    _S.GATING: frozenset({_S.TRAINING, _S.COLLECTING, _S.BUILDING, _S.REFUSED, _S.FAILED, _S.CANCELLED}),
     _S.BUILDING: frozenset({_S.SIGNING, _S.FAILED, _S.CANCELLED}),
     _S.SIGNING: frozenset({_S.ROLLING_OUT, _S.FAILED, _S.CANCELLED}),
     _S.ROLLING_OUT: frozenset({_S.DONE, _S.FAILED}),

@@ -21,12 +21,7 @@ from edgewright.controller.database.tables import Alarm, Rebuild, Rollout
 from edgewright.controller.errors import RecipeError
 from edgewright.controller.model_toml import FILE_NAME, ModelSpec, parse_model, write_model
 from edgewright.controller.rebuild.context import Context
-from edgewright.controller.rebuild.dataset import (
-    LATENESS_S,
-    count_labelled,
-    labelled_items,
-    snapshot,
-)
+from edgewright.controller.rebuild.dataset import count_labelled, labelled_items, snapshot
 from edgewright.controller.rebuild.job import Answer, Job
 from edgewright.controller.rebuild.ladder import GATE_ALPHA, Measured, judge
 from edgewright.controller.rebuild.orders import move
@@ -41,6 +36,9 @@ COLLECT_LIMIT_S: Final = 900.0
 """Labelled items that have not come after this time do not come; the alarm stays open."""
 
 POLL_S: Final = 0.2
+
+ATTEMPTS: Final = 3
+"""How often a rebuild collects before it is refused: a gate may only lack items that tell."""
 
 _S = RebuildState
 
@@ -87,7 +85,7 @@ def wait_turn(context: Context, rebuild: Rebuild) -> None:
     with context.db.session() as session:
         alarm = session.get(Alarm, rebuild.alarm) if rebuild.alarm else None
         onset = alarm.evidence.get("onset_at") if alarm else None
-        since = float(onset) - LATENESS_S if onset else 0.0
+        since = float(onset) if onset else 0.0
         sentence = f"collects {spec.rebuild.minimum_samples} labelled frames."
         row = session.get_one(Rebuild, rebuild.id)
         move(session, row, _S.COLLECTING, sentence, gates={**row.gates, "since": since})
@@ -96,7 +94,8 @@ def wait_turn(context: Context, rebuild: Rebuild) -> None:
 def collect(context: Context, rebuild: Rebuild) -> None:
     """Collecting: until there are enough labelled items since the onset, then the dataset is fixed."""
     spec = _spec(context, rebuild)
-    since, needed = float(rebuild.gates["since"]), spec.rebuild.minimum_samples
+    since = float(rebuild.gates["since"])
+    needed = spec.rebuild.minimum_samples * 2 ** rebuild.gates.get("refused", 0)
     while True:
         with context.db.reading() as session:
             found = count_labelled(session, rebuild.model, since)
@@ -151,14 +150,19 @@ def gate(context: Context, rebuild: Rebuild) -> None:
     spec, rungs = _spec(context, rebuild), rebuild.gates["rungs"]
     result = rungs[rebuild.rung]
     measured = msgspec.convert(result["measured"], Measured)
-    alpha = GATE_ALPHA / len(spec.rebuild.ladder)
+    alpha = GATE_ALPHA / (len(spec.rebuild.ladder) * ATTEMPTS)
     verdict = judge(measured, margin=spec.drift.harm_tolerance, alpha=alpha)
     result = {**result, "passed": verdict.passed, "sentence": verdict.sentence, "numbers": verdict.numbers}
     gates = {**rebuild.gates, "rungs": {**rungs, rebuild.rung: result}}
+    refused = rebuild.gates.get("refused", 0) + 1
     if verdict.passed:
         to = _S.BUILDING
+    elif len(rungs) < len(spec.rebuild.ladder):
+        to = _S.TRAINING
+    elif refused < ATTEMPTS:
+        to, gates = _S.COLLECTING, {**gates, "refused": refused}
     else:
-        to = _S.TRAINING if len(rungs) < len(spec.rebuild.ladder) else _S.REFUSED
+        to = _S.REFUSED
     _move(context, rebuild.id or 0, to, f"{rebuild.rung}: {verdict.sentence}", gates=gates)
 
 
