@@ -79,12 +79,39 @@ def test_an_unfit_install_stops_it() -> None:
     assert "d0 failed" in stop.reason
 
 
-def test_a_silent_device_does_not_block_for_ever() -> None:
-    """After the time limit a silent device counts as unfit, and within the limit the others go on."""
-    states = [State.COMMITTED] * 9 + [None]
-    done = facts(*states, wave=1, now=50.0 + Limits().in_progress_s + 1)
-    assert [type(action) for action in advance(done)] == [Finish]
+LATE = 50.0 + Limits().in_progress_s + 1
+"""Every assignment of ``facts`` is beyond its time limit."""
+
+
+@pytest.mark.parametrize("silent", [1, 4, 8])
+def test_silent_devices_neither_block_nor_stop_it(silent: int) -> None:
+    """However many devices never answer, the others go on after the time limit, and not before."""
+    states = [State.COMMITTED] * (10 - silent) + [None] * silent
+    assert [type(action) for action in advance(facts(*states, wave=1, now=LATE))] == [Finish]
     assert advance(facts(*states, wave=1)) == ()
+
+
+def test_silence_does_not_hide_failures() -> None:
+    """The unfit share is taken of the devices that answered, so many silent ones do not thin it out."""
+    (stop,) = advance(facts(State.COMMITTED, State.FAILED, *[None] * 8, wave=1, now=LATE))
+    assert isinstance(stop, Stop)
+    assert "1 of 2 devices" in stop.reason
+
+
+def test_a_device_that_hangs_under_way_counts_as_unfit() -> None:
+    """A device that has begun and does not end in time counts against the limit."""
+    (stop,) = advance(facts(State.COMMITTED, State.FETCHING, wave=1, now=LATE))
+    assert isinstance(stop, Stop)
+    assert "d1 fetching" in stop.reason
+
+
+def test_a_wave_that_is_all_silent_asks_a_person() -> None:
+    """A first robot alone that never answers pauses the rollout; resumed, it gets its time again."""
+    silent = facts(None, None, now=LATE)
+    (pause,) = advance(silent)
+    assert isinstance(pause, Pause)
+    assert "d0" in pause.reason
+    assert advance(msgspec.structs.replace(silent, wave_started_at=LATE)) == ()
 
 
 def test_the_last_wave_finishes() -> None:

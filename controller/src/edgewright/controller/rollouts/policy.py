@@ -7,8 +7,10 @@ devices that are still to come, by a test that may be looked at after every wind
 More unfit installs than the limit stop the rollout at any time, and so does a quality gate that has shown
 harm.
 
-A device that does not answer never blocks a rollout: after the time limit it counts as timed out, against
-the same limit as failures.
+A device that does not answer never blocks a rollout and never ends one. After the time limit the rollout
+goes on without it; its assignment stays where it is, for the day the device is back. A device that began and
+did not end in time counts as timed out, against the same limit as failures. A wave in which nobody answers
+shows nothing about the version: it pauses the rollout, because a person has to look.
 """
 
 from enum import StrEnum
@@ -77,8 +79,10 @@ class Limits(msgspec.Struct, frozen=True):
     """When a rollout gives up.
 
     Attributes:
-        unfit_share: stop when more than this share of the devices assigned so far are unfit or timed out.
-        in_progress_s: a device that has not ended after this time counts as timed out.
+        unfit_share: stop when more than this share of the devices assigned so far are unfit or timed out;
+            those that never answered are left out of it.
+        in_progress_s: a device that has begun and not ended after this time counts as timed out; one that
+            never answered is skipped.
         evidence_s: a quality gate without a verdict after this time pauses the rollout.
     """
 
@@ -159,10 +163,11 @@ def advance(facts: Facts) -> tuple[Action, ...]:
     if due:
         return (Assign(due),)
     assigned = [d for d in facts.devices if d.assigned_at]
-    unfit = [d for d in assigned if d.state in UNFIT or _timed_out(d, facts)]
-    if assigned and len(unfit) > facts.limits.unfit_share * len(assigned):
-        names = ", ".join(f"{d.device} {d.state or 'silent'}" for d in unfit[:3])
-        return (Stop(f"{len(unfit)} of {len(assigned)} devices did not take it: {names}."),)
+    judged = [d for d in assigned if not _silent(d, facts)]
+    unfit = [d for d in judged if d.state in UNFIT or _timed_out(d, facts)]
+    if len(unfit) > facts.limits.unfit_share * len(judged):
+        names = ", ".join(f"{d.device} {d.state}" for d in unfit[:3])
+        return (Stop(f"{len(unfit)} of {len(judged)} devices did not take it: {names}."),)
     if facts.quality is not None and facts.quality.verdict == "stop":
         return (Stop(facts.quality.sentence),)
     if any(d.state not in FINISHED and not _timed_out(d, facts) for d in assigned):
@@ -172,6 +177,14 @@ def advance(facts: Facts) -> tuple[Action, ...]:
 
 def _at_the_gate(facts: Facts, assigned: list[DeviceFact]) -> tuple[Action, ...]:
     wave = facts.waves[facts.wave]
+    silent = [d for d in assigned if _silent(d, facts)]
+    mine = [d for d in assigned if d.wave == facts.wave]
+    if mine and all(_silent(d, facts) for d in mine):
+        # A resumed wave has its time again, so that it is not held at once by the silence that held it.
+        if facts.now - facts.wave_started_at <= facts.limits.in_progress_s:
+            return ()
+        names = ", ".join(d.device for d in mine[:3])
+        return (Pause(f"No device of the wave {wave.name!r} answers: {names}."),)
     last = max((d.updated_at for d in assigned), default=facts.wave_started_at)
     if wave.gate == "quality" and facts.quality is not None:
         if facts.quality.verdict == "wait":
@@ -182,7 +195,8 @@ def _at_the_gate(facts: Facts, assigned: list[DeviceFact]) -> tuple[Action, ...]
     if facts.now - last < wave.soak_s:
         return ()
     ended = sum(d.state is State.COMMITTED for d in assigned)
-    return (_next(facts, f"{ended} of {len(assigned)} devices run it."),)
+    skipped = f", {len(silent)} did not answer" if silent else ""
+    return (_next(facts, f"{ended} of {len(assigned)} devices run it{skipped}."),)
 
 
 def _next(facts: Facts, reason: str) -> Action:
@@ -192,8 +206,12 @@ def _next(facts: Facts, reason: str) -> Action:
 
 
 def _timed_out(device: DeviceFact, facts: Facts) -> bool:
-    unfinished = device.state is None or device.state not in FINISHED
-    return unfinished and facts.now - device.assigned_at > facts.limits.in_progress_s
+    late = facts.now - device.assigned_at > facts.limits.in_progress_s
+    return late and (device.state is None or device.state not in FINISHED)
+
+
+def _silent(device: DeviceFact, facts: Facts) -> bool:
+    return device.state is None and _timed_out(device, facts)
 
 
 def plan_waves(devices: list[str], waves: tuple[Wave, ...]) -> dict[str, int]:
