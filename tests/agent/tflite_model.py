@@ -11,7 +11,7 @@ INPUT_ZERO_POINT: Final = -128
 
 def tflite_bytes(int8_input: bool = False) -> bytes:
     """Mean over the pixels, then one linear layer; ``int8_input`` puts a dequantisation in front."""
-    import flatbuffers  # type: ignore[import-untyped]  # ships no type information
+    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     graph = _Graph(schema)

@@ -5,7 +5,11 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+LINE_NICE: Final = -5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from edgewright.agent.preprocess import use_one_thread
 
     use_one_thread()
+    _go_before_others()
     line = Line(
         ControlLink(given.control_fd),
         CellServer(given.cell_socket),
@@ -34,6 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConnectionError as error:
         logging.getLogger(__name__).warning("the line ends: %s", error)
     return 0
+
+
+def _go_before_others() -> None:
+    """Let frames, which have deadlines, be served before updates and telemetry, which have none.
+
+    The line's runners inherit it, a qualification does not. Without the right to it (CAP_SYS_NICE) all
+    processes of the device stay equal.
+    """
+    with suppress(PermissionError):
+        os.nice(LINE_NICE)
 
 
 def _parser() -> argparse.ArgumentParser:
