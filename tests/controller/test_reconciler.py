@@ -203,6 +203,19 @@ def test_a_late_joiner_gets_the_fleets_version_once(fleet: Fleet) -> None:
     assert [device for device, _ in fleet.publisher.published].count("r4") == 1
 
 
+def test_a_stopped_rollout_does_not_keep_late_joiners_waiting(fleet: Fleet) -> None:
+    """After a rollout that was stopped a device that enrols gets what the fleet finished before it."""
+    first = fleet.rollouts.create("m", 1, waves=(Wave("all"),))
+    fleet.reconciler.step()
+    fleet.report(first, "committed")
+    fleet.reconciler.step()
+    fleet.rollouts.abort(fleet.rollouts.create("m", 2, waves=(Wave("all"),)))
+    with fleet.db.session() as session:
+        session.add(Device(id="r4", target="t"))
+    fleet.reconciler.step()
+    assert fleet.assigned()["r4"] == 1
+
+
 def test_resuming_gives_the_gate_its_time_again(fleet: Fleet) -> None:
     """A rollout that its gate has held for want of evidence is not held again at once when it is resumed."""
     waves = (Wave("first", count=1, gate="quality"), Wave("rest"))

@@ -153,11 +153,14 @@ class Reconciler:
                     close_alarms(session, rollout.model, rollout.version)
 
     def _take_late_joiners(self) -> None:
-        """Give devices that have no assignment the version of the newest rollout that takes them."""
+        """Give devices that have no assignment the version of the newest rollout that was not stopped."""
         with self._db.reading() as session:
             if not _unassigned(session):
                 return
-            newest = session.exec(select(func.max(Rollout.id)).group_by(col(Rollout.model))).all()
+            # A stopped rollout says nothing about the one that the fleet finished before it. One under way is
+            # waited for: else its version would pass by a device that joins meanwhile.
+            kept = select(func.max(Rollout.id)).where(col(Rollout.state) != RolloutState.STOPPED)
+            newest = session.exec(kept.group_by(col(Rollout.model))).all()
         for number in newest:
             if number is not None:
                 self._take_in(number)
