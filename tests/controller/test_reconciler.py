@@ -2,8 +2,10 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,8 @@ from edgewright.controller.database.tables import (
 )
 from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.policy import RolloutState, Wave
-from edgewright.controller.rollouts.reconciler import Reconciler
-from edgewright.controller.rollouts.service import RolloutService
+from edgewright.controller.rollouts.reconciler import SPACING_S, Reconciler
+from edgewright.controller.rollouts.service import RolloutService, matching_devices
 from tests.controller.parts import SimulatedPublisher, make_assigner
 
 
@@ -201,6 +203,37 @@ def test_a_late_joiner_gets_the_fleets_version_once(fleet: Fleet) -> None:
     fleet.reconciler.step()
     assert fleet.assigned() == {"r1": 2, "r2": 2, "r3": 2, "r4": 2}
     assert [device for device, _ in fleet.publisher.published].count("r4") == 1
+
+
+def test_the_first_robot_is_one_that_was_seen_last(fleet: Fleet) -> None:
+    """Connected devices stand before the others, and among those the one seen last stands first."""
+    with fleet.db.session() as session:
+        for name, seen in (("r1", 10.0), ("r2", 30.0)):
+            device = session.get_one(Device, name)
+            device.connected, device.last_seen = False, seen
+    with fleet.db.reading() as session:
+        assert matching_devices(session, "m", 2, "") == ["r3", "r2", "r1"]
+
+
+def test_reports_without_a_pause_leave_room_between_steps(fleet: Fleet) -> None:
+    """A reconciler that is woken all the time still rests between its steps, and ends when it is told."""
+    steps: list[float] = []
+
+    class Counting(Reconciler):
+        def step(self) -> None:
+            steps.append(time.monotonic())
+            awake.set()
+
+    awake = threading.Event()
+    awake.set()
+    counting = Counting(fleet.db, fleet.assigner, awake)
+    counting.start()
+    deadline = time.monotonic() + 30.0
+    while len(steps) < 3:
+        assert time.monotonic() < deadline, "the reconciler does not step"
+        time.sleep(0.01)
+    counting.stop()
+    assert all(later - earlier >= SPACING_S * 0.9 for earlier, later in pairwise(steps[:3]))
 
 
 def test_a_stopped_rollout_does_not_keep_late_joiners_waiting(fleet: Fleet) -> None:

@@ -27,7 +27,9 @@ from edgewright.controller.rollouts.service import matching_devices, move, send_
 from edgewright.wire.deployment import State
 
 TICK_S: Final = 0.5
-"""Soaks and time limits are looked at this often; reports wake the thread at once."""
+"""Soaks and time limits are looked at this often; reports wake the thread before that."""
+SPACING_S: Final = 0.2
+"""Rest between two steps: in a large fleet reports come without a pause, and a step reads whole rollouts."""
 ASSIGNED_AT_ONCE: Final = 200
 """Assignments in one transaction: signing takes about a millisecond each, and other writers wait so long."""
 GATE_TOLERANCE: Final = 0.02
@@ -40,13 +42,13 @@ _log = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """See the module's text; setting ``awake`` makes it look at once."""
+    """See the module's text; setting ``awake`` makes it look soon."""
 
     def __init__(self, db: Database, assigner: Assigner, awake: threading.Event) -> None:
         self._db = db
         self._assigner = assigner
         self._awake = awake
-        self._ending = False
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
@@ -55,15 +57,16 @@ class Reconciler:
 
     def stop(self) -> None:
         """End after the step in progress."""
-        self._ending = True
+        self._ending.set()
         self._awake.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ending:
+        while not self._ending.is_set():
             self._awake.wait(TICK_S)
             self._awake.clear()
             self.step()
+            self._ending.wait(SPACING_S)
 
     def step(self) -> None:
         """Carry every running rollout on by what is due, and take late joiners in."""

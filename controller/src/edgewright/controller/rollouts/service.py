@@ -177,8 +177,8 @@ def matching_devices(
 ) -> list[str]:
     """Ids of devices that the selector takes and that the version was compiled for, in order.
 
-    Connected devices come first, so that the first robot of a rollout is one that answers. ``conditions`` on
-    ``Device`` narrow it down in the database.
+    Connected devices come first, so that the first robot of a rollout is one that answers; of the others
+    those that were seen last. ``conditions`` on ``Device`` narrow it down in the database.
     """
     targets = set(
         session.exec(
@@ -190,7 +190,8 @@ def matching_devices(
     statement = select(Device).where(col(Device.target).in_(targets), *conditions)
     devices: Iterable[Device] = session.exec(statement)
     chosen = [d for d in devices if matches(selector, {**d.tags, "id": d.id, "target": d.target})]
-    return [d.id for d in sorted(chosen, key=lambda d: (not d.connected, d.id))]
+    chosen.sort(key=lambda d: (not d.connected, 0.0 if d.connected else -d.last_seen, d.id))
+    return [d.id for d in chosen]
 
 
 def _ready_version(session: Session, model: str, version: int) -> ModelVersion:
