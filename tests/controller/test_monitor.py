@@ -253,6 +253,24 @@ def test_an_open_alarm_is_told_again_after_a_restart(fleet: Fleet) -> None:
     assert len(fleet.events("alarm.raised")) == 1
 
 
+def test_an_alarm_that_was_refused_is_told_with_the_next_windows(fleet: Fleet) -> None:
+    """A listener that raises once is told of the same alarm again, and once only, without a restart."""
+    taken: list[int] = []
+    refusals = [RuntimeError("busy")]
+
+    def refuse_once(alarm: int) -> None:
+        if refusals:
+            raise refusals.pop()
+        taken.append(alarm)
+
+    fleet.monitor = Monitor(fleet.db, fleet.blobs, refuse_once)
+    with pytest.raises(RuntimeError):
+        fleet.run(20, 0.45)
+    fleet.run(3, 0.45)
+    assert taken == [1]
+    assert len(fleet.events("alarm.raised")) == 1
+
+
 def test_outcomes_count_for_the_version_that_decided(fleet: Fleet) -> None:
     """Late outcomes of the old version, brought by windows of the new one, leave the new one clean."""
     fleet.run(5, 0.09)

@@ -8,6 +8,7 @@ It is told of windows after they are stored, and decides nothing by itself: the 
 - An alarm is raised once for a version, never for one that no device runs any more, and not while a rebuild
   of the model is under way. It is stored before its listener is told.
 - Harm alarms; a fallen confidence is an event (``drift.noticed``).
+- A listener that raises is told again when the next windows come, until it has taken the alarm.
 - Nothing is kept but what the database has: ``replay`` makes the same state again from the stored windows,
   and tells the listener of alarms that are still open, so a listener has to take an alarm twice.
 
@@ -62,6 +63,7 @@ class Monitor:
         self._counted: dict[tuple[str, str], int] = {}
         self._deciding: dict[tuple[str, str], tuple[float, int]] = {}
         self._noted: set[_Key] = set()
+        self._untold: list[int] = []
 
     def replay(self) -> None:
         """Make the evidence again from the stored windows, in place of what was there."""
@@ -71,15 +73,16 @@ class Monitor:
             for windows in _stored(self._db, time.time() - REPLAY_S):
                 self._count(windows)
                 self._weigh(windows)
-        with self._db.reading() as session:
-            waiting = session.exec(select(Alarm.id).where(col(Alarm.closed_at) == 0.0)).all()
-        for alarm in waiting:
-            self._on_alarm(alarm or 0)
+            with self._db.reading() as session:
+                waiting = session.exec(select(Alarm.id).where(col(Alarm.closed_at) == 0.0)).all()
+            self._untold = [alarm or 0 for alarm in waiting]
+            self._tell()
 
     def observe(self, windows: Sequence[Window]) -> None:
         """Take windows that have been stored; alarms are stored and told before this returns."""
         with self._lock:
             self._weigh(self._count(windows))
+            self._tell()
 
     def status(self, model: str) -> list[VersionHealth]:
         """The evidence of each version of a model that has any, newest version first."""
@@ -175,7 +178,13 @@ class Monitor:
             record(session, "alarm.raised", health.harm_sentence, model=key.model, version=key.version)
             session.flush()
             number = alarm.id or 0
-        self._on_alarm(number)
+        self._untold.append(number)
+
+    def _tell(self) -> None:
+        """Tell the listener of alarms that it has not taken; one that it refuses stays."""
+        while self._untold:
+            self._on_alarm(self._untold[0])
+            del self._untold[0]
 
     def _note_change(self, key: _Key, health: VersionHealth) -> None:
         self._noted.add(key)
