@@ -35,3 +35,20 @@ def test_a_listener_that_fails_does_not_hold_up_the_others(tmp_path: Path) -> No
     with db.reading() as session:
         assert [row.seq for row in session.exec(select(Window))] == [1]
     db.close()
+
+
+def test_after_a_start_only_those_who_speak_are_connected(tmp_path: Path) -> None:
+    """A device that died while no controller ran is not connected; one that says hello is."""
+    db = Database.in_folder(tmp_path)
+    db.create()
+    with db.session() as session:
+        for name in ("dead", "r1"):
+            session.add(Device(id=name, target="t", connected=True))
+    listeners = Listeners(print, print, lambda: None)
+    ingest = Ingest(db, BlobStore(tmp_path / "blobs"), BrokerLink("127.0.0.1", 1, "test"), listeners)
+    ingest.start()
+    ingest._receive(topics.up("r1", "hello"), messages.encode(HELLO))
+    ingest.stop()
+    with db.reading() as session:
+        assert {row.id: row.connected for row in session.exec(select(Device))} == {"dead": False, "r1": True}
+    db.close()

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from edgewright.controller.blobs import BlobStore
+from edgewright.controller.database import col, update
 from edgewright.controller.database.engine import Database
+from edgewright.controller.database.tables import Device
 from edgewright.controller.ingest.batch import Batch
 from edgewright.controller.link import BrokerLink
 from edgewright.wire import messages, topics
@@ -47,7 +49,13 @@ class Ingest:
         self._warned: set[str] = set()
 
     def start(self) -> None:
-        """Subscribe and begin to store."""
+        """Subscribe and begin to store.
+
+        Nobody counts as connected until it speaks: a device may have died while no controller ran, and the
+        broker has told its will to nobody. Those that live say hello or go on with their telemetry.
+        """
+        with self._db.session() as session:
+            session.exec(update(Device).where(col(Device.connected)).values(connected=False))
         self._thread.start()
         self._link.subscribe(topics.up_filter(), self._receive)
 
