@@ -28,7 +28,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from edgewright.controller.broker import tether
+from edgewright.controller.broker.tether import tethered
 from edgewright.controller.errors import BrokerStartError
 
 HOST: Final = "127.0.0.1"
@@ -139,8 +139,7 @@ class EmbeddedBroker:
     def _command(self, address: Address) -> list[str]:
         config = self._folder / "nats.conf"
         _write_private(config, configuration(self._folder, address))
-        program = [_server(), "-c", str(config)]
-        return [sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid()), *program]
+        return tethered([_server(), "-c", str(config)])
 
     def _watch(self, life: _Life) -> None:
         """Own the child from its first start to the last: see the module's third rule."""

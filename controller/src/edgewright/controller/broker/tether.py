@@ -1,5 +1,7 @@
 """Run a program that dies with the thread that started it: ``python tether.py <parent's pid> <program> ...``.
 
+The broker runs so, and so do the children that build and fit: a controller that is killed leaves none behind.
+
 ``prctl(PR_SET_PDEATHSIG)`` is set here, in a process of its own, and not between fork and exec in the parent:
 the parent has threads, and Python code after a fork of a threaded process can wait for a lock for ever. The
 setting survives ``execv``. The signal is SIGTERM: the broker's store survives SIGKILL too, but then it brings
@@ -13,6 +15,11 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 """<linux/prctl.h>"""
+
+
+def tethered(program: list[str]) -> list[str]:
+    """The command that runs a program, named by its whole path, tied to the thread that starts it."""
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *program]
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from edgewright.controller.broker.tether import tethered
 from edgewright.controller.compiler.protocol import (
     Answer,
     BuildRequest,
@@ -112,7 +113,7 @@ def _expect(shape: type[_T], answer: Answer) -> _T:
 
 
 def _run(request: Request, on_progress: OnProgress, is_stopped: Callable[[], bool], limit_s: float) -> Answer:
-    command = [sys.executable, "-m", __spec__.name]
+    command = tethered([sys.executable, "-m", __spec__.name])
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log) as child,

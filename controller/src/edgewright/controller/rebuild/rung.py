@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from edgewright.controller.broker.tether import tethered
 from edgewright.controller.errors import RecipeError
 from edgewright.controller.rebuild.context import Context
 from edgewright.controller.rebuild.job import ANSWER, JOB, Answer, Job
@@ -35,7 +36,7 @@ def fit_rung(context: Context, job: Job, folder: Path) -> Answer:
     job_file.write_bytes(msgspec.json.encode(job))
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", _WORKER, str(job_file)],
+            tethered([sys.executable, "-m", _WORKER, str(job_file)]),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
