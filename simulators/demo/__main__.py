@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import httpx
+import msgspec
 from rich.console import Console
 
 from edgewright.wire.errors import EdgewrightError
@@ -35,6 +36,11 @@ def _run(data: Path, seed: int) -> int:
             line = story.tell()
         except (StoryError, EdgewrightError, httpx.HTTPError, subprocess.SubprocessError) as error:
             stage.say(f"The demo stopped: {error}", "bold red")
+            return 1
+        except (StopIteration, LookupError, msgspec.MsgspecError) as error:
+            # What the controller answered has not the shape that the story reads.
+            said = f"{type(error).__name__} {error}".strip()
+            stage.say(f"The demo stopped: the controller's answer cannot be read ({said}).", "bold red")
             return 1
         except KeyboardInterrupt:
             return 130
