@@ -170,6 +170,15 @@ def test_a_wrong_token_is_one_sentence(
     assert "ew_wrong" not in line
 
 
+def test_a_data_folders_token_goes_to_its_own_controller_only(parts: Parts, capsys: Capture) -> None:
+    """An address that is not the data folder's is sent no token of it; its own address is."""
+    address = json.loads((parts.data / "endpoint.json").read_text())["api"]
+    assert "robot-1" in said(capsys, "devices", "--url", f"{address}/", "--data", parts.data)
+    status, line = refused(capsys, "devices", "--url", "http://127.0.0.1:9", "--data", parts.data)
+    assert status == 94  # not 64: nothing was sent
+    assert "EDGEWRIGHT_TOKEN" in line
+
+
 def test_problems_are_shown_word_for_word(parts: Parts, capsys: Capture) -> None:
     """What the controller says of a model, a rollout or a selector is the sentence and the status."""
     where = ["--data", str(parts.data)]

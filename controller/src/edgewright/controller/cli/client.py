@@ -1,8 +1,8 @@
 """Talking to a running controller: the one file that imports httpx.
 
 Which controller: ``--url``, else the data folder of ``--data``, else EDGEWRIGHT_URL, else the data folder of
-EDGEWRIGHT_DATA, else the folder ``data`` here. The token: EDGEWRIGHT_TOKEN, else the data folder's
-``api-token``.
+EDGEWRIGHT_DATA, else the folder ``data`` here. The token: EDGEWRIGHT_TOKEN, else the ``api-token`` of that
+data folder, which is sent to the address where that folder's controller listens and to no other.
 """
 
 import json
@@ -111,9 +111,20 @@ def connect(url: str | None, data: Path | None) -> Client:
     if url is None and data is None:
         url = os.environ.get("EDGEWRIGHT_URL")
     folder = data or Path(os.environ.get("EDGEWRIGHT_DATA", DEFAULT_DATA))
-    address = url or read_endpoint(folder).api
-    token = os.environ.get("EDGEWRIGHT_TOKEN") or _read_token(folder)
-    return Client(address, token)
+    token = os.environ.get("EDGEWRIGHT_TOKEN")
+    if url is None:
+        return Client(read_endpoint(folder).api, token or _read_token(folder))
+    if token is None and not _listens_at(folder, url):
+        where = f"the controller of the data folder {folder} does not listen there"
+        raise NotAuthorisedError(f"There is no token for {url}: {where}.")
+    return Client(url, token or _read_token(folder))
+
+
+def _listens_at(folder: Path, url: str) -> bool:
+    try:
+        return read_endpoint(folder).api.rstrip("/") == url.rstrip("/")
+    except ControllerUnreachableError:
+        return False
 
 
 def _read_token(folder: Path) -> str:
