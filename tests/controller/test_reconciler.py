@@ -249,6 +249,15 @@ def test_a_stopped_rollout_does_not_keep_late_joiners_waiting(fleet: Fleet) -> N
     assert fleet.assigned()["r4"] == 1
 
 
+def test_a_waiting_gate_says_what_it_waits_for(fleet: Fleet) -> None:
+    """While a quality gate waits its sentence stands in the rollout's row."""
+    number = fleet.rollouts.create("m", 2, waves=(Wave("first", count=1, gate="quality"), Wave("rest")))
+    fleet.reconciler.step()
+    fleet.reconciler.step()
+    with fleet.db.reading() as session:
+        assert "labelled items so far" in session.get_one(Rollout, number).gate["sentence"]
+
+
 def test_resuming_gives_the_gate_its_time_again(fleet: Fleet) -> None:
     """A rollout that its gate has held for want of evidence is not held again at once when it is resumed."""
     waves = (Wave("first", count=1, gate="quality"), Wave("rest"))

@@ -30,6 +30,7 @@ TICK_S: Final = 0.5
 """Soaks and time limits are looked at this often; reports wake the thread before that."""
 SPACING_S: Final = 0.2
 """Rest between two steps: in a large fleet reports come without a pause, and a step reads whole rollouts."""
+VERDICT_SPACING_S: Final = 1.0
 ASSIGNED_AT_ONCE: Final = 200
 """Assignments in one transaction: signing takes about a millisecond each, and other writers wait so long."""
 GATE_TOLERANCE: Final = 0.02
@@ -92,8 +93,20 @@ class Reconciler:
             if rollout is None:
                 return
             facts = gather(session, rollout, time.time())
+        if facts.quality is not None:
+            self._note_verdict(number, rollout.gate, facts.quality.sentence)
         for action in policy.advance(facts):
             self._apply(number, action)
+
+    def _note_verdict(self, number: int, gate: dict[str, Any], sentence: str) -> None:
+        """Store what the gate says now, for the pages: when it changed, and at most once a second."""
+        now = time.time()
+        if gate.get("sentence") == sentence or now - gate.get("at", 0.0) < VERDICT_SPACING_S:
+            return
+        with self._db.session() as session:
+            rollout = _running(session, number)
+            if rollout is not None:
+                rollout.gate = {"sentence": sentence, "at": now}
 
     def _apply(self, number: int, action: policy.Action) -> None:
         match action:
@@ -134,7 +147,7 @@ class Reconciler:
             if rollout is None:
                 return
             rollout.wave, rollout.wave_started_at = wave, time.time()
-            rollout.gate = {"sentence": reason}
+            rollout.gate = {"sentence": reason, "at": rollout.wave_started_at}
             name = rollout.waves[wave]["name"]
             sentence = f"Rollout {number} goes on to {name}: {reason}"
             record(
