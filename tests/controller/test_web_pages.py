@@ -10,7 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from edgewright.controller.api.app import create_app
-from edgewright.controller.database.tables import Device, Event
+from edgewright.controller.database.tables import Device, Event, Outcome
+from edgewright.controller.web import rows
 from edgewright.controller.web.live import open_live
 from edgewright.controller.web.pages import STATIC_FILES
 from edgewright.controller.web.references import References
@@ -159,6 +160,50 @@ def test_the_overview_tells_the_story(client: TestClient, parts: Parts) -> None:
 def test_an_empty_page_says_what_to_do_next(client: TestClient, path: str, said: str) -> None:
     """Where there is nothing yet, the page names the command that changes it."""
     assert said in parse(client.get(path).text).words
+
+
+def test_a_large_fleet_comes_in_pages_with_the_troubled_first(tmp_path: Path) -> None:
+    """Fifty robots a page, failed and lost ones first; each stands on one page, and the counts are of all."""
+    parts = make_parts(tmp_path)
+    with parts.db.session() as session:
+        for i in range(120):
+            session.add(
+                Device(
+                    id=f"r{i:03d}", target="t", last_seen=1.0, connected=i != 110, active_version=1 + i % 2
+                )
+            )
+        session.flush()
+        session.get_one(Device, "r115").state = "failed"
+    client = TestClient(create_app(parts), base_url="http://127.0.0.1", follow_redirects=True)
+    client.get(f"/?token={TOKEN}")
+    listed: list[str] = []
+    for number, size in ((1, 50), (2, 50), (9, 20)):
+        document = parse(client.get(f"/?page={number}").text)
+        shown = [str(a["id"]) for a in document.all("tr") if str(a.get("id")).startswith("device-")]
+        assert len(shown) == size
+        listed += shown
+        assert "119 / 120" in document.words
+        assert "60 on v1, 60 on v2" in document.words
+    assert listed[:3] == ["device-r115", "device-r110", "device-r000"]
+    assert len(set(listed)) == 120
+    parts.db.close()
+
+
+def test_present_figures_are_of_the_versions_that_run(tmp_path: Path) -> None:
+    """What a replaced version did in the last minute does not colour the present figures."""
+    parts = make_parts(tmp_path)
+    with parts.db.session() as session:
+        session.add(Device(id="a", target="t", active_model="m", active_version=2))
+        for version, wrong in ((1, 10), (2, 1)):
+            session.add(
+                Outcome(
+                    model="m", version=version, ts=95.0, device="a", seq=version, labelled=10, wrong=wrong
+                )
+            )
+    with parts.db.reading() as session:
+        found = rows.fleet_activity(session, 90.0)
+    assert (found.labelled, found.wrong, found.frames) == (10, 1, 0)
+    parts.db.close()
 
 
 def test_the_charts_are_readable_without_scripts(client: TestClient, parts: Parts) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from edgewright.controller.database.tables import Alarm, Device, Rebuild, Rollout, RolloutDevice
-from edgewright.controller.web.activity import BUCKET_S, CELLS, Activity, of_running, recent, strip
+from edgewright.controller.web.activity import BUCKET_S, CELLS, Activity, recent, strip
 from edgewright.controller.web.charts import BUCKETS_S, Moment, Reference, Sums, bucket_for, shape_charts
+from edgewright.controller.web.fleet import FleetCounts
 from edgewright.controller.web.overview import device_word, harm_tone, rollout_card
 from edgewright.controller.web.story import headline, is_current, steps_of
 from edgewright.controller.web.words import DEPLOYMENTS
@@ -62,7 +63,16 @@ def _rollout(state: str, wave: int = 0, version: int = 2) -> Rollout:
 def _say(
     devices: list[Device], model: str = "m", alarm: Alarm | None = None, rollout: Rollout | None = None
 ) -> str:
-    return headline(devices, model, alarm, rollout, [], QUIET, None).sentence
+    return headline(_counted(devices), model, alarm, rollout, (0, 2), QUIET, None).sentence
+
+
+def _counted(devices: list[Device]) -> FleetCounts:
+    running = [d.active_version for d in devices if d.active_version]
+    away = tuple(d.id for d in devices if not d.connected)
+    versions = {version: running.count(version) for version in running}
+    return FleetCounts(
+        len(devices), len(devices) - len(away), versions, away, devices[0].id if devices else ""
+    )
 
 
 def test_the_headline_says_what_matters_most() -> None:
@@ -82,7 +92,8 @@ def test_the_headline_says_what_matters_most() -> None:
 def test_an_alarms_numbers_stand_below_the_headline() -> None:
     """While an alarm is open, the sentence with its evidence is on the page, whatever the headline says."""
     for rollout in (None, _rollout("running")):
-        assert headline([_device("a")], "m", _alarm(), rollout, [], QUIET, None).evidence == "Numbers."
+        said = headline(_counted([_device("a")]), "m", _alarm(), rollout, (0, 1), QUIET, None)
+        assert said.evidence == "Numbers."
 
 
 def _states(*arguments: Alarm | Rebuild | Rollout | None) -> list[str]:
@@ -131,15 +142,10 @@ def test_the_strip_ends_now_and_shows_gaps() -> None:
     assert [cell.height for cell in cells[-4:]] == [0.0, 0.0, 0.0, 1.0]
 
 
-def test_recent_figures_are_of_the_last_minute_and_of_what_runs() -> None:
-    """Older buckets and versions that were replaced do not colour the present figures."""
+def test_recent_figures_are_of_the_last_minute() -> None:
+    """Older buckets do not colour the present figures."""
     last = NOW // BUCKET_S * BUCKET_S
-    old, replaced, present = (
-        _activity(last - 60, 2, 10, 10),
-        _activity(last, 1, 10, 10),
-        _activity(last - 50, 2, 10, 1),
-    )
-    figures = recent(of_running([old, replaced, present], {"a": 2}), NOW)
+    figures = recent([_activity(last - 60, 2, 10, 10), _activity(last - 50, 2, 10, 1)], NOW)
     assert (figures.labelled, figures.wrong, figures.mispack, figures.confidence) == (10, 1, 0.1, 0.9)
     assert recent([], NOW).mispack is None
 
@@ -175,7 +181,7 @@ def test_a_rollout_is_laid_out_by_waves() -> None:
         RolloutDevice(rollout=3, device="b", wave=1, state="", assigned_at=1.0),
         RolloutDevice(rollout=3, device="c", wave=1),
     ]
-    card = rollout_card(_rollout("running", wave=1), parts)
+    card = rollout_card(_rollout("running", wave=1), {0: (1, 1), 1: (2, 0)}, parts)
     assert [[part.device for part in wave.parts] for wave in card.waves] == [["a"], ["b", "c"]]
     assert [wave.word.text for wave in card.waves] == ["done", "in progress"]
     assert [wave.sentence for wave in card.waves] == ["", "Wait."]

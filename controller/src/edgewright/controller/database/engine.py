@@ -37,8 +37,11 @@ class Database:
         return cls(f"sqlite:///{data / 'edgewright.db'}")
 
     def create(self) -> None:
-        """Create the tables that are missing."""
+        """Create the tables and indexes that are missing."""
         SQLModel.metadata.create_all(self.engine)
+        for table in SQLModel.metadata.tables.values():
+            for index in table.indexes:
+                index.create(self.engine, checkfirst=True)  # a folder may be older than the index
 
     @contextmanager
     def session(self) -> Iterator[Session]:

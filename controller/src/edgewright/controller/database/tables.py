@@ -142,7 +142,7 @@ class Rollout(SQLModel, table=True):
     created_at: float
     finished_at: float = 0.0
     gate: dict[str, Any] = _json()
-    """What the gate of the current wave last said."""
+    """``sentence``: what the gate of the current wave last said, or why the wave was opened; ``at``: when."""
 
 
 class RolloutDevice(SQLModel, table=True):
@@ -177,7 +177,11 @@ class Position(SQLModel, table=True):
 class Window(SQLModel, table=True):
     """One telemetry window; histograms stay packed in ``payload`` (the msgpack of the wire's Window)."""
 
-    __table_args__ = (Index("window_by_model", "model", "version", "ts"), {"sqlite_with_rowid": False})
+    __table_args__ = (
+        Index("window_by_model", "model", "version", "ts"),
+        Index("window_by_device", "device", "ts"),
+        {"sqlite_with_rowid": False},
+    )
 
     ts: float = Field(primary_key=True)
     device: str = Field(primary_key=True)
@@ -203,6 +207,7 @@ class Outcome(SQLModel, table=True):
     __table_args__ = (
         Index("outcome_by_time", "ts"),
         Index("outcome_by_model", "model", "ts"),
+        Index("outcome_by_device", "device", "ts"),
         {"sqlite_with_rowid": False},
     )
 

@@ -1,6 +1,6 @@
 """What devices did lately: the strip beside each robot, and its figures of the last minute."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -73,14 +73,14 @@ def _cell(parts: Sequence[Activity]) -> Cell:
     )
 
 
-def of_running(activities: Sequence[Activity], running: Mapping[str, int]) -> list[Activity]:
-    """What the versions did that the devices run now, so that a fix shows as soon as it runs."""
-    return [a for a in activities if a.version == running.get(a.device)]
+def recent_start(now: float) -> float:
+    """Where the last minute begins: at a cell's start, 50 to 60 seconds ago."""
+    return (now // BUCKET_S - RECENT_CELLS + 1) * BUCKET_S
 
 
 def recent(activities: Sequence[Activity], now: float) -> Recent:
     """Figures over the last minute (50 to 60 seconds of it), of one device or of many."""
-    start = (now // BUCKET_S - RECENT_CELLS + 1) * BUCKET_S
+    start = recent_start(now)
     parts = [a for a in activities if a.bucket >= start]
     labelled, wrong = sum(a.labelled for a in parts), sum(a.wrong for a in parts)
     return Recent(

@@ -42,11 +42,13 @@ class Live:
         return changed
 
 
-def open_live(view: View, services: Services, references: References, key: str, since_s: int) -> Live:
+def open_live(
+    view: View, services: Services, references: References, key: str, since_s: int, page: int = 1
+) -> Live:
     """The stream of one page."""
 
     def load() -> dict[str, str]:
-        context = view.load(Source(services, references, rows.now()), key, since_s)
+        context = view.load(Source(services, references, rows.now(), page), key, since_s)
         texts = {name: render(template, context) for name, template in view.regions.items()}
         if "charts" in context:
             texts[CHARTS] = msgspec.json.encode(context["charts"]).decode()

@@ -7,6 +7,7 @@ import msgspec
 from edgewright.controller.database.tables import Device, Event, Rollout, RolloutDevice
 from edgewright.controller.web.activity import Activity, Cell, Recent, recent, strip
 from edgewright.controller.web.charts import Reference
+from edgewright.controller.web.fleet import FleetCounts
 from edgewright.controller.web.words import (
     NONE,
     Tone,
@@ -51,7 +52,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class WaveRow(msgspec.Struct, frozen=True):
-    """One wave: whom it takes, how far it is, what its gate says."""
+    """One wave: how far it is, what its gate says, and the robots that are shown of it."""
 
     number: int
     name: str
@@ -59,6 +60,7 @@ class WaveRow(msgspec.Struct, frozen=True):
     word: Word
     sentence: str
     done: int
+    total: int
     parts: tuple[Part, ...]
 
 
@@ -149,7 +151,7 @@ def fleet(
     references: Mapping[int, Reference],
     now: float,
 ) -> tuple[DeviceRow, ...]:
-    """All robots."""
+    """The rows of these robots."""
     by_device: dict[str, list[Activity]] = {}
     for a in activities:
         by_device.setdefault(a.device, []).append(a)
@@ -158,9 +160,13 @@ def fleet(
     )
 
 
-def rollout_card(rollout: Rollout, parts: Sequence[RolloutDevice]) -> RolloutCard:
-    """A rollout with its waves and each robot's part."""
-    waves = tuple(_wave(i, wave, rollout, parts) for i, wave in enumerate(rollout.waves))
+def rollout_card(
+    rollout: Rollout, counts: Mapping[int, tuple[int, int]], parts: Sequence[RolloutDevice]
+) -> RolloutCard:
+    """A rollout with its waves; ``counts`` has devices and done by wave, ``parts`` the robots to show."""
+    waves = tuple(
+        _wave(i, wave, rollout, counts.get(i, (0, 0)), parts) for i, wave in enumerate(rollout.waves)
+    )
     return RolloutCard(
         id=rollout.id or 0,
         model=rollout.model,
@@ -171,7 +177,7 @@ def rollout_card(rollout: Rollout, parts: Sequence[RolloutDevice]) -> RolloutCar
         created_at=rollout.created_at,
         finished_at=rollout.finished_at,
         done=sum(wave.done for wave in waves),
-        total=len(parts),
+        total=sum(wave.total for wave in waves),
         waves=waves,
         may=ORDERS.get(rollout.state, ()),
     )
@@ -187,7 +193,11 @@ ORDERS: Mapping[str, tuple[str, ...]] = {
 
 
 def _wave(
-    index: int, wave: Mapping[str, object], rollout: Rollout, parts: Sequence[RolloutDevice]
+    index: int,
+    wave: Mapping[str, object],
+    rollout: Rollout,
+    counts: tuple[int, int],
+    parts: Sequence[RolloutDevice],
 ) -> WaveRow:
     mine = [_part(part) for part in parts if part.wave == index]
     is_current = index == rollout.wave
@@ -197,7 +207,8 @@ def _wave(
         gate=str(wave.get("gate", "install")),
         word=_wave_word(index, rollout),
         sentence=str(rollout.gate.get("sentence", "")) if is_current else "",
-        done=sum(part.word.text == "running" for part in mine),
+        done=counts[1],
+        total=counts[0],
         parts=tuple(mine),
     )
 
@@ -222,17 +233,18 @@ def _part(part: RolloutDevice) -> Part:
     )
 
 
-def tiles(devices: Sequence[Device], figures: Recent, reference: Reference | None) -> tuple[Tile, ...]:
+def tiles(counts: FleetCounts, figures: Recent, reference: Reference | None) -> tuple[Tile, ...]:
     """The four figures above the charts."""
-    here = sum(d.connected for d in devices)
     expected = f"{percent(reference.mispack)} expected" if reference else "no reference yet"
     if reference and reference.confidence is not None:
         sure = f"{percent(reference.confidence)} on held-out items"
     else:
         sure = "mean of all decisions"
+    running = ", ".join(f"{n} on v{version}" for version, n in sorted(counts.versions.items()))
+    running = running or "no version runs"
     late = f"in the last minute, {count(figures.fallback) if figures.fallback else 'none'} by the fallback"
     return (
-        Tile("Robots connected", f"{here} / {len(devices)}" if devices else NONE, _versions(devices)),
+        Tile("Robots connected", f"{counts.connected} / {counts.total}" if counts.total else NONE, running),
         Tile("Mispacked", percent(figures.mispack), expected, harm_tone(figures, reference)),
         Tile("Confidence", percent(figures.confidence), sure),
         Tile(
@@ -242,14 +254,6 @@ def tiles(devices: Sequence[Device], figures: Recent, reference: Reference | Non
             "warn" if figures.fallback else "quiet",
         ),
     )
-
-
-def _versions(devices: Sequence[Device]) -> str:
-    counts: dict[int, int] = {}
-    for device in devices:
-        if device.active_version:
-            counts[device.active_version] = counts.get(device.active_version, 0) + 1
-    return ", ".join(f"{n} on v{version}" for version, n in sorted(counts.items())) or "no version runs"
 
 
 def event_line(event: Event) -> EventLine:

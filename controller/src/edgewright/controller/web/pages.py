@@ -26,6 +26,8 @@ from edgewright.controller.web.rendering import ASSETS, STATIC, render
 from edgewright.controller.web.views import VIEWS, Source
 
 Since = Annotated[int, Query(ge=60, le=MAX_SINCE_S)]
+MAX_PAGE: Final = 1_000_000
+PageNumber = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 
 MAX_LOGIN_BYTES: Final = 4096
 ORDERED_BY: Final = "Ordered on the page."
@@ -94,22 +96,26 @@ def _with_session(request: Request, target: str) -> Response:
 
 
 def _add_views(router: APIRouter, services: Services, references: References) -> None:
-    def page(name: str, key: str, since_s: int) -> str:
+    def page(name: str, key: str, since_s: int, number: int = 1) -> str:
         view = VIEWS[name]
-        context = view.load(Source(services, references, rows.now()), key, since_s)
-        query = urlencode({"key": key, "since": since_s})
+        context = view.load(Source(services, references, rows.now(), number), key, since_s)
+        query = urlencode({"key": key, "since": since_s, "page": number})
         return render(view.template, {**context, "live": f"/live/{name}?{query}"})
 
     @router.get("/")
     def overview(
-        request: Request, since: Since = DEFAULT_SINCE_S, model: str = "", token: str = ""
+        request: Request,
+        since: Since = DEFAULT_SINCE_S,
+        model: str = "",
+        token: str = "",
+        number: Annotated[int, Query(ge=1, le=MAX_PAGE, alias="page")] = 1,
     ) -> Response:
         if token:
             if not access_of(request).knows_token(token):
                 raise NotAuthorisedError("The token in the address is wrong.")
             return _with_session(request, "/")
         authorise(request)
-        return HTMLResponse(page("overview", model, since))
+        return HTMLResponse(page("overview", model, since, number))
 
     reading = [Depends(authorise)]
     lists = {"/models": "models", "/rollouts": "rollouts"}
@@ -120,10 +126,12 @@ def _add_views(router: APIRouter, services: Services, references: References) ->
         router.add_api_route(address, _detail_page(page, name), dependencies=reading)
 
     @router.get("/live/{name}", dependencies=reading)
-    async def live(name: str, key: str = "", since: Since = DEFAULT_SINCE_S) -> EventSourceResponse:
+    async def live(
+        name: str, key: str = "", since: Since = DEFAULT_SINCE_S, page: PageNumber = 1
+    ) -> EventSourceResponse:
         if name not in VIEWS:
             raise UnknownAddressError(f"There is no live page {name!r}.")
-        source = open_live(VIEWS[name], services, references, key, since)
+        source = open_live(VIEWS[name], services, references, key, since, page)
         return EventSourceResponse(stream(source), headers={"Cache-Control": "no-store"})
 
 

@@ -3,6 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -33,6 +34,7 @@ def environment() -> Environment:
         env.filters[name] = getattr(words, name)
     env.filters["json_block"] = json_block
     env.filters["hue"] = hue
+    env.filters["query"] = query
     env.globals["plural"] = words.plural
     return env
 
@@ -49,6 +51,15 @@ def hue(version: int) -> int:
     (1, 1)
     """
     return (version - 1) % VERSION_HUES + 1
+
+
+def query(values: dict[str, str | int]) -> str:
+    """An address of the same page with other values; empty ones are left out.
+
+    >>> query({"model": "", "page": 2})
+    '?page=2'
+    """
+    return "?" + urlencode({name: value for name, value in values.items() if value})
 
 
 def json_block(value: Any) -> Markup:

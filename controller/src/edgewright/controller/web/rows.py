@@ -1,14 +1,15 @@
 """What the pages and the read side of the API take from the database, and nothing else does it for them.
 
 Charts read sums per bucket: from the windows where buckets are shorter than a minute, from the rollups
-where they are longer. No function here returns more rows than a page shows, except the fleet.
+where they are longer. No function here returns more rows than a page shows, except ``devices``
+and ``rollout_devices``, which the API's lists need.
 """
 
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from edgewright.controller.database import Session, col, func, select
+from edgewright.controller.database import Session, case, col, func, select
 from edgewright.controller.database.tables import (
     Alarm,
     Artifact,
@@ -25,10 +26,14 @@ from edgewright.controller.database.tables import (
 )
 from edgewright.controller.web.activity import Activity
 from edgewright.controller.web.charts import MARKS, ROLLUP_FROM_S, Moment, Sums
+from edgewright.controller.web.fleet import PAGE_ROWS, FleetCounts, Page
+from edgewright.controller.web.overview import UNFIT_STATES
+from edgewright.wire.deployment import State
 
 ROLLUP_STEPS_S: Final = (86400, 3600, 60)
 MARKS_LIMIT: Final = 200
 PRESENT_BUCKET_S: Final = 10
+AWAY_NAMES: Final = 4
 
 _choose: Any = select
 """SQLModel's types know at most four columns."""
@@ -37,6 +42,30 @@ _choose: Any = select
 def devices(session: Session) -> list[Device]:
     """The whole fleet, by id."""
     return list(session.exec(select(Device).order_by(col(Device.id))))
+
+
+def fleet_counts(session: Session) -> FleetCounts:
+    """The whole fleet, counted by the database."""
+    keys = (col(Device.active_version), col(Device.connected))
+    versions: dict[int, int] = {}
+    total = connected = 0
+    for version, here, number in session.exec(_choose(*keys, func.count()).group_by(*keys)):
+        total += number
+        connected += number if here else 0
+        if version:
+            versions[version] = versions.get(version, 0) + number
+    away = select(Device.id).where(~col(Device.connected)).order_by(col(Device.id)).limit(AWAY_NAMES)
+    first = session.exec(select(func.min(Device.id))).one() or ""
+    return FleetCounts(total, connected, versions, tuple(session.exec(away)), first)
+
+
+def fleet_page(session: Session, page: Page) -> list[Device]:
+    """One page of the fleet: first what failed, then what is away, then the others, each by id."""
+    failed = col(Device.state).in_(UNFIT_STATES)
+    away = ~col(Device.connected) & (col(Device.last_seen) > 0)
+    rank = case((away, 1), (failed, 0), else_=2)
+    statement = select(Device).order_by(rank, col(Device.id)).offset(page.offset).limit(PAGE_ROWS)
+    return list(session.exec(statement))
 
 
 def models(session: Session) -> list[Model]:
@@ -72,6 +101,25 @@ def rollouts(session: Session, limit: int = 50, model: str = "") -> list[Rollout
     if model:
         statement = statement.where(col(Rollout.model) == model)
     return list(session.exec(statement))
+
+
+def rollout_counts(session: Session, numbers: Sequence[int]) -> dict[int, dict[int, tuple[int, int]]]:
+    """Of each rollout and wave, how many devices it has and how many of them run the version."""
+    keys = (col(RolloutDevice.rollout), col(RolloutDevice.wave))
+    done = func.sum(case((col(RolloutDevice.state) == State.COMMITTED, 1), else_=0))
+    statement = _choose(*keys, func.count(), done).where(keys[0].in_(numbers)).group_by(*keys)
+    found: dict[int, dict[int, tuple[int, int]]] = {}
+    for rollout, wave, number, through in session.exec(statement):
+        found.setdefault(rollout, {})[wave] = (number, through)
+    return found
+
+
+def rollout_parts(session: Session, rollout: int, waves: int) -> list[RolloutDevice]:
+    """The devices that a rollout's card shows: of each wave some, first what failed."""
+    rank = case((col(RolloutDevice.state).in_(UNFIT_STATES), 0), else_=1)
+    shown = select(RolloutDevice).where(col(RolloutDevice.rollout) == rollout)
+    shown = shown.order_by(rank, col(RolloutDevice.device)).limit(PAGE_ROWS)
+    return [part for w in range(waves) for part in session.exec(shown.where(col(RolloutDevice.wave) == w))]
 
 
 def rollout_devices(session: Session, rollout: int) -> list[RolloutDevice]:
@@ -145,9 +193,8 @@ def moments(session: Session, model: str, start: float) -> list[Moment]:
 
 def first_window(session: Session, model: str, start: float) -> float | None:
     """When the first window of a model begins, at or after ``start``."""
-    statement = select(func.min(Window.ts)).where(col(Window.model) == model).where(col(Window.ts) >= start)
-    found: float | None = session.exec(statement).one()
-    return found
+    statement = select(Window.ts).where(col(Window.model) == model).where(col(Window.ts) >= start)
+    return session.exec(statement.order_by(col(Window.ts)).limit(1)).first()
 
 
 def sums(session: Session, model: str, start: float, bucket_s: int) -> list[Sums]:
@@ -203,27 +250,43 @@ def _sums_of_rollups(session: Session, model: str, start: float, bucket_s: int) 
     return [Sums(*row) for row in session.exec(statement)]
 
 
-def activity(session: Session, start: float, bucket_s: int, device: str = "") -> list[Activity]:
-    """What each device did per bucket since ``start``, of one device or of all."""
+def fleet_activity(session: Session, start: float) -> Activity:
+    """What the versions did since ``start`` that the devices run now, in one sum: so a fix shows at once."""
+    table: Any = Window
+    names = ("frames", "fallback", "confidence_sum", "confidence_count")
+    frames, fallback, total, n = session.exec(_of_running(table, start, names)).one()
+    labelled, wrong = session.exec(_of_running(Outcome, start, ("labelled", "wrong"))).one()
+    return Activity("", start, 0, frames, fallback, labelled, wrong, total, n)
+
+
+def _of_running(table: Any, start: float, names: Iterable[str]) -> Any:
+    runs = (col(Device.id) == table.device) & (col(Device.active_version) == table.version)
+    chosen = _choose(*(func.coalesce(func.sum(getattr(table, name)), 0) for name in names))
+    return chosen.select_from(table).join(Device, runs).where(table.ts >= start)
+
+
+def activity(session: Session, start: float, bucket_s: int, *devices: str) -> list[Activity]:
+    """What each of the devices did per bucket since ``start``."""
     found: dict[tuple[str, float, int], Activity] = {}
     table: Any = Window
     for d, b, v, frames, fallback, total, n in session.exec(
-        _grouped(table, start, bucket_s, device, ("frames", "fallback", "confidence_sum", "confidence_count"))
+        _grouped(
+            table, start, bucket_s, devices, ("frames", "fallback", "confidence_sum", "confidence_count")
+        )
     ):
         found[d, b, v] = Activity(d, b, v, frames, fallback, 0, 0, total, n)
     for d, b, v, labelled, wrong in session.exec(
-        _grouped(Outcome, start, bucket_s, device, ("labelled", "wrong"))
+        _grouped(Outcome, start, bucket_s, devices, ("labelled", "wrong"))
     ):
         seen = found.get((d, b, v), Activity(d, b, v, 0, 0, 0, 0, 0.0, 0))
         found[d, b, v] = seen._replace(labelled=labelled, wrong=wrong)
     return [found[key] for key in sorted(found)]
 
 
-def _grouped(table: Any, start: float, bucket_s: int, device: str, columns: Iterable[str]) -> Any:
+def _grouped(table: Any, start: float, bucket_s: int, devices: Sequence[str], columns: Iterable[str]) -> Any:
     keys = (table.device, _bucket(table.ts, bucket_s), table.version)
     statement = _choose(*keys, *(func.sum(getattr(table, name)) for name in columns))
-    statement = statement.where(table.ts >= start).group_by(*keys)
-    return statement.where(table.device == device) if device else statement
+    return statement.where(table.device.in_(devices), table.ts >= start).group_by(*keys)
 
 
 def _bucket(column: Any, bucket_s: int) -> Any:

@@ -9,11 +9,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from edgewright.controller.database.tables import Alarm, Device, Rebuild, Rollout, RolloutDevice
+from edgewright.controller.database.tables import Alarm, Rebuild, Rollout
 from edgewright.controller.web.activity import Recent
 from edgewright.controller.web.charts import Reference
+from edgewright.controller.web.fleet import FleetCounts
 from edgewright.controller.web.words import Tone, percent, plural
-from edgewright.wire.deployment import State
 
 AFTERGLOW_S: Final = 900
 """How long a story that has ended stays on the page."""
@@ -86,51 +86,50 @@ def is_current(alarm: Alarm | None, now: float) -> bool:
 
 
 def headline(
-    devices: Sequence[Device],
+    counts: FleetCounts,
     model: str,
     alarm: Alarm | None,
     rollout: Rollout | None,
-    parts: Sequence[RolloutDevice],
+    progress: tuple[int, int],
     figures: Recent,
     reference: Reference | None,
 ) -> Headline:
-    """The sentence that matters most now."""
+    """The sentence that matters most now; ``progress``: how many of the rollout's devices run it, of all."""
     detail = _detail(figures, reference)
-    if not devices:
+    if not counts.total:
         return Headline("quiet", "No robot is enrolled yet.", "", command="edgewright token")
     if not model:
         waits = (
-            f"{plural(len(devices), 'robot')} {'waits' if len(devices) == 1 else 'wait'} for a first model."
+            f"{plural(counts.total, 'robot')} {'waits' if counts.total == 1 else 'wait'} for a first model."
         )
         return Headline("quiet", waits, "", command="edgewright push models/garment-packing --rollout")
     open_alarm = alarm if alarm is not None and not alarm.closed_at else None
     evidence = open_alarm.sentence if open_alarm else ""
     if rollout is not None and rollout.state in ("running", "paused"):
-        through = sum(part.state == State.COMMITTED for part in parts)
+        through, total = progress
         fixes = open_alarm is not None and rollout.version > open_alarm.version
         what = (
             f"the fix, {rollout.model} v{rollout.version}" if fixes else f"{rollout.model} v{rollout.version}"
         )
         verb = "Rolling out" if rollout.state == "running" else "Paused: rolling out"
-        sentence = f"{verb} {what}: {through} of {plural(len(parts), 'robot')} run it."
+        sentence = f"{verb} {what}: {through} of {plural(total, 'robot')} run it."
         return Headline("move" if rollout.state == "running" else "warn", sentence, detail, evidence)
     if open_alarm is not None:
         sentence = f"{open_alarm.model} v{open_alarm.version} packs more items wrong than it promised."
         return Headline("bad", sentence, detail, evidence)
-    return _calm(devices, model, detail)
+    return _calm(counts, model, detail)
 
 
-def _calm(devices: Sequence[Device], model: str, detail: str) -> Headline:
-    away = [d.id for d in devices if not d.connected]
-    if away:
-        names = ", ".join(away[:3]) + (" and others" if len(away) > 3 else "")
-        sentence = f"{len(devices) - len(away)} of {plural(len(devices), 'robot')} are connected."
+def _calm(counts: FleetCounts, model: str, detail: str) -> Headline:
+    if counts.connected < counts.total:
+        names = ", ".join(counts.away[:3]) + (" and others" if len(counts.away) > 3 else "")
+        sentence = f"{counts.connected} of {plural(counts.total, 'robot')} are connected."
         return Headline("warn", sentence, f"Not connected: {names}. {detail}".strip())
-    running = sorted({d.active_version for d in devices if d.active_version})
+    running = sorted(counts.versions)
     if not running:
-        return Headline("quiet", f"{plural(len(devices), 'robot')} connected, none runs {model} yet.", detail)
-    if len(running) == 1 and all(d.active_version for d in devices):
-        who = f"All {len(devices)} robots run" if len(devices) > 1 else f"{devices[0].id} runs"
+        return Headline("quiet", f"{plural(counts.total, 'robot')} connected, none runs {model} yet.", detail)
+    if len(running) == 1 and counts.versions[running[0]] == counts.total:
+        who = f"All {counts.total} robots run" if counts.total > 1 else f"{counts.first} runs"
         return Headline("good", f"{who} {model} v{running[0]}.", detail)
     names = ", ".join(f"v{version}" for version in running)
     return Headline("good", f"The robots run {model} {names}.", detail)

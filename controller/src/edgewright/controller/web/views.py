@@ -12,9 +12,10 @@ from edgewright.controller.database import Session
 from edgewright.controller.database.tables import Device, Model, Rebuild, Rollout
 from edgewright.controller.errors import UnknownDeviceError, UnknownModelError, UnknownRolloutError
 from edgewright.controller.web import rows
-from edgewright.controller.web.activity import BUCKET_S, CELLS, of_running, recent
+from edgewright.controller.web.activity import BUCKET_S, CELLS, recent, recent_start
 from edgewright.controller.web.charts import Charts, Reference, bucket_for, shape_charts
 from edgewright.controller.web.details import history_row, sums_of, version_row
+from edgewright.controller.web.fleet import Page
 from edgewright.controller.web.overview import (
     RolloutCard,
     device_row,
@@ -33,11 +34,12 @@ Context = dict[str, Any]
 
 
 class Source(NamedTuple):
-    """Where a view reads, and when."""
+    """Where a view reads, when, and which page of a long list."""
 
     services: Services
     references: References
     now: float
+    page: int = 1
 
 
 class View(NamedTuple):
@@ -71,26 +73,30 @@ def _overview(source: Source, key: str, since_s: int) -> Context:
     now = source.now
     with source.services.db.reading() as session:
         model = key or rows.busiest_model(session)
-        devices = rows.devices(session)
+        counts = rows.fleet_counts(session)
+        page = Page.of(counts.total, source.page)
+        shown = rows.fleet_page(session, page)
         references = source.references.of(rows.artifacts(session, model))
-        activities = rows.activity(session, now - CELLS * BUCKET_S, BUCKET_S)
+        activities = rows.activity(session, now - CELLS * BUCKET_S, BUCKET_S, *(d.id for d in shown))
+        figures = recent([rows.fleet_activity(session, recent_start(now))], now)
         alarm = rows.latest_alarm(session, model)
         rebuild = next((r for r in rows.rebuilds(session, model, 5) if alarm and r.alarm == alarm.id), None)
         newest = next(iter(rows.rollouts(session, 1)), None)
-        card = _card(session, newest)
-        parts = rows.rollout_devices(session, newest.id or 0) if newest else []
+        card = _card(session, newest) if newest else None
         answer = _answer(session, rebuild)
         charts = load_charts(session, model, since_s, references, now)
         feed = [event_line(event) for event in rows.events(session, FEED)]
-    figures = recent(of_running(activities, {d.id: d.active_version for d in devices}), now)
-    reference = _present_reference(devices, references)
+    reference = references.get(counts.commonest_version())
+    progress = (card.done, card.total) if card else (0, 0)
     told = is_current(alarm, now)
     return {
         "model": model,
-        "headline": headline(devices, model, alarm, newest, parts, figures, reference),
+        "headline": headline(counts, model, alarm, newest, progress, figures, reference),
         "steps": steps_of(alarm, rebuild, answer) if told else (),
-        "tiles": tiles(devices, figures, reference),
-        "fleet": fleet(devices, activities, references, now),
+        "tiles": tiles(counts, figures, reference),
+        "fleet": fleet(shown, activities, references, now),
+        "page": page,
+        "key": key,
         "rollout": card,
         "charts": charts,
         "feed": feed,
@@ -99,20 +105,14 @@ def _overview(source: Source, key: str, since_s: int) -> Context:
     }
 
 
-def _present_reference(devices: list[Device], references: Mapping[int, Reference]) -> Reference | None:
-    """The reference of the version that most robots run."""
-    running = [d.active_version for d in devices if d.active_version]
-    return references.get(max(set(running), key=running.count)) if running else None
-
-
 def _answer(session: Session, rebuild: Rebuild | None) -> Rollout | None:
     return session.get(Rollout, rebuild.rollout) if rebuild and rebuild.rollout else None
 
 
-def _card(session: Session, rollout: Rollout | None) -> RolloutCard | None:
-    if rollout is None:
-        return None
-    return rollout_card(rollout, rows.rollout_devices(session, rollout.id or 0))
+def _card(session: Session, rollout: Rollout) -> RolloutCard:
+    number = rollout.id or 0
+    counts = rows.rollout_counts(session, [number]).get(number, {})
+    return rollout_card(rollout, counts, rows.rollout_parts(session, number, len(rollout.waves)))
 
 
 def _device(source: Source, key: str, since_s: int) -> Context:
@@ -188,7 +188,9 @@ def _models(source: Source, key: str, since_s: int) -> Context:
 
 def _rollouts(source: Source, key: str, since_s: int) -> Context:
     with source.services.db.reading() as session:
-        cards = [_card(session, rollout) for rollout in rows.rollouts(session, model=key)]
+        found = rows.rollouts(session, model=key)
+        counts = rows.rollout_counts(session, [rollout.id or 0 for rollout in found])
+        cards = [rollout_card(rollout, counts.get(rollout.id or 0, {}), ()) for rollout in found]
     return {"rollouts": cards, "since_s": since_s}
 
 
