@@ -10,12 +10,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from edgewright.controller.api.app import create_app
-from edgewright.controller.database.tables import Device, Event, Outcome
+from edgewright.controller.database.tables import Device, Event, Outcome, Rollup
 from edgewright.controller.web import rows
 from edgewright.controller.web.live import open_live
 from edgewright.controller.web.pages import STATIC_FILES
 from edgewright.controller.web.references import References
-from edgewright.controller.web.views import VIEWS
+from edgewright.controller.web.views import LARGE_FLEET, VIEWS, load_charts
 from tests.controller.parts import TOKEN, Parts, make_parts
 from tests.controller.storyline import MODEL, tell
 
@@ -203,6 +203,26 @@ def test_present_figures_are_of_the_versions_that_run(tmp_path: Path) -> None:
     with parts.db.reading() as session:
         found = rows.fleet_activity(session, 90.0)
     assert (found.labelled, found.wrong, found.frames) == (10, 1, 0)
+    parts.db.close()
+
+
+def test_a_large_fleet_is_charted_from_the_sums_per_minute(tmp_path: Path) -> None:
+    """The chart of a large fleet reads rollups although its span is short; a small one's reads windows."""
+    parts = make_parts(tmp_path)
+    with parts.db.session() as session:
+        session.add(
+            Rollup(
+                bucket=120.0, resolution=60, model="m", version=1, labelled=10, wrong=1, confidence_count=1
+            )
+        )
+    with parts.db.reading() as session:
+        assert not load_charts(session, "m", 300, {}, 200.0).mispack
+    with parts.db.session() as session:
+        for i in range(LARGE_FLEET + 1):
+            session.add(Device(id=f"r{i}", target="t"))
+    with parts.db.reading() as session:
+        (series,) = load_charts(session, "m", 300, {}, 200.0).mispack
+    assert 0.1 in series.values
     parts.db.close()
 
 
