@@ -59,10 +59,13 @@ class ControllerHand:
 
     Attributes:
         heard: every upward message, in order of arrival, repetitions included.
-        acknowledging: whether sequenced messages are acknowledged.
+        acknowledging: whether sequenced messages of streams that were greeted are acknowledged.
+
+    Args:
+        listening: whether it subscribes before it publishes anything; otherwise ``listen`` does it later.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, *, listening: bool = True) -> None:
         self.heard: list[Upward] = []
         self.acknowledging = True
         self._through: dict[str, int] = {}
@@ -70,13 +73,20 @@ class ControllerHand:
             CallbackAPIVersion.VERSION2, client_id="controller", protocol=mqtt.MQTTv311, clean_session=False
         )
         self._client.reconnect_delay_set(1, 1)
-        self._client.on_connect = lambda client, *_: client.subscribe(topics.up_filter(), qos=1)
+        connected, self._subscribed = threading.Event(), threading.Event()
+        self._listening = listening
+
+        def on_connect(*_: object) -> None:
+            connected.set()
+            if self._listening:
+                self._client.subscribe(topics.up_filter(), qos=1)
+
+        self._client.on_connect = on_connect
         self._client.on_message = self._hear
-        subscribed = threading.Event()
-        self._client.on_subscribe = lambda *_: subscribed.set()
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.connect(broker.host, broker.port)
         self._client.loop_start()
-        assert subscribed.wait(PATIENCE_SECONDS)
+        assert (self._subscribed if listening else connected).wait(PATIENCE_SECONDS)
         self.simulator = RepositorySimulator((MODEL,), PublishedTopics(self._client))
 
     def release(self, version: int, **changes: object) -> str:
@@ -84,6 +94,12 @@ class ControllerHand:
         artifact, golden = onnx_bytes(salt=version), golden_bytes()
         manifest = make_manifest(artifact, golden, version, **changes)
         return self.simulator.release(manifest, artifact, golden)
+
+    def listen(self) -> None:
+        """Subscribe to what devices say; what they said before is not heard."""
+        self._listening = True
+        self._client.subscribe(topics.up_filter(), qos=1)
+        assert self._subscribed.wait(PATIENCE_SECONDS)
 
     def close(self) -> None:
         """Leave the broker."""
@@ -102,12 +118,15 @@ class ControllerHand:
     def _hear(self, client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         up = messages.decode_up(bytes(message.payload))
         self.heard.append(up)
-        if isinstance(up, (Hello, Goodbye, messages.Want)):
+        if isinstance(up, Hello):
+            self._through[up.stream] = max(self._through.get(up.stream, 0), up.oldest - 1)
             return
-        if up.seq == self._through.get(up.stream, 0) + 1:
+        if isinstance(up, (Goodbye, messages.Want)) or up.stream not in self._through:
+            return
+        if up.seq == self._through[up.stream] + 1:
             self._through[up.stream] = up.seq
         if self.acknowledging:
-            ack = Ack(stream=up.stream, through=self._through.get(up.stream, 0))
+            ack = Ack(stream=up.stream, through=self._through[up.stream])
             client.publish(topics.ack(up.device), messages.encode(ack), qos=1)
 
 
@@ -200,9 +219,11 @@ class AgentRig:
 
 
 @contextlib.contextmanager
-def running_agent(folder: Path, broker: Broker) -> Iterator[tuple[AgentRig, ControllerHand]]:
+def running_agent(
+    folder: Path, broker: Broker, *, listening: bool = True
+) -> Iterator[tuple[AgentRig, ControllerHand]]:
     """A started agent and its controller; both have ended when the block is left."""
-    controller = ControllerHand(broker)
+    controller = ControllerHand(broker, listening=listening)
     agent = AgentRig(folder, broker, controller.simulator)
     try:
         agent.start()

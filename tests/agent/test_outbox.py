@@ -106,6 +106,19 @@ def test_sends_again_from_the_gap_with_growing_pauses(tmp_path: Path) -> None:
     assert [later - earlier for earlier, later in itertools.pairwise(sent)] == [10, 20, 40, 60, 60]
 
 
+def test_overdue_says_that_the_next_sending_repeats(tmp_path: Path) -> None:
+    """Only what is on its way and waits too long is overdue, and sending it again ends that."""
+    outbox = open_outbox(tmp_path)
+    outbox.put(REPORT, 0.0)
+    assert not outbox.overdue(1000.0)
+    outbox.due(0.0)
+    assert [outbox.overdue(4.9), outbox.overdue(5.0)] == [False, True]
+    assert numbers(outbox.due(5.0)) == [1]
+    assert not outbox.overdue(5.0)
+    outbox.acknowledge(Ack(stream=outbox.stream, through=1), 6.0)
+    assert not outbox.overdue(1000.0)
+
+
 def test_new_messages_do_not_put_the_repetition_off(tmp_path: Path) -> None:
     """With a new message each second, the unacknowledged ones are still sent again after five."""
     outbox = open_outbox(tmp_path)

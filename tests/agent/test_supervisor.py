@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.agent.database import Database
 from edgewright.wire.deployment import State
 from edgewright.wire.messages import Goodbye, Hello, Report, Window
 from tests.agent.agent_rig import MODEL, PATIENCE_SECONDS, AgentRig, ControllerHand, running_agent, wait_for
@@ -120,6 +121,23 @@ def test_outbox_waits_for_the_controller(steady: Pair) -> None:
     )
     controller.acknowledging = True
     assert len(controller.heard) > seen
+
+
+def test_controller_that_listens_late_hears_everything(nats: Broker, tmp_path: Path) -> None:
+    """A controller that missed the hello gets it again, then every message from the first on."""
+    with running_agent(tmp_path / "a", nats, listening=False) as (agent, controller):
+        controller.simulator.assign(controller.release(1))
+        wait_for(lambda: agent.decides(1), "a decision")
+        assert not controller.heard
+        controller.listen()
+        wait_for(lambda: State.COMMITTED in controller.states(), "the commit")
+        wait_for(lambda: len(controller.of(Window)) > 3, "windows")
+        assert controller.of(Hello)[0].oldest == 1
+        numbers = {message.seq for message in controller.heard if isinstance(message, (Report, Window))}
+        assert numbers == set(range(1, max(numbers) + 1))
+        journal = Database(agent.folder / "agent.db", read_only=True)
+        waiting = "SELECT min(seq) FROM messages"
+        wait_for(lambda: (journal.connection.execute(waiting).fetchone()[0] or 2) > 1, "acknowledgements")
 
 
 def test_line_that_is_killed_comes_back(pair: Pair) -> None:

@@ -5,6 +5,7 @@ Rules:
 - A message gets its number in the commit that stores it. It leaves the table when an ``Ack`` covers it.
 - Messages go out in order, at most a window of them beyond the last acknowledgement. Without progress the
   window is sent again from its beginning, after a pause that doubles: the controller stores a number once.
+- A ``Hello`` goes before each repetition: a controller that never heard this stream's can acknowledge nothing.
 - Over the quota the oldest samples go first, then the oldest windows. A message in the middle cannot just
   vanish, the numbers would have a gap: a report ``Dropped`` of some hundred bytes takes its number. Only
   where that is not enough (months without a controller) the oldest messages are given up altogether; then
@@ -93,11 +94,15 @@ class Outbox:
         self._sent_through = self.oldest - 1
         self._pause = RESEND_SECONDS
 
+    def overdue(self, now: float) -> bool:
+        """Whether what is on its way waits too long, so that ``due`` sends it again."""
+        return self._sent_through >= self.oldest and now >= self._resend_at
+
     def due(self, now: float) -> list[tuple[str, bytes]]:
         """Topics and payloads to publish now, in order; ``now`` is a monotonic time in seconds."""
         oldest = self.oldest
         outstanding = self._sent_through >= oldest
-        if outstanding and now >= self._resend_at:
+        if self.overdue(now):
             outstanding = False
             self._sent_through = oldest - 1
             self._pause = min(2 * self._pause, LONGEST_RESEND_SECONDS)

@@ -249,9 +249,10 @@ class Supervisor:
     def _send_due(self) -> None:
         if not self._greeted:
             return
-        if self._outbox.given_up != self._told_given_up:
+        now = time.monotonic()
+        if self._outbox.given_up != self._told_given_up or self._outbox.overdue(now):
             self._hello()
-        for topic, payload in self._outbox.due(time.monotonic()):
+        for topic, payload in self._outbox.due(now):
             self._link.publish(topic, payload)
 
     def _want(self, chunks: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 Up (device to controller), MQTT QoS 1::
 
-    Hello    who I am and what I run; once a connection, not sequenced
+    Hello    who I am and what I run; with each connection and repetition, not sequenced
     Report   a deployment moved, or something was refused
     Window   statistics of some seconds of inference, at most 2 KB
     Sample   one captured frame, with its label where the machine told it
