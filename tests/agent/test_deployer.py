@@ -82,6 +82,7 @@ def test_candidate_is_shadowed_before_it_decides(device: DeviceStub) -> None:
     assign(device, 2)
     load, shadow, swap = device.line.orders
     assert isinstance(load, control.Load)
+    assert not load.stand_in
     assert (shadow, swap) == (control.Shadow("b", 10), control.Swap("b", 10))
 
 
@@ -180,6 +181,8 @@ def test_line_that_dies_gets_its_models_back(device: DeviceStub) -> None:
     device.restart_line()
     kinds = [(type(order).__name__, getattr(order, "slot", "")) for order in device.line.orders]
     assert kinds == [("Load", "b"), ("Swap", "b"), ("Load", "a")]
+    loads = [order for order in device.line.orders if isinstance(order, control.Load)]
+    assert [load.stand_in for load in loads[-2:]] == [False, True]
     assert device.running_artifact == TWO
 
 

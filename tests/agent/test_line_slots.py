@@ -40,12 +40,19 @@ def test_a_broken_slot_gives_way_to_the_stand_in() -> None:
     assert slots.phase("b") is Phase.EMPTY
 
 
-@pytest.mark.parametrize("moves", [(Move.SHADOW,), (Move.SHADOW, Move.SHADOWED)])
-def test_a_shadowed_model_decides_nothing(moves: tuple[Move, ...]) -> None:
-    """While and after it is shadowed, a candidate neither stands in nor follows a broken model."""
+@pytest.mark.parametrize("moves", [(), (Move.SHADOW,), (Move.SHADOW, Move.SHADOWED)])
+def test_a_candidate_decides_nothing(moves: tuple[Move, ...]) -> None:
+    """Before, while and after it is shadowed, a candidate neither stands in nor follows a broken model."""
     slots = _moved(_running(), "b", Move.LOAD, Move.LOADED, *moves)
     assert slots.stand_in is None
     assert slots.give_up("a") is None
+
+
+def test_a_model_loaded_as_good_stands_in() -> None:
+    """The last good model, loaded again after a restart, follows a broken active one."""
+    slots = _moved(_running(), "b", Move.LOAD, Move.STAND_BY)
+    assert slots.stand_in == "b"
+    assert slots.give_up("a") == "b"
 
 
 def test_a_broken_candidate_leaves_the_active_model_alone() -> None:

@@ -41,11 +41,17 @@ SEND_BUFFER_BYTES: Final = 1024 * 1024
 
 
 class Load(msgspec.Struct, frozen=True, tag_field="kind", tag="load"):
-    """Start a runner for a slot that is not active."""
+    """Start a runner for a slot that is not active.
+
+    Attributes:
+        stand_in: whether the model was good before and may decide where the active one cannot; a candidate
+            decides nothing before its swap.
+    """
 
     slot: SlotName
     manifest_path: str
     artifact_path: str
+    stand_in: bool = False
 
 
 class Shadow(msgspec.Struct, frozen=True, tag_field="kind", tag="shadow"):

@@ -357,8 +357,9 @@ class Deployer:
             return
         try:
             manifest = self._files.manifest(holding.digest)
-            if step.verb == "load":
-                self._line.load(slot, holding, *self._files.paths(holding.digest))
+            if step.verb in ("load", "load-standby"):
+                paths = self._files.paths(holding.digest)
+                self._line.load(slot, holding, *paths, stand_in=step.verb == "load-standby")
         except (EdgewrightError, OSError) as error:
             detail = error.sentence if isinstance(error, EdgewrightError) else str(error)
             self._slot_failed(slot, holding, getattr(error, "number", 1), detail)

@@ -43,10 +43,10 @@ class LineOrders:
         self._active, self._pending = None, None
         self.up = up
 
-    def load(self, slot: SlotName, holding: Holding, manifest: str, artifact: str) -> None:
+    def load(self, slot: SlotName, holding: Holding, manifest: str, artifact: str, *, stand_in: bool) -> None:
         """Order a slot loaded; until the answer comes it holds nothing."""
         self._loaded.pop(slot, None)
-        self._order(Load(slot, manifest, artifact), holding)
+        self._order(Load(slot, manifest, artifact, stand_in), holding)
 
     def shadow(self, slot: SlotName, holding: Holding, frames: int) -> None:
         """Order a slot to run beside the active one."""

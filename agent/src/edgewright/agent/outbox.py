@@ -5,7 +5,7 @@ Rules:
 - A message gets its number in the commit that stores it. It leaves the table when an ``Ack`` covers it.
 - Messages go out in order, at most a window of them beyond the last acknowledgement. Without progress the
   window is sent again from its beginning, after a pause that doubles: the controller stores a number once.
-- A ``Hello`` goes before each repetition: a controller that never heard this stream's can acknowledge nothing.
+- A ``Hello`` goes before each repetition: a controller that missed it can acknowledge nothing.
 - Over the quota the oldest samples go first, then the oldest windows. A message in the middle cannot just
   vanish, the numbers would have a gap: a report ``Dropped`` of some hundred bytes takes its number. Only
   where that is not enough (months without a controller) the oldest messages are given up altogether; then

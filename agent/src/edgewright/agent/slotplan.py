@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from edgewright.agent.control import SlotName
 
-Verb = Literal["load", "swap", "shadow", "skip-shadow", "unload"]
+Verb = Literal["load", "load-standby", "swap", "shadow", "skip-shadow", "unload"]
 
 
 class Holding(NamedTuple):
@@ -103,7 +103,7 @@ def _for_standby(wanted: Wanted, told: Told) -> Step | None:
         if slot == wanted.active or slot == told.active:
             continue
         if holding is not None and told.loaded.get(slot) != holding.digest:
-            return Step("load", slot, holding)
+            return Step("load-standby", slot, holding)
         if holding is None and slot in told.loaded:
             return Step("unload", slot, Holding(0, ""))
     return None

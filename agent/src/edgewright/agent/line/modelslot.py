@@ -28,6 +28,7 @@ class ModelSlot:
         failure: what went wrong and was not dealt with yet.
         cause: name of what last took the runner down, for the frames that it could not decide.
         breaker: counts the failures.
+        stand_in: whether it was loaded as a good model, not as a candidate.
         retry_at: when the next runner may start (monotonic), where there is none.
     """
 
@@ -39,6 +40,7 @@ class ModelSlot:
         self.failure: DeviceError | None = None
         self.cause = ""
         self.breaker = Breaker()
+        self.stand_in = False
         self.retry_at = 0.0
         self.started_at = 0.0
         self._paths = (manifest_path, artifact_path)

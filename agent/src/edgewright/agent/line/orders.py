@@ -147,6 +147,7 @@ class Orders:
         except EdgewrightError:
             self.slots.move(order.slot, Move.EMPTIED)
             raise
+        model.stand_in = order.stand_in
         self.models[order.slot] = model
         model.start()
 
@@ -198,7 +199,7 @@ class Orders:
     def _report_loaded(self) -> None:
         for slot, model in self.models.items():
             if self.slots.phase(slot) is Phase.LOADING and model.ready and model.runner is not None:
-                self.slots.move(slot, Move.LOADED)
+                self.slots.move(slot, Move.STAND_BY if model.stand_in else Move.LOADED)
                 self._send(Loaded(slot=slot, ok=True, memory_mb=model.runner.last.resident_kib / 1024))
 
     def _collect_shadow(self, now: float) -> None:

@@ -2,13 +2,13 @@
 
 A slot goes through these phases; only one slot is on probation or active at a time::
 
-    empty -> loading -> warm -> shadowing -> candidate -> waiting -> probation -> active
-                                                                          |         |
-                                                     warm <- displaced ---+---------+
+    empty -> loading -> candidate -> shadowing -> candidate -> waiting -> probation -> active
+                |                                                             |         |
+                +-----> warm <------------------------------------ displaced -+---------+
 
 - ``warm`` is a model that may stand in for the active one and that the line goes back to: one that was active
-  before, or one that was loaded and never shadowed (the last good model after a restart).
-- A slot that was shadowed decides nothing before its swap.
+  before, or one that was loaded as such (the last good model after a restart) and never shadowed.
+- A candidate decides nothing before its swap.
 - ``waiting`` ends at a tick that the machine calls safe.
 - A move that the table does not list raises and changes nothing.
 """
@@ -38,6 +38,7 @@ class Move(StrEnum):
 
     LOAD = "load"
     LOADED = "loaded"
+    STAND_BY = "stand-by"
     SHADOW = "shadow"
     SHADOWED = "shadowed"
     SWAP = "swap"
@@ -50,7 +51,12 @@ class Move(StrEnum):
 
 TABLE: Final[dict[Phase, dict[Move, Phase]]] = {
     Phase.EMPTY: {Move.LOAD: Phase.LOADING, Move.EMPTIED: Phase.EMPTY},
-    Phase.LOADING: {Move.LOAD: Phase.LOADING, Move.LOADED: Phase.WARM, Move.EMPTIED: Phase.EMPTY},
+    Phase.LOADING: {
+        Move.LOAD: Phase.LOADING,
+        Move.LOADED: Phase.CANDIDATE,
+        Move.STAND_BY: Phase.WARM,
+        Move.EMPTIED: Phase.EMPTY,
+    },
     Phase.WARM: {
         Move.LOAD: Phase.LOADING,
         Move.SHADOW: Phase.SHADOWING,
