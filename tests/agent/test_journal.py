@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 
 from edgewright.agent.agreement import Assignment, ImageTarget, Seen
-from edgewright.agent.database import Database, NewerDataError
+from edgewright.agent.database import Database
 from edgewright.agent.journal import Journal
 from edgewright.wire.assignment import Orders, TargetCustom
 from edgewright.wire.deployment import Event, State
-from edgewright.wire.errors import ConfigurationError, IllegalTransitionError, StorageFullError
+from edgewright.wire.errors import (
+    ConfigurationError,
+    IllegalTransitionError,
+    NewerDataError,
+    StorageFullError,
+)
 
 TARGET = ImageTarget("m/t/3.json", 900, "a" * 64, TargetCustom("m", "t", 3, 30))
 

@@ -51,10 +51,9 @@ def _enroll(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from edgewright.agent.footprint import leave_out_urllib3, use_one_arena
+    from edgewright.agent.footprint import use_one_arena
 
     use_one_arena()
-    leave_out_urllib3()
     from edgewright.agent.supervisor import run_agent
 
     logging.basicConfig(

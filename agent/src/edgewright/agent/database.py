@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from edgewright.wire.errors import ConfigurationError, StorageFullError
+from edgewright.wire.errors import ConfigurationError, NewerDataError, StorageFullError
 
 SCHEMA_VERSION: Final = 1
 
@@ -44,13 +44,6 @@ INSERT INTO outbox VALUES (lower(hex(randomblob(16))), 1, 0);
 CREATE TABLE messages (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, payload BLOB NOT NULL);
 CREATE INDEX messages_by_kind ON messages (kind, seq);
 """
-
-
-class NewerDataError(ConfigurationError):
-    """The data folder was written by a newer agent."""
-
-    number = 49
-    remedy = "Run the newer agent again, or enrol this device anew in an empty data folder."
 
 
 class Database:

@@ -239,3 +239,10 @@ class AlreadyRunningError(DeviceError):
 
     number = 48
     remedy = "Stop the other agent or give this one a data folder of its own."
+
+
+class NewerDataError(ConfigurationError):
+    """The data folder was written by a newer agent."""
+
+    number = 49
+    remedy = "Run the newer agent again, or enrol this device anew in an empty data folder."
