@@ -24,9 +24,9 @@ up: $(VENV)/.installed ## start a controller on DATA=folder (default ./data)
 	@$(BIN)/edgewright up --data $(DATA)
 
 test: $(VENV)/.installed ## lint, types, layers, documentation and every test; ARGS='-k word' for some
-	@$(SAY) 'test: first those that need the machine to themselves, then the others on two cores'
+	@$(SAY) 'test: first those that need the machine to themselves, then the others side by side'
 	@$(BIN)/python -m pytest -q -m serial $(ARGS) || [ $$? -eq 5 ]
-	@$(BIN)/python -m pytest -q -m 'not serial' -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q -m 'not serial' -n 3 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed ## ruff, mypy --strict, import layers
 	@$(BIN)/python -m pytest -q tests/house/test_style.py tests/house/test_architecture.py
