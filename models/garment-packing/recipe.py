@@ -11,8 +11,8 @@ Two rungs, the cheaper first; the caller climbs when the gate refuses a candidat
   depths repair far more than the last layer alone (Head2Toe; Evci et al., ICML 2022).
 
 The regression's penalty pulls the rows of known classes towards the trained head, not towards zero: a
-hundred replayed frames a class cannot teach again what tens of thousands taught, but they can keep it. Rows
-are weighted so that the classes weigh as they do on the line now, estimated from the fresh frames.
+hundred replayed frames a class cannot teach again what tens of thousands taught, but they can keep it. A
+class weighs more the more of it comes down the line now, estimated from the fresh frames.
 """
 
 import tomllib
@@ -37,13 +37,15 @@ from edgewright.wire.manifest import Preprocessing
 Rung = Literal["head", "tap-head"]
 LADDER: Final[tuple[Rung, ...]] = get_args(Rung)
 
-PENALTY: Final[dict[Rung, float]] = {"head": 50.0, "tap-head": 100.0}
+PENALTY: Final[dict[Rung, float]] = {"head": 33.0, "tap-head": 100.0}
 """Penalty on the square of a weight's distance from its prior, in units of one row's loss; see README.md."""
 KNOWN_PENALTY: Final = 3.0
 """Factor on it for the rows of known classes, whose prior is the trained head."""
 FRESH_WEIGHT: Final = 2.0
 """A fresh row counts as much as two replayed ones of its class: it shows today's light."""
 TAPS: Final = "taps"
+SHARE_POWER: Final = 0.5
+"""Between classes that weigh alike (0) and as on the line (1): masses of new goods then push out less."""
 MIN_FRAMES: Final = 4
 MAX_ITERATIONS: Final = 200
 TOLERANCE: Final = 1e-6
@@ -166,8 +168,8 @@ def _number(names: Sequence[str], labels: Sequence[str]) -> NDArray[np.intp]:
 
 
 def _balance(classes: NDArray[np.intp], is_fresh: NDArray[np.bool_], count: int) -> Floats:
-    """Weights under which each class weighs as among the fresh frames, and one more so that none is 0."""
-    share = np.bincount(classes[is_fresh], minlength=count) + 1.0
+    """Weights that grow with a class's share of the fresh frames; one more of each, so that none is 0."""
+    share = (np.bincount(classes[is_fresh], minlength=count) + 1.0) ** SHARE_POWER
     weights = np.where(is_fresh, FRESH_WEIGHT, 1.0)
     weights *= (share / np.bincount(classes, weights=weights, minlength=count))[classes]
     balanced: Floats = weights * (len(classes) / weights.sum())
