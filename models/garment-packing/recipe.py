@@ -39,7 +39,7 @@ LADDER: Final[tuple[Rung, ...]] = get_args(Rung)
 
 PENALTY: Final[dict[Rung, float]] = {"head": 33.0, "tap-head": 100.0}
 """Penalty on the square of a weight's distance from its prior, in units of one row's loss; see README.md."""
-KNOWN_PENALTY: Final = 3.0
+KNOWN_PENALTY: Final = 30.0
 """Factor on it for the rows of known classes, whose prior is the trained head."""
 FRESH_WEIGHT: Final = 2.0
 """A fresh row counts as much as two replayed ones of its class: it shows today's light."""
