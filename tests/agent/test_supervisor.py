@@ -130,11 +130,14 @@ def test_controller_that_listens_late_hears_everything(nats: Broker, tmp_path: P
         wait_for(lambda: agent.decides(1), "a decision")
         assert not controller.heard
         controller.listen()
-        wait_for(lambda: State.COMMITTED in controller.states(), "the commit")
-        wait_for(lambda: len(controller.of(Window)) > 3, "windows")
+        wait_for(lambda: agent.decides(1) and controller.of(Hello), "the hello again")
         assert controller.of(Hello)[0].oldest == 1
-        numbers = {message.seq for message in controller.heard if isinstance(message, (Report, Window))}
-        assert numbers == set(range(1, max(numbers) + 1))
+
+        def whole() -> bool:
+            numbers = {message.seq for message in controller.heard if isinstance(message, (Report, Window))}
+            return bool(numbers) and numbers == set(range(1, max(numbers) + 1))
+
+        wait_for(lambda: State.COMMITTED in controller.states() and whole(), "every message from the first on")
         journal = Database(agent.folder / "agent.db", read_only=True)
         waiting = "SELECT min(seq) FROM messages"
         wait_for(lambda: (journal.connection.execute(waiting).fetchone()[0] or 2) > 1, "acknowledgements")
