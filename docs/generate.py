@@ -187,7 +187,13 @@ def _by_root(module: types.ModuleType) -> Iterator[tuple[type[errors.EdgewrightE
             yield root, sorted(members, key=lambda error: error.number)
 
 
-EXAMPLES: Final = {"device": "r1", "kind": "window", "file": "timestamp.json", "sha256": "9f" * 32}
+EXAMPLES: Final[dict[str, Any]] = {
+    "device": "r1",
+    "kind": "window",
+    "file": "timestamp.json",
+    "sha256": "9f" * 32,
+    "version": 2,
+}
 
 
 def topic_page() -> Page:

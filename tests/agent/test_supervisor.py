@@ -137,7 +137,9 @@ def test_controller_that_listens_late_hears_everything(nats: Broker, tmp_path: P
             numbers = {message.seq for message in controller.heard if isinstance(message, (Report, Window))}
             return bool(numbers) and numbers == set(range(1, max(numbers) + 1))
 
-        wait_for(lambda: State.COMMITTED in controller.states() and whole(), "every message from the first on")
+        wait_for(
+            lambda: State.COMMITTED in controller.states() and whole(), "every message from the first on"
+        )
         journal = Database(agent.folder / "agent.db", read_only=True)
         waiting = "SELECT min(seq) FROM messages"
         wait_for(lambda: (journal.connection.execute(waiting).fetchone()[0] or 2) > 1, "acknowledgements")

@@ -20,12 +20,20 @@ _T = TypeVar("_T")
 
 
 class TargetCustom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Custom part of a TUF target: which release a manifest is."""
+    """Custom part of a TUF target: which release a manifest is.
+
+    Attributes:
+        min_counter: smallest release counter of the model that a device may still be sent back to once it has
+            seen this; signed by the release keys, so that the director alone cannot order an older one.
+        confidential: whether the blobs are encrypted; see ``Orders.content_key``.
+    """
 
     model: str
     target: str
     version: int
     release_counter: int
+    min_counter: int = 0
+    confidential: bool = False
 
 
 class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +45,10 @@ class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rollout: number of the rollout that caused it, 0 for none.
         min_root, min_timestamp: the device must have seen at least these image-repository versions.
         allow_rollback: the release may be older than what the device committed.
+        nonce: of the device's hello that asked for signed time, empty where none did; then ``issued`` is the
+            controller's clock after the device asked.
+        min_director_root: the device must trust at least this version of the director's root.
+        content_key: hexadecimal; the content key of a confidential release, wrapped for this device's key.
     """
 
     device: str
@@ -45,6 +57,9 @@ class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_root: int
     min_timestamp: int
     allow_rollback: bool = False
+    nonce: str = ""
+    min_director_root: int = 0
+    content_key: str = ""
 
 
 def read_custom(value: Any) -> TargetCustom:

@@ -82,6 +82,13 @@ class HistogramMismatchError(MessageError):
     remedy = "Upgrade the device whose windows carry the older schema."
 
 
+class UnsignedMessageError(MessageError):
+    """A message without the signature of the key that its sender enrolled."""
+
+    number = 15
+    remedy = "Look for who can publish on the broker; if it is the device, enrol it again."
+
+
 class RepositoryError(EdgewrightError):
     """What was published is not what was signed, or not meant for this device."""
 
@@ -142,6 +149,20 @@ class IncompatibleTargetError(RepositoryError):
     remedy = "Compile the model for this device's target, or take the device out of the group."
 
 
+class UntrustedClockError(RepositoryError):
+    """This device's clock stands before what signed documents have told, or far after it."""
+
+    number = 28
+    remedy = "None needed for the running model; set the clock, or let the controller's signed time reach it."
+
+
+class ConfidentialKeyError(RepositoryError):
+    """The content key of a confidential model is missing, or was wrapped for another device."""
+
+    number = 29
+    remedy = "Roll the model out to this device again: the assignment brings the key that was wrapped for it."
+
+
 class TransferError(EdgewrightError):
     """The network or the broker did not deliver."""
 
@@ -172,6 +193,13 @@ class StorageFullError(TransferError):
 
     number = 33
     remedy = "Free disk space on the device or raise the store's quota."
+
+
+class SlowRetrievalError(TransferError):
+    """Bytes come so slowly that the transfer would never end."""
+
+    number = 34
+    remedy = "Check the network; if it is fast, look for who sits between this device and the broker."
 
 
 class DeviceError(EdgewrightError):
@@ -246,3 +274,17 @@ class NewerDataError(ConfigurationError):
 
     number = 49
     remedy = "Run the newer agent again, or enrol this device anew in an empty data folder."
+
+
+class IdentityError(DeviceError):
+    """The device's key or certificate is missing, unreadable or past its expiry."""
+
+    number = 51
+    remedy = "Renew it with `edgewright-agent renew`, or enrol this device again with a new token."
+
+
+class RenewalRefusedError(DeviceError):
+    """The controller did not renew the device's certificate."""
+
+    number = 52
+    remedy = "If the device is not revoked, enrol it again with a new token."

@@ -4,10 +4,10 @@ from typing import Final
 
 from edgewright.wire.errors import ProtocolMismatchError
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 """Version of the message contract; grows when an old peer could misread a new message."""
 
-OLDEST_PROTOCOL: Final = 1
+OLDEST_PROTOCOL: Final = 2
 """Oldest protocol that this release still understands."""
 
 

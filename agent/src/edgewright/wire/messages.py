@@ -20,7 +20,9 @@ stored without a gap; the device keeps everything until then and sends again fro
 a gap is not stored: so the order of a device's reports is the order in which things happened. A PUBACK is
 the broker's word, not the controller's, and some brokers forget messages that they have acknowledged.
 
-The signed documents (TUF metadata, assignment, manifest) are not here: see ``manifest`` and ``assignment``.
+Every upward message and every ``Ack`` travels sealed (``wire.sealed``); ``Head`` is a hint that nothing
+relies on. The signed documents (TUF metadata, assignment, manifest) are not here: see ``manifest`` and
+``assignment``.
 """
 
 from typing import Final, Literal, TypeVar
@@ -58,6 +60,13 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello", kw_only=
         oldest: smallest number that the outbox still holds, or the next one where it is empty; whatever is
             smaller was acknowledged, or given up because the quota was reached.
         outbox: messages that wait in the outbox.
+        counter: connections that this device's database has made; one that does not grow tells of a restored
+            or copied device.
+        nonce: random, hexadecimal, where the device asks for signed time; the next assignment echoes it.
+        assignment_sha256: of the newest accepted assignment, empty before the first.
+        seen_root, seen_timestamp: newest image metadata that the device has verified.
+        director_root: version of the director's root that the device trusts.
+        certificate_expires: end of the device certificate, seconds since the epoch; 0 without one.
     """
 
     device: str
@@ -73,6 +82,13 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello", kw_only=
     stream: str = ""
     oldest: int = 1
     outbox: int = 0
+    counter: int = 0
+    nonce: str = ""
+    assignment_sha256: str = ""
+    seen_root: int = 0
+    seen_timestamp: int = 0
+    director_root: int = 0
+    certificate_expires: float = 0.0
 
 
 class Report(msgspec.Struct, frozen=True, tag_field="kind", tag="report", kw_only=True):
@@ -205,10 +221,12 @@ class Head(msgspec.Struct, frozen=True, tag_field="kind", tag="head", kw_only=Tr
     Attributes:
         root: newest root version.
         files: all metadata file names that are retained now.
+        director_root: newest version of the director's root.
     """
 
     root: int
     files: tuple[str, ...]
+    director_root: int = 1
 
 
 Upward = Hello | Report | Window | Sample | Want | Goodbye

@@ -74,6 +74,15 @@ def timestamp() -> str:
     return metadata("timestamp.json")
 
 
+def director_root(version: int) -> str:
+    """Retained root of the director, zlib-compressed; every version stays.
+
+    >>> director_root(2)
+    'ew/1/director/2.root.json'
+    """
+    return f"{ROOT}/director/{version}.root.json"
+
+
 def chunk(sha256: str) -> str:
     """Retained piece of a blob, named by the SHA-256 of its bytes.
 

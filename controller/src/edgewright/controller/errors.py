@@ -61,6 +61,27 @@ class PortInUseError(SurroundingsError):
     remedy = "Choose another with --port."
 
 
+class KeyStoreError(SurroundingsError):
+    """A signing key cannot be used: a file, a PKCS#11 token, or its PIN."""
+
+    number = 66
+    remedy = "Name the store that holds it, and give a PIN in EDGEWRIGHT_PIN; see `edgewright keys show`."
+
+
+class DirectorUnavailableError(SurroundingsError):
+    """The process that signs assignments does not answer, or refused to sign."""
+
+    number = 67
+    remedy = "Read the sentence; the controller starts the process again, and devices go on meanwhile."
+
+
+class CertificateAuthorityError(SurroundingsError):
+    """The certificate authority's keys or certificates are missing or wrong."""
+
+    number = 68
+    remedy = "Restore the folder ca/ of the data folder from its backup."
+
+
 class ModelError(ControllerError):
     """What was pushed cannot become an artifact."""
 
@@ -200,3 +221,59 @@ class UnknownAddressError(RequestError):
 
     number = 100
     remedy = "Begin at the overview, or read docs/reference/rest-api.md."
+
+
+class SignaturesMissingError(RequestError):
+    """A role's threshold of signatures is not reached yet."""
+
+    number = 102
+    remedy = "Export the request, have the missing key holders sign it, and import it; see `edgewright keys`."
+
+
+class SignatureRefusedError(RequestError):
+    """A signed request is not what was asked for, or its signatures do not count."""
+
+    number = 103
+    remedy = "Export the request again and sign that one with a key of the role."
+
+
+class DeviceRevokedError(RequestError):
+    """The device was revoked."""
+
+    number = 104
+    remedy = "If it shall come back, enrol it again with a new token."
+
+
+class AuditBrokenError(RequestError):
+    """The audit log was changed or shortened."""
+
+    number = 105
+    remedy = "Compare it with the last exported head; treat the time after it as an incident."
+
+
+class ProvenanceError(RequestError):
+    """An artifact is not what its signed provenance says."""
+
+    number = 106
+    remedy = "Do not use it; download it again from a controller that you trust."
+
+
+class ForbiddenError(RequestError):
+    """The role of this token may not do this."""
+
+    number = 107
+    remedy = "Ask somebody with the role that the sentence names."
+
+
+class UnknownTokenError(RequestError):
+    """No such token."""
+
+    number = 108
+    remedy = "List what there is with `edgewright token list`."
+
+
+class CertificateRequestError(RequestError):
+    """The certificate signing request cannot be granted."""
+
+    number = 109
+    remedy = "Make a P-256 key and a PKCS#10 request signed with it; see docs/reference/rest-api.md."

@@ -6,6 +6,7 @@ which the parent raises as the class that it was. The child is nicer than the co
 libraries print goes to its standard error. A child that is killed leaves blobs that nothing refers to.
 """
 
+import contextlib
 import os
 import select
 import subprocess
@@ -46,6 +47,7 @@ NICENESS: Final = 5
 _POLL_S: Final = 0.1
 _READ_BYTES: Final = 65536
 _LAST_WORDS_CHARACTERS: Final = 300
+_LAST_WORDS_S: Final = 5.0
 
 _ERRORS: Final[dict[int, type[EdgewrightError]]] = {
     error.number: error
@@ -124,6 +126,9 @@ def _run(request: Request, on_progress: OnProgress, is_stopped: Callable[[], boo
                 if not isinstance(answer, Progress):
                     return answer
                 on_progress(answer)
+            # It closed its answers and may still be writing why: a killed traceback says nothing.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_LAST_WORDS_S)
         finally:
             # After its last line a child has nothing left to do, and its interpreter's end takes time.
             child.kill()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import JSON, Boolean, Column, Connection, Engine, Float, Integer, LargeBinary, event, inspect
 from sqlmodel import Session, SQLModel, create_engine
 
 from edgewright.controller.database import tables as _tables  # noqa: F401  # registers the tables
@@ -37,11 +37,26 @@ class Database:
         return cls(f"sqlite:///{data / 'edgewright.db'}")
 
     def create(self) -> None:
-        """Create the tables and indexes that are missing."""
+        """Create the tables, columns and indexes that are missing: a folder may be older than they are."""
         SQLModel.metadata.create_all(self.engine)
+        self._add_columns()
         for table in SQLModel.metadata.tables.values():
             for index in table.indexes:
-                index.create(self.engine, checkfirst=True)  # a folder may be older than the index
+                index.create(self.engine, checkfirst=True)
+
+    def _add_columns(self) -> None:
+        """A column that came later is added with the empty value of its type: none, 0, or an empty list."""
+        known = inspect(self.engine)
+        with self.engine.begin() as connection:
+            for table in SQLModel.metadata.sorted_tables:
+                there = {column["name"] for column in known.get_columns(table.name)}
+                for column in table.columns:
+                    if column.name not in there:
+                        kind = column.type.compile(self.engine.dialect)
+                        connection.exec_driver_sql(
+                            f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind} "
+                            f"DEFAULT {_empty(column)} NOT NULL"
+                        )
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -59,6 +74,15 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def _empty(column: Column[Any]) -> str:
+    """SQL of a new column's value in rows that are already there."""
+    if isinstance(column.type, JSON):
+        return f"'{column.info['empty']}'"
+    if isinstance(column.type, LargeBinary):
+        return "x''"
+    return "0" if isinstance(column.type, (Float, Integer, Boolean)) else "''"
 
 
 def _set_pragmas(connection: Any, _record: Any) -> None:

@@ -8,6 +8,9 @@ table                   owner
 ======================  =====================================================
 Device                  ingest (hello, report, goodbye); enrolment inserts
 EnrolmentToken          enrolment
+Certificate             identity
+ApiToken                people
+AuditEntry              people.audit, append only
 Assignment              rollouts.assigner
 Model, ModelVersion,
 Artifact                registry
@@ -28,7 +31,14 @@ from sqlmodel import Field, SQLModel
 
 
 def _json(default: Any = None) -> Any:
-    return Field(default_factory=default or dict, sa_column=Column(JSON, nullable=False))
+    empty = "[]" if default is list else "{}"
+    return Field(
+        default_factory=default or dict, sa_column=Column(JSON, nullable=False, info={"empty": empty})
+    )
+
+
+def _bytes() -> Any:
+    return Field(default=b"", sa_column=Column(LargeBinary, nullable=False, default=b""))
 
 
 class Device(SQLModel, table=True):
@@ -53,14 +63,82 @@ class Device(SQLModel, table=True):
     error: int = 0
     error_name: str = ""
     detail: str = ""
+    public_key: bytes = _bytes()
+    """SubjectPublicKeyInfo of its current certificate, DER; signs everything that it says."""
+    previous_public_key: bytes = _bytes()
+    """The key before the last renewal: messages that were signed with it may still be on their way."""
+    certificate_expires: float = 0.0
+    revoked_at: float = 0.0
+    counter: int = 0
+    """Connections that it has counted; see ``Hello.counter``."""
+    seen_root: int = 0
+    seen_timestamp: int = 0
+    director_root: int = 0
+    suspicion: str = ""
+    """Why it may be a copy or restored from an old backup; one sentence, empty where nothing says so."""
 
 
 class EnrolmentToken(SQLModel, table=True):
-    """A one-time token, stored as SHA-256."""
+    """A one-time token, stored as SHA-256.
+
+    ``device`` and ``tags`` bind it: empty ones bind nothing; a device that enrols with it gets these tags.
+    """
 
     sha256: str = Field(primary_key=True)
     expires: float
     used_by: str = ""
+    device: str = ""
+    tags: dict[str, str] = _json()
+    created_by: str = ""
+    created_at: float = 0.0
+
+
+class Certificate(SQLModel, table=True):
+    """A certificate that the authority issued; a revoked one stands in the CRL until it has expired."""
+
+    __table_args__ = (Index("certificate_by_device", "device"),)
+
+    serial: str = Field(primary_key=True)
+    """Hexadecimal."""
+    device: str
+    public_key_sha256: str
+    issued_at: float
+    expires: float
+    revoked_at: float = 0.0
+    reason: str = ""
+
+
+class ApiToken(SQLModel, table=True):
+    """A person's or program's token, stored as SHA-256; ``role`` is viewer, operator, engineer or admin."""
+
+    id: str = Field(primary_key=True)
+    """Public part, by which it is listed and revoked."""
+    sha256: str = Field(index=True, unique=True)
+    name: str
+    role: str
+    models: list[str] = _json(list)
+    """Scope: the models that it may act on, empty for all."""
+    created_at: float
+    created_by: str = ""
+    expires: float
+    last_used: float = 0.0
+    revoked_at: float = 0.0
+
+
+class AuditEntry(SQLModel, table=True):
+    """One change that somebody made or tried; each row's digest covers the digest before it."""
+
+    seq: int = Field(primary_key=True)
+    at: float
+    actor: str
+    role: str
+    action: str
+    subject: str
+    outcome: str
+    """``done``, or the number of the error that refused it."""
+    detail: dict[str, Any] = _json()
+    previous_sha256: str
+    sha256: str
 
 
 class Assignment(SQLModel, table=True):
@@ -88,7 +166,7 @@ class Model(SQLModel, table=True):
 class ModelVersion(SQLModel, table=True):
     """One version: its source files, labels and state.
 
-    ``state`` is one of building, ready, failed, withdrawn; ``source`` is push or rebuild.
+    ``state`` is one of building, signing, ready, failed, withdrawn; ``source`` is push or rebuild.
     """
 
     model: str = Field(primary_key=True)
@@ -123,6 +201,8 @@ class Artifact(SQLModel, table=True):
     gates: dict[str, Any] = _json()
     profile_sha256: str
     """Blob with the reference profile; see ``compiler.profile``."""
+    provenance_sha256: str = ""
+    """Blob with the signed provenance; see ``provenance``."""
 
 
 class Rollout(SQLModel, table=True):
