@@ -47,6 +47,8 @@ def test_an_assignment_says_what_it_was_told(tmp_path: Path) -> None:
         "target": "t",
         "version": 3,
         "release_counter": 3,
+        "min_counter": 0,
+        "confidential": False,
     }
     assert read_orders(signed.unrecognized_fields[FIELD]) == ORDERS
     assert 6 <= (signed.expires - datetime.now(UTC)).days <= 7
