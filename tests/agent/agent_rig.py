@@ -15,6 +15,8 @@ from typing import TypeVar
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edgewright.agent.devicekey import DeviceKey
+from edgewright.agent.identity import save
 from edgewright.agent.settings import BrokerSettings, format_settings
 from edgewright.wire import messages, topics
 from edgewright.wire.cell import Decision, Frame, Inbox
@@ -136,11 +138,12 @@ class AgentRig:
     def __init__(self, folder: Path, broker: Broker, simulator: RepositorySimulator) -> None:
         self.folder = folder
         self.config = folder / "agent.toml"
+        save(folder, DEVICE, DeviceKey.generate())
         (folder / "trust").mkdir(parents=True)
         (folder / "trust" / "root.json").write_bytes(simulator.image_root)
         (folder / "trust" / "director-root.json").write_bytes(simulator.director_root)
         settings = format_settings(
-            DEVICE, TARGET, {"site": "lyon"}, folder, BrokerSettings(broker.host, broker.port)
+            DEVICE, TARGET, {"site": "lyon"}, folder, BrokerSettings(broker.host, broker.port, tls=False)
         )
         self.config.write_text(settings + "\n[line]\nwindow_seconds = 0.5\n")
         self.process: subprocess.Popen[bytes] | None = None

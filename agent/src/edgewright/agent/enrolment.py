@@ -5,7 +5,6 @@ files before the configuration, so that a configuration means a complete enrolme
 """
 
 import json
-import os
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from edgewright.agent.privatefiles import write_private
 from edgewright.agent.settings import FILE_NAME, BrokerSettings, format_settings
 from edgewright.agent.trust import Director
 from edgewright.wire.errors import EnrolmentError, TamperedMetadataError, UnknownTopicError
@@ -59,9 +59,9 @@ def enrol(controller: str, request: Request, data: Path) -> Path:
         for name, root in roots.items():
             content = json.dumps(root, separators=(",", ":")).encode()
             _verify_root(content)
-            _write_private(trust / name, content)
+            write_private(trust / name, content)
         text = format_settings(request.device, request.target, request.tags, data.absolute(), answer.broker)
-        _write_private(data / FILE_NAME, text.encode())
+        write_private(data / FILE_NAME, text.encode())
     except OSError as error:
         raise EnrolmentError(f"The data folder {data} cannot be written: {error.strerror}.") from error
     return data / FILE_NAME
@@ -104,13 +104,3 @@ def _verify_root(content: bytes) -> None:
         Director(content)
     except TamperedMetadataError as error:
         raise EnrolmentError(f"A root in the answer does not sign itself: {error.sentence}") from error
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    part = path.with_suffix(".new")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)

@@ -8,6 +8,7 @@ Rules:
 - An unreachable broker is one clear warning for each outage; the link keeps trying with jittered,
   exponential pauses (a broker that restarts is not met by its whole fleet in the same instant).
 - All subscriptions are exact topics, no wildcards.
+- Each connection reads the identity again, so a renewed certificate is shown by the next one (``reconnect``).
 """
 
 import contextlib
@@ -21,7 +22,8 @@ from typing import Any, Final, Protocol
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgewright.wire.errors import BrokerUnreachableError
+from edgewright.agent.identity import Identity
+from edgewright.wire.errors import BrokerUnreachableError, IdentityError
 
 KEEPALIVE_SECONDS: Final = 20
 FIRST_PAUSE_SECONDS: Final = 0.25
@@ -61,21 +63,14 @@ def pauses(draw: random.Random) -> Iterator[float]:
         step = min(step * 2, LONGEST_PAUSE_SECONDS)
 
 
-def client_id_of(device: str) -> str:
-    """The MQTT client id of a device: NATS refuses a dot in it, and no device id has a tilde.
-
-    >>> client_id_of("press-7.left")
-    'press-7~left'
-    """
-    return device.replace(".", "~")
-
-
 class Link:
     """A connection that comes back by itself.
 
     Args:
         host, port: the broker.
-        device: its id makes the client id, of which a broker lets one connection live.
+        device: its id; without an identity it is the client id, of which a broker lets one connection live.
+        identity: called for each connection; what the device shows and which client id it uses.
+        tls: whether to speak TLS with that identity.
         will: called for each connection; topic and payload of its last will.
         on_connected: called on the network thread once subscriptions have been sent again.
         on_lost: called on the network thread when a connection that stood has ended.
@@ -87,17 +82,21 @@ class Link:
         port: int,
         device: str,
         *,
+        identity: Callable[[], Identity] | None = None,
+        tls: bool = False,
         will: Callable[[], tuple[str, bytes]] | None = None,
         on_connected: Callable[[], None] = lambda: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        self._host, self._port, self._client_id = host, port, client_id_of(device)
+        self._host, self._port, self._device = host, port, device
+        self._identity, self._tls = identity, tls
         self._will = will
         self._on_connected, self._on_lost = on_connected, on_lost
         self._handlers: dict[str, tuple[int, tuple[Handler, ...]]] = {}
         self._lock = threading.Lock()
         self._client: mqtt.Client | None = None
         self._connected = False
+        self._renewing = False
         self._warned = False
         self._stopping = threading.Event()
         self._pauses = pauses(random.Random())  # noqa: S311 - jitter is no secret
@@ -124,6 +123,15 @@ class Link:
             client.disconnect()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
+
+    def reconnect(self) -> None:
+        """End the connection that stands, so that the next one reads the identity again; may be called
+        on any thread. What is lost with it is sent again by the outbox.
+        """
+        client = self._client
+        if client is not None and self._connected:
+            self._renewing = True
+            client.disconnect()
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
         """Hand a message to the connection; False, and nothing is kept, while there is none."""
@@ -156,25 +164,38 @@ class Link:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            client = self._new_client()
-            self._client = client
             try:
-                client.connect(self._host, self._port, keepalive=KEEPALIVE_SECONDS)
-                if not self._stopping.is_set():
-                    client.loop_forever()
-            except OSError as error:
+                self._connect_once()
+            except IdentityError as error:
+                self._warn(error.sentence)
+            except OSError as error:  # a failed handshake of TLS is one
                 self._warn(str(error))
             self._ended()
             self._stopping.wait(next(self._pauses))
 
+    def _connect_once(self) -> None:
+        """One connection, from its first byte to its end."""
+        client = self._new_client()
+        self._client = client
+        client.connect(self._host, self._port, keepalive=KEEPALIVE_SECONDS)
+        if self._stopping.is_set():
+            return
+        client.loop_forever()
+        if not self._connected and not self._stopping.is_set():
+            # TLS 1.3 tells a client that its certificate is refused only after its own handshake is done.
+            self._warn("the connection was closed before it was accepted; is this device revoked?")
+
     def _new_client(self) -> mqtt.Client:
+        identity = self._identity() if self._identity else None
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=self._client_id,
+            client_id=identity.client_id if identity else self._device.replace(".", "~"),
             protocol=mqtt.MQTTv311,
             clean_session=True,
             reconnect_on_failure=False,
         )
+        if identity and self._tls:
+            client.tls_set_context(identity.tls_context())
         client.max_inflight_messages_set(INFLIGHT_MESSAGES)
         client.on_socket_open = _set_no_delay
         client.on_connect = self._connected_to
@@ -209,7 +230,9 @@ class Link:
         with self._lock:
             stood, self._connected = self._connected, False
         if stood and not self._stopping.is_set():
-            self._warn("the connection was lost")
+            if not self._renewing:
+                self._warn("the connection was lost")
+            self._renewing = False
             self._on_lost()
 
     def _warn(self, cause: str) -> None:

@@ -5,13 +5,14 @@ Example::
     device = "press-7"
     target = "x86_64-ort-cpu"
     data = "/var/lib/edgewright"
+    door = "https://plant.example:8443"
 
     [tags]
     site = "lyon"
 
     [broker]
-    host = "127.0.0.1"
-    port = 1883
+    host = "plant.example"
+    port = 8883
 """
 
 import json
@@ -30,11 +31,21 @@ MAX_SOCKET_PATH_BYTES: Final = 107
 """Linux keeps a Unix socket's path in 108 bytes, the last of them zero (unix(7))."""
 
 
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the MQTT broker answers."""
+    """Where the MQTT broker answers.
+
+    Attributes:
+        host: name or address; the broker's certificate has to be made out to it.
+        port: its port.
+        tls: whether to speak TLS and to show this device's certificate; without it only on this machine.
+    """
 
     host: Annotated[str, msgspec.Meta(min_length=1)]
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    tls: bool = True
 
 
 class LineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +83,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         device: this device's id.
         target: device target, what models are compiled for.
         data: folder of everything that the agent keeps.
+        door: the controller's HTTPS address, where the certificate is renewed.
         tags: what the fleet's selectors match.
     """
 
@@ -79,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     target: Annotated[str, msgspec.Meta(min_length=1)]
     data: str
     broker: BrokerSettings
+    door: str = ""
     tags: dict[str, str] = {}
     line: LineSettings = LineSettings()
     update: UpdateSettings = UpdateSettings()
@@ -127,13 +140,17 @@ def read_settings(path: Path) -> Settings:
         raise ConfigurationError(f"The configuration {path} is wrong: {error}.") from error
     except UnknownTopicError as error:
         raise ConfigurationError(f"The configuration {path} is wrong: {error.sentence}") from error
+    if not settings.broker.tls and settings.broker.host not in LOOPBACK:
+        raise ConfigurationError(
+            f"The configuration {path} is wrong: `tls = false` is for a broker on this machine only."
+        )
     if len(str(settings.cell_socket).encode()) > MAX_SOCKET_PATH_BYTES:
         raise ConfigurationError(f"The path {settings.cell_socket} is too long for a Unix socket.")
     return settings
 
 
 def format_settings(
-    device: str, target: str, tags: dict[str, str], data: Path, broker: BrokerSettings
+    device: str, target: str, tags: dict[str, str], data: Path, broker: BrokerSettings, door: str = ""
 ) -> str:
     """TOML of a new device's configuration; everything else keeps its default.
 
@@ -143,6 +160,7 @@ def format_settings(
         f"device = {json.dumps(device)}",
         f"target = {json.dumps(target)}",
         f"data = {json.dumps(str(data))}",
+        f"door = {json.dumps(door)}",
         "",
         "[tags]",
         *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in tags.items()),
@@ -150,6 +168,7 @@ def format_settings(
         "[broker]",
         f"host = {json.dumps(broker.host)}",
         f"port = {broker.port}",
+        f"tls = {json.dumps(broker.tls)}",
         "",
     ]
     return "\n".join(lines)

@@ -26,6 +26,7 @@ from edgewright.agent.deployer import Deployer
 from edgewright.agent.fetcher import MetadataFetcher, TopicReader
 from edgewright.agent.footprint import installed_version
 from edgewright.agent.gate import Gate
+from edgewright.agent.identity import Identity
 from edgewright.agent.journal import Journal
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.lineprocess import LineProcess, line_command
@@ -86,6 +87,8 @@ class Supervisor:
             settings.broker.host,
             settings.broker.port,
             settings.device,
+            identity=lambda: Identity.load(settings.folder),
+            tls=settings.broker.tls,
             will=self._will,
             on_connected=lambda: self._post(self._connected),
             on_lost=lambda: self._post(self._lost),

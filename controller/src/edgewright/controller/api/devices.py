@@ -67,7 +67,7 @@ def _add_open(router: APIRouter, services: Services) -> None:
         """Take a device in, by its one-time token."""
         answer = services.enrolment.enrol(body.device, body.target, body.tags, body.token)
         return EnrolmentView(
-            broker=BrokerView(host=answer.broker_host, port=answer.broker_port),
+            broker=BrokerView(host=answer.broker_host, port=answer.broker_port, tls=False),
             image_root=json.loads(answer.image_root),
             director_root=json.loads(answer.director_root),
         )

@@ -303,6 +303,7 @@ class BrokerView(BaseModel):
 
     host: str
     port: int
+    tls: bool = Field(description="Whether it wants TLS and the device's certificate")
 
 
 class EnrolmentView(BaseModel):
