@@ -120,7 +120,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             outputs travel.
         limits: see ``Limits``.
         temperature: divides the logits before the softmax.
-        provenance_sha256: digest of the build's provenance statement.
+        provenance_sha256: digest of the build's provenance statement, as it was signed.
+        tests_sha256: the same of the statement of how the gates judged the artifact.
+        build_key: public key that signed both, SubjectPublicKeyInfo in hexadecimal.
     """
 
     kind: Literal["manifest"] = "manifest"
@@ -143,6 +145,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     limits: Limits
     temperature: float
     provenance_sha256: str
+    tests_sha256: str = ""
+    build_key: str = ""
 
 
 class GoldenVectors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -267,4 +267,5 @@ def _artifact_row(result: BuildResult, built: Built) -> Artifact:
             "provenance_sha256": built.provenance_sha256,
         },
         profile_sha256=built.profile_sha256,
+        provenance_sha256=built.bundle_sha256,
     )

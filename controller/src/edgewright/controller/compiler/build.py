@@ -33,8 +33,7 @@ from edgewright.controller.compiler.protocol import (
 )
 from edgewright.controller.compiler.targets import find_target
 from edgewright.controller.compiler.trials import Source, try_candidates
-from edgewright.controller.model_toml import ModelSpec, read_model, source_files
-from edgewright.wire.canonical import sha256_hex
+from edgewright.controller.model_toml import ModelSpec, read_model
 
 _SHARE_BEFORE_TARGETS: Final = 0.3
 """Checks and calibration, as a share of a build of three targets."""
@@ -101,9 +100,8 @@ def _prepare(
         inherited = decode_ranges(blobs.read(request.ranges_sha256)) if request.ranges_sha256 else {}
         images = frames.inputs(spec.preprocessing)
         calibration = Calibration(model, spec.input.name, images, inherited)
-    digests = {name: sha256_hex(path.read_bytes()) for name, path in source_files(folder, spec).items()}
     fp32 = Candidate("fp32", "fp32", model, {})
-    return Source(request, spec, digests, holdout, inputs, fp32, logits, calibration)
+    return Source(request, spec, holdout, inputs, fp32, logits, calibration)
 
 
 def _metrics(source: Source) -> dict[str, float]:

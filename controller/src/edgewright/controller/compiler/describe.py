@@ -1,4 +1,7 @@
-"""Describing the artifact that ships: golden blob, patches, profile, provenance and manifest."""
+"""Describing the artifact that ships: golden blob, patches, profile and manifest.
+
+The manifest's provenance is left open: the controller writes and signs it, outside this process.
+"""
 
 import platform
 from typing import Literal
@@ -13,7 +16,6 @@ from edgewright.controller.compiler.ort import Array, Session
 from edgewright.controller.compiler.patches import make_patches
 from edgewright.controller.compiler.profile import encode_profile, fit_temperature, make_profile
 from edgewright.controller.compiler.protocol import Built
-from edgewright.controller.compiler.provenance import make_provenance
 from edgewright.controller.compiler.targets import Target
 from edgewright.controller.compiler.trials import Source, Trial
 from edgewright.wire.assignment import TargetCustom
@@ -29,7 +31,6 @@ def describe(source: Source, target: Target, trial: Trial, blobs: BlobStore) -> 
     temperature = fit_temperature(trial.logits, source.holdout.classes(spec.model.labels))
     identity = (spec.model.name, version, target.name)
     profile = make_profile(identity, trial.logits, source.holdout, spec.model.labels, temperature)
-    provenance = blobs.put(_provenance(source, target, candidate, artifact))
     golden = _golden(source, target, trial, _golden_inputs(source, trial, bases, blobs))
     blobs.put(golden)
     golden_patches = make_patches(blobs, golden, {base.version: base.golden for base in bases})
@@ -38,7 +39,6 @@ def describe(source: Source, target: Target, trial: Trial, blobs: BlobStore) -> 
         patches=tuple(patches.values()),
         golden_patches=tuple(golden_patches.values()),
         temperature=temperature,
-        provenance_sha256=provenance,
     )
     data = encode_manifest(manifest)
     return Built(
@@ -53,14 +53,13 @@ def describe(source: Source, target: Target, trial: Trial, blobs: BlobStore) -> 
         artifact_length=len(candidate.model),
         patch_lengths={base: patch.blob.length for base, patch in patches.items()},
         profile_sha256=blobs.put(encode_profile(profile)),
-        provenance_sha256=provenance,
         chosen=candidate.name,
         verdicts=trial.verdicts,
     )
 
 
 def _manifest(source: Source, target: Target, candidate: Candidate, golden: bytes) -> Manifest:
-    """What follows from the model and the target; patches, temperature and provenance are still open."""
+    """What follows from the model and the target; patches and temperature are still open."""
     spec = source.spec
     # "hardware" where this machine ran the gates on the target's own architecture and runtime.
     native = platform.machine() == target.machine
@@ -104,17 +103,3 @@ def _golden(source: Source, target: Target, trial: Trial, inputs: Array) -> byte
     # One by one, as the device runs them: kernels may sum a batch in another order.
     outputs = [session.run(row[np.newaxis], source.spec.output.name) for row in inputs]
     return encode_golden(inputs, np.concatenate(outputs))
-
-
-def _provenance(source: Source, target: Target, candidate: Candidate, artifact_sha256: str) -> bytes:
-    request, spec = source.request, source.spec
-    parameters = {
-        "model": spec.model.name,
-        "version": request.version,
-        "target": target.name,
-        "candidate": candidate.name,
-        "gates": msgspec.to_builtins(spec.gates),
-    }
-    subject = (f"{spec.model.name}-{request.version}-{target.name}.onnx", artifact_sha256)
-    inherited = request.ranges_sha256 if candidate.precision == "int8" else ""
-    return make_provenance(subject, parameters, source.digests, inherited)

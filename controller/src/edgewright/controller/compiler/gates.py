@@ -18,7 +18,7 @@ The smallest candidate that passes ships. fp32 is the reference, so it passes if
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 from edgewright.controller.errors import GateFailedError
 from edgewright.controller.model_toml import GatesPart
@@ -67,13 +67,28 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One candidate's verdict: a sentence for each gate, and those that failed again by themselves."""
+    """One candidate's verdict: a sentence for each gate, and those that failed again by themselves.
+
+    The gates by name are what is signed: they hold no measured latency, which differs from run to run.
+    """
 
     name: str
     passed: bool
     length: int
     sentences: tuple[str, ...]
     failures: tuple[str, ...]
+    passed_gates: tuple[str, ...] = ()
+    failed_gates: tuple[str, ...] = ()
+    unjudged_gates: tuple[str, ...] = ()
+
+
+class _Check(NamedTuple):
+    """One gate's outcome; ``judged`` is False where this machine cannot tell."""
+
+    gate: str
+    ok: bool
+    text: str
+    judged: bool = True
 
 
 def loss_bound(pair: PairedClass) -> float:
@@ -91,7 +106,7 @@ def loss_bound(pair: PairedClass) -> float:
 def judge(measured: Measurement, gates: GatesPart) -> Verdict:
     """The verdict on one candidate."""
     if measured.is_reference:
-        checks = [(measured.finite, "fp32 is the reference; its logits are finite")]
+        checks = [_Check("finite logits", measured.finite, "fp32 is the reference; its logits are finite")]
     else:
         agreement, error = measured.top1_agreement, measured.logit_error
         agreement_text = (
@@ -99,15 +114,22 @@ def judge(measured: Measurement, gates: GatesPart) -> Verdict:
         )
         error_text = f"relative logit error {error:.4f} (at most {gates.logit_error:g})"
         checks = [
-            (measured.finite, "all logits are finite"),
-            (agreement >= gates.top1_agreement, agreement_text),
-            (error <= gates.logit_error, error_text),
+            _Check("finite logits", measured.finite, "all logits are finite"),
+            _Check("top-1 agreement", agreement >= gates.top1_agreement, agreement_text),
+            _Check("logit error", error <= gates.logit_error, error_text),
             _judge_classes(measured.classes, gates.per_class_loss),
             _judge_latency(measured, gates.latency_ratio),
         ]
-    sentences = tuple(f"{'pass' if ok else 'FAIL'}: {text}" for ok, text in checks)
-    failures = tuple(text for ok, text in checks if not ok)
-    return Verdict(measured.name, not failures, measured.length, sentences, failures)
+    return Verdict(
+        name=measured.name,
+        passed=all(check.ok for check in checks),
+        length=measured.length,
+        sentences=tuple(f"{'pass' if check.ok else 'FAIL'}: {check.text}" for check in checks),
+        failures=tuple(check.text for check in checks if not check.ok),
+        passed_gates=tuple(check.gate for check in checks if check.ok and check.judged),
+        failed_gates=tuple(check.gate for check in checks if not check.ok),
+        unjudged_gates=tuple(check.gate for check in checks if check.ok and not check.judged),
+    )
 
 
 def choose(verdicts: Sequence[Verdict], target: str) -> Verdict:
@@ -147,7 +169,7 @@ def group_classes(classes: Mapping[str, PairedClass]) -> dict[str, PairedClass]:
     return groups
 
 
-def _judge_classes(classes: Mapping[str, PairedClass], limit: float) -> tuple[bool, str]:
+def _judge_classes(classes: Mapping[str, PairedClass], limit: float) -> _Check:
     groups = group_classes(classes)
     bounds = {label: loss_bound(pair) for label, pair in groups.items()}
     worst = max(bounds, key=lambda label: bounds[label])
@@ -155,11 +177,12 @@ def _judge_classes(classes: Mapping[str, PairedClass], limit: float) -> tuple[bo
         f"loses at most {bounds[worst]:.2%} in the worst class, {worst}, "
         f"by {groups[worst].frames} frames (at most {limit:.2%})"
     )
-    return bounds[worst] <= limit, text
+    return _Check("loss by class", bounds[worst] <= limit, text)
 
 
-def _judge_latency(measured: Measurement, limit: float) -> tuple[bool, str]:
+def _judge_latency(measured: Measurement, limit: float) -> _Check:
     if measured.latency_us is None or not measured.fp32_latency_us:
-        return True, "latency not judged: this machine is not of the target's architecture"
+        text = "latency not judged: this machine is not of the target's architecture"
+        return _Check("latency", ok=True, text=text, judged=False)
     ratio = measured.latency_us / measured.fp32_latency_us
-    return ratio <= limit, f"takes {ratio:.2f} of fp32's time (at most {limit:g})"
+    return _Check("latency", ratio <= limit, f"takes {ratio:.2f} of fp32's time (at most {limit:g})")

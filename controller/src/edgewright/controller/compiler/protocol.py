@@ -56,6 +56,8 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
         path, length, sha256, custom: the manifest as a TUF target.
         artifact_sha256, artifact_length: the artifact.
         patch_lengths: bytes of the patch by the base's version.
+        provenance_sha256: the statement of provenance, and
+        bundle_sha256: the signed statements; empty before the controller has attested the build.
         verdicts: of all candidates that were judged; ``chosen`` names the one that ships.
     """
 
@@ -70,9 +72,10 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     artifact_length: int
     patch_lengths: dict[int, int]
     profile_sha256: str
-    provenance_sha256: str
     chosen: str
     verdicts: tuple[Verdict, ...]
+    provenance_sha256: str = ""
+    bundle_sha256: str = ""
 
 
 class BuildResult(msgspec.Struct, frozen=True, tag_field="kind", tag="result", kw_only=True):

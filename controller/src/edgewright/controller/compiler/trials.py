@@ -1,7 +1,7 @@
 """Trying a target's candidates against the gates until one may ship."""
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,6 @@ class Source:
 
     request: BuildRequest
     spec: ModelSpec
-    digests: Mapping[str, str]
     holdout: Frames
     inputs: Array
     fp32: Candidate
