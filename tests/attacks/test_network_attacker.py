@@ -43,7 +43,7 @@ def test_tampered_artifact(device: DeviceStub) -> None:
 
 
 def test_tampered_artifact_is_healed_by_an_honest_controller(device: DeviceStub) -> None:
-    """The device asks for the chunk again; published again, a newer assignment brings the release after all."""
+    """The device asks for the chunk again; published again, a newer assignment brings it."""
     test_tampered_artifact(device)
     chunk = split_blob(TWO)[0].chunks[0]
     assert chunk in device.wanted

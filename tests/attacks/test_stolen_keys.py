@@ -39,7 +39,7 @@ def test_stolen_director_key_names_other_bytes(device: DeviceStub) -> None:
 
 
 def test_stolen_director_key_describes_another_release(device: DeviceStub) -> None:
-    """Version 1's bytes under a counter that the image repository did not give are refused as Disagreement."""
+    """Version 1's bytes under a counter that nobody released are refused as Disagreement."""
     device.simulator.assign(PATHS[1], lies={"release_counter": 99})
     device.read_topics()
     assert_resisted(device, "Disagreement")
@@ -66,7 +66,7 @@ def test_stolen_director_key_orders_other_hardware(tmp_path: Path) -> None:
 
 
 def test_stolen_director_key_orders_an_older_release(device: DeviceStub) -> None:
-    """A signed release below the device's floor, without an ordered rollback, is refused as RollbackAttack."""
+    """A release below the device's floor, without an ordered rollback, is refused as RollbackAttack."""
     device.simulator.release(make_manifest(3, TWO, release_counter=0), TWO, GOLDEN)
     device.simulator.assign("garment-packing/x86_64-ort-cpu/3.json")
     device.read_topics()
@@ -164,7 +164,7 @@ def test_stolen_release_key_signs_twice(tmp_path: Path) -> None:
 
 
 def test_stolen_model_key_signs_another_models_path(tmp_path: Path) -> None:
-    """A role's key is confined to its paths: the other model's own role answers, and the thief's is not asked."""
+    """A role's key is confined to its paths: the other model's own role answers."""
     simulator = RepositorySimulator((MODEL, "bearing"))
     device = set_stage(tmp_path / "device", simulator)
     path = PATHS[2]

@@ -28,7 +28,7 @@ class Thief:
         self.keys: dict[str, CryptoSigner] = {role: simulator._keys[role] for role in roles}
 
     def sign(self, role: str, change: Callable[[Any], None], *signers: CryptoSigner) -> None:
-        """Publish a changed next version of a role, signed with ``signers``, or with the role's stolen key."""
+        """Publish a changed next version of a role, signed with ``signers`` or the role's stolen key."""
         document = self.newest(role)
         document.signed.version += 1
         document.signed.expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=300)
@@ -48,7 +48,7 @@ class Thief:
         return Metadata[Any].from_bytes(zlib.decompress(self._simulator.topics.retained[topic]))
 
     def point_online_to(self, role: str, version: int, jump: int = 0) -> None:
-        """With the online keys: a snapshot that names ``version`` of a role, and a timestamp of that snapshot.
+        """With the online keys: a snapshot that names a version of a role, and its timestamp.
 
         Args:
             role: file name without its number and ending.
@@ -80,7 +80,7 @@ class ThresholdRepository(RepositorySimulator):
 
     def _delegations(self, models: tuple[str, ...]) -> Any:
         delegations = super()._delegations(models)
-        role: DelegatedRole = delegations.roles[MODEL]
+        role: DelegatedRole = (delegations.roles or {})[MODEL]
         key: Key = self.second[MODEL][0].public_key
         delegations.keys[key.keyid] = key
         role.keyids.append(key.keyid)
