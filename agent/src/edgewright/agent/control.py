@@ -266,6 +266,6 @@ def control_pair() -> tuple[socket.socket, socket.socket]:
 def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes) -> _T:
     try:
         message: _T = decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessageError(f"The control message cannot be read: {error}.") from error
     return message

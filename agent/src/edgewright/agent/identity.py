@@ -70,7 +70,7 @@ class Identity:
             record = msgspec.json.decode(path.read_bytes(), type=_Record)
         except OSError as error:
             raise IdentityError(f"The identity {path} cannot be read: {error.strerror}.") from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise IdentityError(f"The identity {path} is damaged: {error}.") from error
         key = DeviceKey.load(folder / "key.pem")
         return cls(record.device, key, record.issued, record.expires, folder)

@@ -99,6 +99,6 @@ class Inbox:
             del self._buffer[: _LENGTH.size + length]
             try:
                 messages.append(_decoder.decode(body))
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise MalformedMessageError(f"The cell message cannot be read: {error}.") from error
         return messages

@@ -201,7 +201,7 @@ def decode_manifest(data: bytes) -> Manifest:
         raise MalformedMessageError(f"The manifest has {len(data)} bytes; at most {MAX_MANIFEST_BYTES} fit.")
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessageError(f"The manifest cannot be read: {error}.") from error
     for blob in (
         manifest.artifact,

@@ -277,6 +277,6 @@ def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes) -> _T:
         raise MalformedMessageError(f"A message of {len(data)} bytes exceeds {MAX_MESSAGE_BYTES}.")
     try:
         message: _T = decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessageError(f"The message cannot be read: {error}.") from error
     return message

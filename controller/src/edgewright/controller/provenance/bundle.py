@@ -63,7 +63,7 @@ def _verified(statement: bytes, manifest: Manifest, predicate_type: str, sha256:
         raise ProvenanceError("A signed statement is not the one that the manifest names.")
     try:
         read: dict[str, Any] = msgspec.json.decode(statement, type=dict)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProvenanceError("A signed statement is no JSON.") from error
     kind = (read.get("_type"), read.get("predicateType"), type(read.get("predicate")))
     if kind != (STATEMENT, predicate_type, dict):
