@@ -82,6 +82,7 @@ class Parts:
     data: Path
     db: Database
     blobs: BlobStore
+    repository: ImageRepository
     rollouts: RolloutService
     enrolment: Enrolment
     workflows: SimulatedBuilds
@@ -95,10 +96,13 @@ def make_parts(data: Path) -> Parts:
     db.create()
     root = json.dumps(ROOT).encode()
     assigner = make_assigner(data, db, SimulatedPublisher())
+    repository = ImageRepository(data / "tuf" / "image", KeyStore(data / "keys"))
+    repository.ensure()
     return Parts(
         data=data,
         db=db,
         blobs=BlobStore(data / "blobs"),
+        repository=repository,
         rollouts=RolloutService(db, assigner, lambda: None),
         enrolment=Enrolment(db, Address("127.0.0.1", 18830), root, root),
         workflows=SimulatedBuilds(),

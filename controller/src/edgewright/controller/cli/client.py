@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
 import httpx
 
@@ -81,14 +81,23 @@ class Client:
         headers = {"Content-Length": str(length), "Content-Type": "application/octet-stream"}
         self._answer("PUT", f"/blobs/{sha256}", content=parts, headers=headers)
 
+    def download(self, path: str) -> Iterator[bytes]:
+        """The bytes at a path, in parts; raises as ``get`` does."""
+        try:
+            with self._http.stream("GET", path) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    self._refuse(answer)
+                yield from answer.iter_bytes(PART_BYTES)
+        except httpx.TransportError as error:
+            raise ControllerUnreachableError(f"The download from {self.url} broke off: {error}.") from error
+
     def _answer(self, method: str, path: str, **arguments: Any) -> Any:
         answer = self._send(method, path, **arguments)
-        try:
-            body = answer.json() if answer.content else None
-        except json.JSONDecodeError:
-            body = None
-        if answer.is_success:
-            return body
+        return _body(answer) if answer.is_success else self._refuse(answer)
+
+    def _refuse(self, answer: httpx.Response) -> NoReturn:
+        body = _body(answer)
         if not isinstance(body, dict) or "number" not in body:
             raise ControllerUnreachableError(f"What answers at {self.url} is no Edgewright controller.")
         raise RefusedError(int(body["number"]), str(body.get("detail", "")), str(body.get("remedy", "")))
@@ -99,6 +108,13 @@ class Client:
         except (httpx.TransportError, httpx.InvalidURL) as error:
             said = str(error) or type(error).__name__
             raise ControllerUnreachableError(f"No controller answers at {self.url}: {said}.") from error
+
+
+def _body(answer: httpx.Response) -> Any:
+    try:
+        return answer.json() if answer.content else None
+    except json.JSONDecodeError:
+        return None
 
 
 def connect(url: str | None, data: Path | None) -> Client:

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import typer
 from typer.exceptions import TyperException
 
-from edgewright.controller.cli import fleet, push, rollouts
+from edgewright.controller.cli import fleet, provenance, push, rollouts
 from edgewright.controller.cli.client import RefusedError
 from edgewright.controller.cli.output import console
 from edgewright.wire.errors import EdgewrightError
@@ -74,6 +74,9 @@ app.add_typer(rollouts.app, name="rollout")
 app.command()(fleet.drift)
 app.command()(fleet.events)
 app.command()(fleet.token)
+app.command()(provenance.provenance)
+app.command()(provenance.export)
+app.command()(provenance.verify)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

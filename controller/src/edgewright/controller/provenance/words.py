@@ -1,0 +1,90 @@
+"""Provenance in plain words, for the command line and the page."""
+
+import hashlib
+from typing import Any, Final, NamedTuple
+
+from edgewright.controller.provenance.bundle import Told
+
+LEVEL: Final = "signed by the controller outside the compiling process (SLSA Build L2-like)"
+_ROLES: Final = {
+    "source model": "Source model",
+    "recipe": "Recipe",
+    "declaration and gates": "Declaration",
+}
+_DIGEST_SHOWN: Final = 12
+
+
+class Line(NamedTuple):
+    """One thing that is told: what it is about, and the sentence."""
+
+    about: str
+    said: str
+
+
+def key_id(public_key: str) -> str:
+    """Short name of a public key: the beginning of its SHA-256.
+
+    >>> key_id("00")
+    '6e340b9cffb37a98'
+    """
+    return hashlib.sha256(bytes.fromhex(public_key)).hexdigest()[:16]
+
+
+def tell(told: Told, build_key: str) -> tuple[Line, ...]:
+    """What a person asks about a version: data, recipe, compilers, gates, signer."""
+    definition = told.provenance["predicate"]["buildDefinition"]
+    given, internal = definition["externalParameters"], definition["internalParameters"]
+    materials = definition["resolvedDependencies"]
+    lines = [Line("Artifact", _artifact(told, given, internal)), Line("Came by", _origin(given, internal))]
+    lines += [
+        Line(_ROLES[role], f"{item['uri'].partition(':')[2]} ({_short(item)})")
+        for item in materials
+        if (role := _role(item)) in _ROLES
+    ]
+    lines += [
+        Line("Data", f"{item['uri'].partition(':')[2]}: {_role(item)}{_counted(item)} ({_short(item)})")
+        for item in materials
+        if item["uri"].startswith("dataset:") or "frames" in _role(item)
+    ]
+    tools = [item["uri"].removeprefix("pkg:pypi/") for item in materials if item["uri"].startswith("pkg:")]
+    lines.append(Line("Compilers", ", ".join(tool.replace("@", " ") for tool in tools)))
+    lines.append(Line("Gates", _gates(told.tests["predicate"])))
+    lines.append(Line("Signed by", f"build key {key_id(build_key)}; {LEVEL}"))
+    return tuple(lines)
+
+
+def _artifact(told: Told, given: dict[str, Any], internal: dict[str, Any]) -> str:
+    digest = told.provenance["subject"][0]["digest"]["sha256"]
+    measured = "on its own architecture" if internal["qualification"] == "hardware" else "emulated"
+    return f"{internal['candidate']} for {given['target']}, gates measured {measured}, SHA-256 {digest}"
+
+
+def _origin(given: dict[str, Any], internal: dict[str, Any]) -> str:
+    if given["source"] != "rebuild":
+        return "a push"
+    rebuild = internal["rebuild"]
+    return (
+        f"rebuild {rebuild.get('number')} of v{given['parent']}, rung {rebuild.get('rung')}, "
+        f"because: {rebuild.get('cause')}"
+    )
+
+
+def _gates(tests: dict[str, Any]) -> str:
+    said = f"passed: {', '.join(tests['passedTests'])}"
+    if tests["warnedTests"]:
+        said += f"; not judged on the building machine: {', '.join(tests['warnedTests'])}"
+    return said
+
+
+def _role(item: dict[str, Any]) -> str:
+    return str(item.get("annotations", {}).get("role", ""))
+
+
+def _counted(item: dict[str, Any]) -> str:
+    counts = {name: count for name, count in item.get("annotations", {}).items() if name != "role"}
+    words = {"fit": "learned from", "gate": "judged it"}
+    return "".join(f", {count} {words.get(name, name)}" for name, count in sorted(counts.items()))
+
+
+def _short(item: dict[str, Any]) -> str:
+    return f"SHA-256 {item['digest']['sha256'][:_DIGEST_SHOWN]}"
