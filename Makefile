@@ -7,12 +7,13 @@ DATA   ?= data
 SEED   ?= 1
 ONLY   ?=
 ARGS   ?=
+INPUTS ?= 100000
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 SAY    := printf '%s\n'
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test up bench lint docs lock clean
+.PHONY: help demo test up bench fuzz lint docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ lint: $(VENV)/.installed ## ruff, mypy --strict, import layers
 
 bench: $(VENV)/.installed ## one JSON line a figure; ONLY=name[,name] for some
 	@$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
+
+fuzz: $(VENV)/.installed ## feed INPUTS=100000 inputs to every parser of foreign bytes; ONLY=name[,name]
+	@$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(if $(ONLY),--only $(ONLY))
 
 docs: $(VENV)/.installed ## write the generated parts of docs/reference again
 	@$(BIN)/python docs/generate.py
