@@ -11,9 +11,11 @@ from fastapi.testclient import TestClient
 
 from edgewright.controller.api.app import create_app
 from edgewright.controller.database.tables import Device, Event, Outcome, Rollup
+from edgewright.controller.people.person import Person
+from edgewright.controller.people.roles import Role
 from edgewright.controller.web import rows
+from edgewright.controller.web.entry import STATIC_FILES
 from edgewright.controller.web.live import open_live
-from edgewright.controller.web.pages import STATIC_FILES
 from edgewright.controller.web.references import References
 from edgewright.controller.web.views import LARGE_FLEET, VIEWS, load_charts
 from tests.controller.parts import TOKEN, Parts, make_parts
@@ -81,6 +83,11 @@ def client(parts: Parts) -> TestClient:
     opened = TestClient(create_app(parts), base_url="http://127.0.0.1", follow_redirects=True)
     opened.get("/", params={"token": TOKEN})
     return opened
+
+
+def admin() -> Person:
+    """Whoever may order everything."""
+    return Person("local", "local admin", Role.ADMIN)
 
 
 def told(parts: Parts, until: float = 362.0) -> None:
@@ -289,7 +296,7 @@ def test_only_known_files_are_served(client: TestClient, name: str) -> None:
 def test_a_live_stream_sends_what_changed_only(parts: Parts) -> None:
     """The first look sends all regions; without a change nothing follows; a change sends what shows it."""
     told(parts)
-    live = open_live(VIEWS["rollout"], parts, References(parts.blobs), "2", 900)
+    live = open_live(VIEWS["rollout"], parts, References(parts.blobs), admin, "2", 900)
     assert set(live.changes()) == {"orders", "rollout", "feed"}
     assert live.changes() == {}
     with parts.db.session() as session:
@@ -314,7 +321,7 @@ def test_the_stream_sends_what_the_page_shows(client: TestClient, parts: Parts, 
     page = client.get(path).text
     regions = {a["sse-swap"] for _, a in parse(page).elements if "sse-swap" in a}
     assert regions == set(VIEWS[name].regions)
-    sent = open_live(VIEWS[name], parts, References(parts.blobs), key, 900).changes()
+    sent = open_live(VIEWS[name], parts, References(parts.blobs), admin, key, 900).changes()
     steady = [region for region in regions if region not in ("fleet", "device", "headline", "tiles")]
     for region in steady:
         assert sent[region or ""] in page

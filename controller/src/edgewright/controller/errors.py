@@ -269,7 +269,7 @@ class UnknownTokenError(RequestError):
     """No such token."""
 
     number = 108
-    remedy = "List what there is with `edgewright token list`."
+    remedy = "List what there is with `edgewright people list`."
 
 
 class CertificateRequestError(RequestError):
@@ -277,3 +277,10 @@ class CertificateRequestError(RequestError):
 
     number = 109
     remedy = "Make a P-256 key and a PKCS#10 request signed with it; see docs/reference/rest-api.md."
+
+
+class TooManyAttemptsError(RequestError):
+    """Too many wrong tokens were shown."""
+
+    number = 110
+    remedy = "Wait a minute, then show the right token."

@@ -1,9 +1,13 @@
-"""Moments that people want to see: one call to record one."""
+"""Moments that people want to see: one call to record one.
+
+Those that change something go into the audit log too, in the same transaction; see ``people.audit``.
+"""
 
 import time
 
 from edgewright.controller.database import Session
 from edgewright.controller.database.tables import Event
+from edgewright.controller.people import audit
 
 
 def record(
@@ -32,3 +36,4 @@ def record(
             rollout=rollout,
         )
     )
+    audit.enter_event(session, kind, sentence, model, version, device, rollout)

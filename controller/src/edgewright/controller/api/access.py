@@ -1,107 +1,185 @@
-"""Who may do what.
+"""Who may do what: the dependency that every route names.
 
-One token exists for now: the data folder's ``api-token``. Programs show it as a bearer token and may do
-everything. A person opens the page once with ``/?token=...`` (or types the token at ``/login``) and gets a
-session cookie that is derived from the token, so it survives a restart and ends when the token is replaced.
-The cookie reads; it changes something only through the page's own forms, which have to come from this
-origin. A new device shows its one-time enrolment token instead.
+::
+
+    @router.post("/models/{model}/withdraw", dependencies=[need("model.withdraw")])
+    def withdraw(model: str, request: Request) -> None:
+        ...
+        audited(request, f"{model} v{version}", reason=body.reason)   # optional: says more in the entry
+
+The row of that name in ``people.operations`` has the role. A program shows a token as bearer. A person logs
+in once at ``/login`` and gets a session cookie; it reads the API, and it changes something only through the
+page's own forms, which have to come from this very origin (``need_form``). A device shows its own one-time
+token or certificate to a row without a role.
+
+A token for some models may change only these: a path parameter ``model`` is checked here, a model that
+stands elsewhere by ``verify_scope``.
 """
 
-import hashlib
-import hmac
-from functools import cached_property
-from pathlib import Path
-from typing import Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from fastapi import Request
+from fastapi import Depends, Request
+from fastapi.params import Depends as Dependency
 from fastapi.security import HTTPBearer
 
-from edgewright.controller.errors import DataFolderDamagedError, InvalidRequestError, NotAuthorisedError
+from edgewright.controller.api.auditing import acting_of
+from edgewright.controller.errors import InvalidRequestError, NotAuthorisedError
+from edgewright.controller.people.operations import OPERATIONS
+from edgewright.controller.people.person import Person
+from edgewright.controller.people.service import People
+from edgewright.controller.people.tokens import Claim
 
 COOKIE: Final = "edgewright_session"
-COOKIE_LIFE_S: Final = 30 * 24 * 3600
+"""The port follows in the name."""
 
-bearer_scheme = HTTPBearer(auto_error=False, description="The data folder's api-token")
+bearer_scheme = HTTPBearer(auto_error=False, description="A person's token, or the data folder's api-token")
 
 
-class Access:
-    """Compares what is shown with the one token, in constant time.
+def people_of(request: Request) -> People:
+    """The application's people."""
+    people: People = request.app.state.people
+    return people
 
-    The token is read at the first request: the data folder makes it when the controller starts.
+
+def cookie_name(request: Request) -> str:
+    """Name of the session cookie at the port that the browser speaks to."""
+    return f"{COOKIE}_{request.url.port or (443 if request.url.scheme == 'https' else 80)}"
+
+
+def origin_of(request: Request) -> str:
+    """Scheme, host and port as the browser has them."""
+    return f"{request.url.scheme}://{request.headers.get('host', '')}"
+
+
+def client_address(request: Request) -> str:
+    """Where the request comes from."""
+    return request.client.host if request.client else ""
+
+
+class Need:
+    """One row of ``OPERATIONS`` as a dependency; yields the person, or None where none is needed.
+
+    Attributes:
+        action: name of the row.
+        form: the request comes from a page's form: a session, and from this origin.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, action: str, *, form: bool = False) -> None:
+        self.action = action
+        self.form = form
+        self._operation = OPERATIONS[action]
 
-    @cached_property
-    def _token(self) -> bytes:
-        try:
-            token = self._file.read_text().strip()
-        except OSError as error:
-            raise DataFolderDamagedError(f"The api-token cannot be read: {error.strerror}.") from error
-        if not token:
-            raise DataFolderDamagedError("The api-token is empty.")
-        return token.encode()
+    def __call__(self, request: Request) -> Person | None:
+        """Let a request through.
 
-    @cached_property
-    def session(self) -> str:
-        """What the session cookie holds."""
-        return hmac.new(self._token, b"edgewright page session 1", hashlib.sha256).hexdigest()
+        Raises:
+            NotAuthorisedError: neither a token nor a session that counts for this is shown.
+            TooManyAttemptsError: too many wrong tokens came from there.
+            ForbiddenError: the role or the scope does not suffice.
+            InvalidRequestError: the form comes from another origin.
+        """
+        acting = acting_of(request)
+        acting.action, acting.changes = self.action, self._operation.changes
+        if self._operation.role is None:
+            return None
+        acting.person = person = self.person(request)
+        if self.form:
+            verify_origin(request)
+        person.verify_may(self.action)
+        if self._operation.changes and "model" in request.path_params:
+            person.verify_scope(request.path_params["model"])
+        return person
 
-    def knows_token(self, shown: str) -> bool:
-        """Whether it is the token."""
-        return hmac.compare_digest(shown.encode(), self._token)
+    def person(self, request: Request) -> Person:
+        """Who asks, whatever they may do.
 
-    def has_bearer(self, request: Request) -> bool:
-        """Whether the request shows the token in its header."""
+        Raises:
+            NotAuthorisedError, TooManyAttemptsError: as a call does.
+        """
         scheme, _, shown = request.headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self.knows_token(shown.strip())
+        if shown and not self.form:
+            return authenticate(request, shown.strip() if scheme.lower() == "bearer" else "").of
+        if self.form or request.method in ("GET", "HEAD"):
+            cookie = request.cookies.get(cookie_name(request), "")
+            return people_of(request).sessions.person(cookie, origin_of(request))
+        raise NotAuthorisedError("This takes a token; a page's session only reads here.")
 
-    def has_session(self, request: Request) -> bool:
-        """Whether the request carries the session cookie."""
-        return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), self.session.encode())
+
+def need(action: str) -> Any:
+    """The dependency of a route that does ``action``, a row of ``people.operations``."""
+    return Depends(Need(action))
 
 
-def access_of(request: Request) -> Access:
-    """The application's access rules."""
-    access: Access = request.app.state.access
-    return access
+def need_form(action: str) -> Any:
+    """The same for a form of our own pages."""
+    return Depends(Need(action, form=True))
+
+
+def needs_of(dependencies: list[Dependency]) -> list[Need]:
+    """The ``need`` among a route's dependencies."""
+    return [d.dependency for d in dependencies if isinstance(d.dependency, Need)]
+
+
+def authenticate(request: Request, shown: str) -> Claim:
+    """Whoever shows this token; its claim has a person.
+
+    Raises:
+        NotAuthorisedError: it does not count.
+        TooManyAttemptsError: too many wrong ones came from there.
+    """
+    claim = people_of(request).tokens.authenticate(shown, client_address(request))
+    if claim.person is None:
+        acting_of(request).claimed = f"{claim.name} ({claim.id})" if claim.id else ""
+        raise NotAuthorisedError(claim.sentence)
+    return claim
+
+
+def present_person(request: Request) -> Person:
+    """The person that ``need`` let through, for a route that wants to know."""
+    person = acting_of(request).person
+    if person is None:
+        raise NotAuthorisedError("Nobody is known here.")
+    return person
+
+
+Asking = Annotated[Person, Depends(present_person)]
+"""Parameter of a route: who asks."""
+
+
+def verify_scope(request: Request, model: str) -> None:
+    """Refuse a change of a model that the token is not for.
+
+    Raises:
+        ForbiddenError: its scope has other models only.
+    """
+    present_person(request).verify_scope(model)
+
+
+def audited(request: Request, subject: str = "", **detail: Any) -> None:
+    """Say more in the audit log's entry of this request; secrets do not belong there."""
+    acting = acting_of(request)
+    acting.subject = subject or acting.subject
+    acting.detail |= detail
 
 
 def authorise(request: Request) -> None:
-    """Let a program through; let a page read.
+    """Let an admin through to what names no row of the table yet; reading takes any role.
 
     Raises:
-        NotAuthorisedError: neither the token nor, for reading, the session is shown.
+        NotAuthorisedError, ForbiddenError: as ``Need`` does.
     """
-    access = access_of(request)
-    reads = request.method in ("GET", "HEAD")
-    if not (access.has_bearer(request) or (reads and access.has_session(request))):
-        raise NotAuthorisedError("The API token is missing or wrong.")
-
-
-def authorise_form(request: Request) -> None:
-    """Let a form of our own pages through.
-
-    SameSite keeps other sites out, but another port of this host counts as the same site, so the browser
-    has to say that the form came from this very origin.
-
-    Raises:
-        NotAuthorisedError: there is no session.
-        InvalidRequestError: the form comes from another origin.
-    """
-    if not access_of(request).has_session(request):
-        raise NotAuthorisedError("This page has no session.")
-    verify_origin(request)
+    Need("page.read" if request.method in ("GET", "HEAD") else "keys.change")(request)
 
 
 def verify_origin(request: Request) -> None:
     """Refuse a form that another origin sent.
 
+    SameSite keeps other sites out, but another port of this host counts as the same site, so the browser
+    has to say that the form came from this very origin.
+
     Raises:
         InvalidRequestError: it does not come from a page of this controller.
     """
-    origin = request.headers.get("origin", "")
-    if urlsplit(origin).netloc != request.headers.get("host"):
+    if urlsplit(request.headers.get("origin", "")).netloc != request.headers.get("host"):
         raise InvalidRequestError("The form was not sent by a page of this controller.")

@@ -1,16 +1,18 @@
 """The application: the API under /api/v1, the pages, and what both share."""
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from edgewright.controller.api import devices, evidence, models, rollouts
-from edgewright.controller.api.access import Access, authorise
+from edgewright.controller.api.access import need
 from edgewright.controller.api.answers import answer_problem
+from edgewright.controller.api.auditing import Auditing
 from edgewright.controller.api.guard import Guard
 from edgewright.controller.api.problems import Problem, from_http, from_validation
 from edgewright.controller.api.seams import Services
+from edgewright.controller.people.service import People
 from edgewright.controller.web.pages import create_pages
 from edgewright.controller.web.references import References
 from edgewright.wire.errors import EdgewrightError
@@ -23,13 +25,14 @@ def create_app(services: Services) -> FastAPI:
     """The application over a running controller."""
     # The interactive documentation of FastAPI loads its scripts from a public host, so it stays off.
     app = FastAPI(title="Edgewright", version=VERSION, openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.access = Access(services.data / "api-token")
+    app.state.people = People(services.db, services.data / "api-token")
     _handle_errors(app)
     references = References(services.blobs)
     for part in (devices, models, rollouts, evidence):
         app.include_router(part.create_router(services, references), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_pages(services, references))
     _describe(app)
+    app.add_middleware(Auditing, db=services.db)
     app.add_middleware(Guard)
     return app
 
@@ -55,6 +58,6 @@ def _handle_errors(app: FastAPI) -> None:
 
 
 def _describe(app: FastAPI) -> None:
-    @app.get(f"{PREFIX}/openapi.json", include_in_schema=False, dependencies=[Depends(authorise)])
+    @app.get(f"{PREFIX}/openapi.json", include_in_schema=False, dependencies=[need("controller.describe")])
     def openapi() -> JSONResponse:
         return JSONResponse(app.openapi())

@@ -4,7 +4,7 @@ import json
 
 from fastapi import APIRouter, Depends
 
-from edgewright.controller.api.access import authorise, bearer_scheme
+from edgewright.controller.api.access import bearer_scheme, need
 from edgewright.controller.api.schemas import (
     BrokerView,
     DeviceView,
@@ -28,15 +28,15 @@ def create_router(services: Services, references: References) -> APIRouter:
     del references
     router = APIRouter(tags=["devices"])
     _add_open(router, services)
-    guarded = APIRouter(dependencies=[Depends(bearer_scheme), Depends(authorise)])
+    guarded = APIRouter(dependencies=[Depends(bearer_scheme)])
 
-    @guarded.get("/devices", operation_id="list_devices")
+    @guarded.get("/devices", operation_id="list_devices", dependencies=[need("device.read")])
     def list_devices() -> list[DeviceView]:
         """The fleet, by id."""
         with services.db.reading() as session:
             return [DeviceView.model_validate(device) for device in rows.devices(session)]
 
-    @guarded.get("/devices/{device}", operation_id="show_device")
+    @guarded.get("/devices/{device}", operation_id="show_device", dependencies=[need("device.read")])
     def show_device(device: str) -> DeviceView:
         """One device."""
         with services.db.reading() as session:
@@ -45,7 +45,9 @@ def create_router(services: Services, references: References) -> APIRouter:
                 raise UnknownDeviceError(f"There is no device {device!r}.")
             return DeviceView.model_validate(row)
 
-    @guarded.post("/tokens", operation_id="new_token", status_code=201)
+    @guarded.post(
+        "/tokens", operation_id="new_token", status_code=201, dependencies=[need("enrolment.token")]
+    )
     def new_token(body: TokenBody) -> TokenView:
         """Make a one-time enrolment token."""
         return TokenView(token=services.enrolment.new_token(body.life_s))
@@ -57,12 +59,12 @@ def create_router(services: Services, references: References) -> APIRouter:
 def _add_open(router: APIRouter, services: Services) -> None:
     """What needs no API token."""
 
-    @router.get("/health", operation_id="health")
+    @router.get("/health", operation_id="health", dependencies=[need("controller.health")])
     def health() -> Health:
         """Whether the controller answers."""
         return Health(version=VERSION)
 
-    @router.post("/enrol", operation_id="enrol", status_code=201)
+    @router.post("/enrol", operation_id="enrol", status_code=201, dependencies=[need("device.enrol")])
     def enrol(body: EnrolBody) -> EnrolmentView:
         """Take a device in, by its one-time token."""
         answer = services.enrolment.enrol(body.device, body.target, body.tags, body.token)

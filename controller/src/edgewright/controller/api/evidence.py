@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query
 
-from edgewright.controller.api.access import authorise, bearer_scheme
+from edgewright.controller.api.access import bearer_scheme, need
 from edgewright.controller.api.schemas import (
     AlarmView,
     ChartsView,
@@ -30,7 +30,7 @@ PRESENT_S: Final = 120
 
 def create_router(services: Services, references: References) -> APIRouter:
     """The operations."""
-    router = APIRouter(tags=["evidence"], dependencies=[Depends(bearer_scheme), Depends(authorise)])
+    router = APIRouter(tags=["evidence"], dependencies=[Depends(bearer_scheme), need("evidence.read")])
 
     @router.get("/drift/{model}", operation_id="show_drift")
     def show_drift(model: str) -> DriftView:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from starlette.requests import ClientDisconnect
 
 from edgewright.controller import registry
-from edgewright.controller.api.access import authorise, bearer_scheme
+from edgewright.controller.api.access import bearer_scheme, need
 from edgewright.controller.api.schemas import (
     ArtifactView,
     ModelView,
@@ -40,11 +40,16 @@ RAW_BODY: Final[dict[str, Any]] = {
 def create_router(services: Services, references: References) -> APIRouter:
     """The operations."""
     del references
-    router = APIRouter(tags=["models"], dependencies=[Depends(bearer_scheme), Depends(authorise)])
+    router = APIRouter(tags=["models"], dependencies=[Depends(bearer_scheme)])
     _add_blobs(router, services)
     _add_reading(router, services)
 
-    @router.post("/models/{model}/versions", operation_id="push_version", status_code=202)
+    @router.post(
+        "/models/{model}/versions",
+        operation_id="push_version",
+        status_code=202,
+        dependencies=[need("model.push")],
+    )
     def push_version(model: Annotated[Name, Path()], body: PushBody) -> VersionView:
         """Check a new version and queue its build; its blobs have to be here already.
 
@@ -64,13 +69,13 @@ def create_router(services: Services, references: References) -> APIRouter:
 
 
 def _add_reading(router: APIRouter, services: Services) -> None:
-    @router.get("/models", operation_id="list_models")
+    @router.get("/models", operation_id="list_models", dependencies=[need("model.read")])
     def list_models() -> list[ModelView]:
         """All models, by name."""
         with services.db.reading() as session:
             return [ModelView.model_validate(row) for row in rows.models(session)]
 
-    @router.get("/models/{model}/versions", operation_id="list_versions")
+    @router.get("/models/{model}/versions", operation_id="list_versions", dependencies=[need("model.read")])
     def list_versions(model: str) -> list[VersionView]:
         """A model's versions, newest first."""
         with services.db.reading() as session:
@@ -78,7 +83,11 @@ def _add_reading(router: APIRouter, services: Services) -> None:
                 raise UnknownModelError(f"There is no model {model!r}.")
             return [VersionView.model_validate(row) for row in rows.versions(session, model)]
 
-    @router.get("/models/{model}/versions/{version}", operation_id="show_version")
+    @router.get(
+        "/models/{model}/versions/{version}",
+        operation_id="show_version",
+        dependencies=[need("model.read")],
+    )
     def show_version(model: str, version: int) -> VersionDetail:
         """One version with its artifacts."""
         with services.db.reading() as session:
@@ -96,12 +105,18 @@ def _version(session: Session, model: str, version: int) -> ModelVersion:
 
 
 def _add_blobs(router: APIRouter, services: Services) -> None:
-    @router.head("/blobs/{sha256}", operation_id="has_blob")
+    @router.head("/blobs/{sha256}", operation_id="has_blob", dependencies=[need("blob.read")])
     def has_blob(sha256: Sha256) -> Response:
         """Whether a blob is here: 200 or 404, without a body."""
         return Response(status_code=200 if services.blobs.has(sha256) else 404)
 
-    @router.put("/blobs/{sha256}", operation_id="put_blob", status_code=204, openapi_extra=RAW_BODY)
+    @router.put(
+        "/blobs/{sha256}",
+        operation_id="put_blob",
+        status_code=204,
+        openapi_extra=RAW_BODY,
+        dependencies=[need("blob.upload")],
+    )
     async def put_blob(sha256: Sha256, request: Request) -> None:
         """Upload bytes under their SHA-256; bytes that have another are refused and not kept."""
         parts = aiter(request.stream())

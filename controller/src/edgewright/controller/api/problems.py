@@ -9,18 +9,22 @@ from starlette.exceptions import HTTPException
 
 from edgewright.controller.errors import (
     ControllerError,
+    DeviceRevokedError,
     DigestMismatchError,
     EnrolmentRefusedError,
+    ForbiddenError,
     InvalidRequestError,
     ModelError,
     NotAuthorisedError,
     RequestError,
     RolloutStateError,
     SurroundingsError,
+    TooManyAttemptsError,
     UnknownAddressError,
     UnknownDeviceError,
     UnknownModelError,
     UnknownRolloutError,
+    UnknownTokenError,
     VersionNotReadyError,
 )
 from edgewright.wire.errors import EdgewrightError, MessageError
@@ -30,6 +34,10 @@ MEDIA_TYPE: Final = "application/problem+json"
 STATUSES: Final[tuple[tuple[type[EdgewrightError], HTTPStatus], ...]] = (
     (NotAuthorisedError, HTTPStatus.UNAUTHORIZED),
     (EnrolmentRefusedError, HTTPStatus.FORBIDDEN),
+    (ForbiddenError, HTTPStatus.FORBIDDEN),
+    (DeviceRevokedError, HTTPStatus.FORBIDDEN),
+    (TooManyAttemptsError, HTTPStatus.TOO_MANY_REQUESTS),
+    (UnknownTokenError, HTTPStatus.NOT_FOUND),
     (UnknownAddressError, HTTPStatus.NOT_FOUND),
     (UnknownDeviceError, HTTPStatus.NOT_FOUND),
     (UnknownModelError, HTTPStatus.NOT_FOUND),

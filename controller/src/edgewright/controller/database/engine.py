@@ -16,6 +16,19 @@ from edgewright.controller.database import tables as _tables  # noqa: F401  # re
 
 BUSY_TIMEOUT_MS = 10_000
 
+# "INSERT OR REPLACE" takes a row away without the trigger for that, so a new row has to be the next one.
+APPEND_ONLY = (
+    """CREATE TRIGGER IF NOT EXISTS audit_keeps_rows BEFORE UPDATE ON auditentry
+       BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END""",
+    """CREATE TRIGGER IF NOT EXISTS audit_keeps_all_rows BEFORE DELETE ON auditentry
+       BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END""",
+    """CREATE TRIGGER IF NOT EXISTS audit_adds_at_the_end BEFORE INSERT ON auditentry
+       WHEN NEW.seq != (SELECT coalesce(max(seq), 0) + 1 FROM auditentry)
+       BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END""",
+)
+"""Guards against mistakes of our own and of whoever uses a database shell; an attacker who may write the file
+is found by the chain of digests."""
+
 
 class Database:
     """Sessions on one database; safe to use from several threads, one session each.
@@ -43,6 +56,10 @@ class Database:
         for table in SQLModel.metadata.tables.values():
             for index in table.indexes:
                 index.create(self.engine, checkfirst=True)
+        if self.engine.dialect.name == "sqlite":
+            with self.engine.begin() as connection:
+                for statement in APPEND_ONLY:
+                    connection.exec_driver_sql(statement)
 
     def _add_columns(self) -> None:
         """A column that came later is added with the empty value of its type: none, 0, or an empty list."""

@@ -9,7 +9,7 @@ table                   owner
 Device                  ingest (hello, report, goodbye); enrolment inserts
 EnrolmentToken          enrolment
 Certificate             identity
-ApiToken                people
+ApiToken, PageSession   people
 AuditEntry              people.audit, append only
 Assignment              rollouts.assigner
 Model, ModelVersion,
@@ -123,6 +123,20 @@ class ApiToken(SQLModel, table=True):
     expires: float
     last_used: float = 0.0
     revoked_at: float = 0.0
+
+
+class PageSession(SQLModel, table=True):
+    """A browser that has logged in; the random id of its cookie is stored as SHA-256."""
+
+    sha256: str = Field(primary_key=True)
+    token: str = Field(index=True)
+    """Id of the token that was shown."""
+    token_sha256: str
+    """A renewed token is another one: its old sessions have ended."""
+    origin: str
+    """Scheme, host and port that the cookie counts for."""
+    created_at: float
+    expires: float
 
 
 class AuditEntry(SQLModel, table=True):

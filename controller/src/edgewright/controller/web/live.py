@@ -14,6 +14,7 @@ import msgspec
 from sse_starlette import ServerSentEvent
 
 from edgewright.controller.api.seams import Services
+from edgewright.controller.people.person import Person
 from edgewright.controller.web import rows
 from edgewright.controller.web.references import References
 from edgewright.controller.web.rendering import render
@@ -43,12 +44,18 @@ class Live:
 
 
 def open_live(
-    view: View, services: Services, references: References, key: str, since_s: int, page: int = 1
+    view: View,
+    services: Services,
+    references: References,
+    who: Callable[[], Person],
+    key: str,
+    since_s: int,
+    page: int = 1,
 ) -> Live:
-    """The stream of one page."""
+    """The stream of one page; ``who`` says whose it is, and raises once nobody is known any more."""
 
     def load() -> dict[str, str]:
-        context = view.load(Source(services, references, rows.now(), page), key, since_s)
+        context = view.load(Source(services, references, rows.now(), who(), page), key, since_s)
         texts = {name: render(template, context) for name, template in view.regions.items()}
         if "charts" in context:
             texts[CHARTS] = msgspec.json.encode(context["charts"]).decode()

@@ -11,6 +11,7 @@ from edgewright.controller.api.seams import Services
 from edgewright.controller.database import Session
 from edgewright.controller.database.tables import Device, Model, Rebuild, Rollout
 from edgewright.controller.errors import UnknownDeviceError, UnknownModelError, UnknownRolloutError
+from edgewright.controller.people.person import Person
 from edgewright.controller.web import rows
 from edgewright.controller.web.activity import BUCKET_S, CELLS, recent, recent_start
 from edgewright.controller.web.charts import ROLLUP_FROM_S, Charts, Reference, bucket_for, shape_charts
@@ -38,11 +39,12 @@ Context = dict[str, Any]
 
 
 class Source(NamedTuple):
-    """Where a view reads, when, and which page of a long list."""
+    """Where a view reads, when, for whom, and which page of a long list."""
 
     services: Services
     references: References
     now: float
+    person: Person
     page: int = 1
 
 
@@ -96,6 +98,7 @@ def _overview(source: Source, key: str, since_s: int) -> Context:
     progress = (card.done, card.total) if card else (0, 0)
     told = is_current(alarm, now)
     return {
+        "person": source.person,
         "model": model,
         "headline": headline(counts, model, alarm, newest, progress, figures, reference),
         "steps": steps_of(alarm, rebuild, answer) if told else (),
@@ -139,6 +142,7 @@ def _device(source: Source, key: str, since_s: int) -> Context:
         device.active_model, start, now, bucket_for(since_s), found, moments, list(references.values())
     )
     return {
+        "person": source.person,
         "device": device,
         "row": device_row(device, activities, references.get(device.active_version), now),
         "history": history,
@@ -159,6 +163,7 @@ def _model(source: Source, key: str, since_s: int) -> Context:
         versions = [version_row(v, grouped.get(v.version, []), devices) for v in rows.versions(session, key)]
         references = source.references.of(artifacts)
         context = {
+            "person": source.person,
             "name": key,
             "versions": versions,
             "references": references,
@@ -175,7 +180,8 @@ def _rollout(source: Source, key: str, since_s: int) -> Context:
         if rollout is None:
             raise UnknownRolloutError(f"There is no rollout {key!r}.")
         feed = [event_line(event) for event in rows.events(session, FEED, rollout=rollout.id or 0)]
-        return {"rollout": _card(session, rollout), "feed": feed, "since_s": since_s}
+        card = _card(session, rollout)
+    return {"person": source.person, "rollout": card, "feed": feed, "since_s": since_s}
 
 
 def _models(source: Source, key: str, since_s: int) -> Context:
@@ -189,7 +195,7 @@ def _models(source: Source, key: str, since_s: int) -> Context:
             for model in rows.models(session)
             if not key or model.name == key
         ]
-    return {"models": listed, "since_s": since_s}
+    return {"person": source.person, "models": listed, "since_s": since_s}
 
 
 def _rollouts(source: Source, key: str, since_s: int) -> Context:
@@ -197,7 +203,7 @@ def _rollouts(source: Source, key: str, since_s: int) -> Context:
         found = rows.rollouts(session, model=key)
         counts = rows.rollout_counts(session, [rollout.id or 0 for rollout in found])
         cards = [rollout_card(rollout, counts.get(rollout.id or 0, {}), ()) for rollout in found]
-    return {"rollouts": cards, "since_s": since_s}
+    return {"person": source.person, "rollouts": cards, "since_s": since_s}
 
 
 VIEWS: Final[dict[str, View]] = {
