@@ -10,7 +10,7 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.api.metadata import Metadata, Root
 from tuf.ngclient import FetcherInterface, Updater
 
-from edgewright.controller.errors import DataFolderDamagedError, ModelTomlError
+from edgewright.controller.errors import DataFolderDamagedError, ModelTomlError, SignaturesMissingError
 from edgewright.controller.trust.durable import Write, write_durably
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository, TargetEntry, now_utc
@@ -151,11 +151,11 @@ def test_laboratory_keys_are_loud(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_lost_keys_are_named(tmp_path: Path) -> None:
-    """A repository without its release key says which is gone instead of making a new one."""
+    """A repository without its release key asks for that key's signature instead of making a new one."""
     opened(tmp_path).add_release([entry(1)])
     for key in (tmp_path / "keys/image/release").iterdir():
         key.unlink()
-    with pytest.raises(DataFolderDamagedError, match="image/release"):
+    with pytest.raises(SignaturesMissingError, match="1 more signature of garment-packing"):
         opened(tmp_path).add_release([entry(2)])
     assert list((tmp_path / "keys/image/release").iterdir()) == []
 

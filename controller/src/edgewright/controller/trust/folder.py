@@ -1,5 +1,6 @@
 """The files of a TUF repository in one folder: ``<version>.<role>.json`` and ``timestamp.json``."""
 
+import itertools
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
@@ -69,9 +70,10 @@ class MetadataFolder:
                 found.append((int(version), role))
         return found
 
-    def next_version(self, role: str) -> int:
-        """One above the highest on disk, left-overs of a killed process included."""
-        return 1 + max((version for version, name in self.numbered() if name == role), default=0)
+    def free_version(self, role: str, above: int) -> int:
+        """The next number that no file has, left-overs of a killed process included."""
+        taken = {version for version, name in self.numbered() if name == role}
+        return next(version for version in itertools.count(above + 1) if version not in taken)
 
     def delete(self, names: Collection[str]) -> None:
         """Delete files; those that are gone already do no harm."""
