@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.agent.store import Store
+from edgewright.agent.store import EARLY_CHUNKS, Store
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.errors import MalformedMessageError, StorageFullError, TamperedArtifactError
 from edgewright.wire.manifest import CHUNK_BYTES, Blob, split_blob
@@ -29,6 +29,31 @@ def test_blob_from_chunks(tmp_path: Path) -> None:
     fill(store, BLOB, CHUNKS[::-1])
     assert store.read(BLOB.sha256) == DATA
     assert store.digests() == {BLOB.sha256}
+
+
+def bytes_read() -> int:
+    """Bytes that this process has read from files so far (proc(5), io: rchar)."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.parametrize("jump", [0, EARLY_CHUNKS])
+def test_a_blob_is_hashed_while_it_comes(tmp_path: Path, jump: int) -> None:
+    """Chunks that come a window out of order make a blob that nobody has read back from the disk."""
+    data = random.Random(2).randbytes(40 * CHUNK_BYTES)
+    blob, chunks = split_blob(data)
+    order = chunks[1 : jump + 1] + chunks[:1] + chunks[jump + 1 :]
+    before = bytes_read()
+    fill(Store(tmp_path), blob, order)
+    assert bytes_read() - before < CHUNK_BYTES
+    assert Store(tmp_path).read(blob.sha256) == data
+
+
+def test_far_out_of_order_is_read_back(tmp_path: Path) -> None:
+    """Chunks that come in any order at all make the same blob."""
+    data = random.Random(3).randbytes(40 * CHUNK_BYTES + 5)
+    blob, chunks = split_blob(data)
+    fill(Store(tmp_path), blob, random.Random(4).sample(chunks, len(chunks)))
+    assert Store(tmp_path).read(blob.sha256) == data
 
 
 def test_resume_lacks_only_what_was_not_written(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ import msgspec
 from edgewright.agent.fetcher import Interrupt, Reader, never
 from edgewright.agent.store import Partial, Store
 from edgewright.wire import topics
-from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.errors import BlobTimeoutError, TamperedArtifactError
 from edgewright.wire.manifest import Blob
 
@@ -105,11 +104,12 @@ class Downloader:
                 continue
             self.fetched_bytes += len(data)
             digest = topics.parse_chunk(topic)
-            if sha256_hex(data) != digest:
+            try:
+                partial.write(digest, data)
+            except TamperedArtifactError:
                 self._refuse(digest)
-                continue
-            partial.write(digest, data)
-            brought = True
+            else:
+                brought = True
         return brought
 
     def _refuse(self, digest: str) -> None:

@@ -6,6 +6,7 @@ Rules:
 - A blob on its way is ONE partial file of its final size. Which chunks it holds is not written down: on
   resume each piece is hashed and compared with the signed digests, so nothing can claim more than is there.
   A chunk is written to flash once, and at most one chunk is lost to a power cut.
+- A blob is hashed while its chunks come. Only what came far out of order is read back once before the end.
 - Nothing is trusted because it is local: reading verifies, and a damaged file is removed.
 """
 
@@ -25,6 +26,9 @@ from edgewright.wire.manifest import CHUNK_BYTES, Blob
 DEFAULT_QUOTA_BYTES: Final = 2 * 1024**3
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PARTIAL: Final = ".partial"
+
+EARLY_CHUNKS: Final = 8
+"""Chunks that are kept in memory until those before them have come; a download's window, 1 MiB."""
 
 
 class Store:
@@ -149,8 +153,10 @@ class Partial:
         self._blob = blob
         self._sync_chunks = sync_chunks
         self._unsynced = 0
+        self._running = _RunningDigest()
+        is_new = os.fstat(descriptor).st_blocks == 0
         os.ftruncate(descriptor, blob.length)
-        self._missing = self._find_missing()
+        self._missing = self._find_missing(is_new=is_new)
 
     @property
     def missing(self) -> list[str]:
@@ -171,6 +177,7 @@ class Partial:
                 raise TamperedArtifactError(f"The chunk {digest[:12]} does not fit its place in the blob.")
             with _mapped_errors():
                 os.pwrite(self._descriptor, data, index * CHUNK_BYTES)
+            self._running.add(index, data)
         self._missing.pop(digest, None)
         self._unsynced += 1
         if self._unsynced >= self._sync_chunks:
@@ -184,24 +191,60 @@ class Partial:
             TamperedArtifactError: the chunks are right and the whole is not; it has been removed.
         """
         assert not self._missing, "all chunks are here before the blob is finished"
-        with self._part.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != self._blob.sha256:
+        for index in range(self._running.chunks, len(self._blob.chunks)):
+            if index == self._running.chunks:
+                self._running.add(index, self._read(index))
+        if self._running.hexdigest() != self._blob.sha256:
             self._part.unlink()
             raise TamperedArtifactError(f"The blob {self._blob.sha256[:12]} does not have its digest.")
         os.fsync(self._descriptor)
         self._store._publish(self._part, self._part.with_suffix(""))  # noqa: SLF001 - the store's own half
 
-    def _find_missing(self) -> dict[str, list[int]]:
+    def _find_missing(self, *, is_new: bool) -> dict[str, list[int]]:
+        """Hash what is there; a new file has only holes, and is not read."""
         missing: dict[str, list[int]] = {}
         for index, digest in enumerate(self._blob.chunks):
-            piece = os.pread(self._descriptor, self._length(index), index * CHUNK_BYTES)
-            if sha256_hex(piece) != digest:
+            piece = b"" if is_new else self._read(index)
+            if len(piece) == self._length(index) and sha256_hex(piece) == digest:
+                self._running.add(index, piece)
+            else:
                 missing.setdefault(digest, []).append(index)
         return missing
 
+    def _read(self, index: int) -> bytes:
+        return os.pread(self._descriptor, self._length(index), index * CHUNK_BYTES)
+
     def _length(self, index: int) -> int:
         return min(CHUNK_BYTES, self._blob.length - index * CHUNK_BYTES)
+
+
+class _RunningDigest:
+    """SHA-256 of a blob while its chunks come, nearly in order.
+
+    Attributes:
+        chunks: how many of the first ones are hashed.
+    """
+
+    def __init__(self) -> None:
+        self.chunks = 0
+        self._hash = hashlib.sha256()
+        self._early: dict[int, bytes] = {}
+
+    def add(self, index: int, data: bytes) -> None:
+        """Hash a chunk, or keep it for later; one too many is forgotten, and read back at the end."""
+        if index != self.chunks:
+            if index > self.chunks and len(self._early) < EARLY_CHUNKS:
+                self._early[index] = data
+            return
+        following: bytes | None = data
+        while following is not None:
+            self._hash.update(following)
+            self.chunks += 1
+            following = self._early.pop(self.chunks, None)
+
+    def hexdigest(self) -> str:
+        """Of the chunks that are hashed."""
+        return self._hash.hexdigest()
 
 
 @contextlib.contextmanager
