@@ -325,11 +325,13 @@ class ImageRepository:
         """Commit a change that can be signed here; hold it as a request otherwise."""
         before = self._committed
         held = self._pending.get(requests.identify(change))
-        request = self._refreshed(held) if held else self._signed_here(self._build(change, self._clock()))
+        request = self._refreshed(held) if held else self._build(change, self._clock())
         if request is None:
             return self._committed is not before
+        # A key may have come since a request was held: a token was plugged in, or its PIN given.
+        request = self._signed_here(request, loud=held is None)
         if request.missing():
-            if held is None:
+            if request != held:
                 self._pending.put(request)
             raise SignaturesMissingError(f"Request {request.id} waits for {request.short_of()}.")
         self._commit(request)
@@ -364,16 +366,14 @@ class ImageRepository:
         demands = changes.demands(proposal, state, role)
         return Part(role, signed.version, documents.unsigned(signed), before, demands)
 
-    def _signed_here(self, request: Request | None) -> Request | None:
-        if request is None:
-            return None
+    def _signed_here(self, request: Request, *, loud: bool = True) -> Request:
         wanted = {keyid for part in request.parts for demand in part.demands for keyid in demand.keys}
         for signer in self._keys.present(PART, wanted):
             try:
                 request = requests.sign(request, [signer])
             except KeyStoreError as error:
                 # A token that is not plugged in: its signature can still be imported.
-                _log.warning("%s", error.sentence)
+                _log.log(logging.WARNING if loud else logging.DEBUG, "%s", error.sentence)
         return request
 
     def _refreshed(self, held: Request) -> Request | None:
@@ -382,9 +382,10 @@ class ImageRepository:
         if now is not None and _asked(now) == _asked(held):
             return held
         self._pending.drop(held.id)
-        made = self._signed_here(self._build(held.change, self._clock()))
+        made = self._build(held.change, self._clock())
         if made is None:
             return None
+        made = self._signed_here(made)
         if not made.missing():
             self._commit(made)
             return None
