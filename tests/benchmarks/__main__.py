@@ -16,6 +16,11 @@ FIGURES: Final[dict[str, str]] = {
     "monitor_cost_us": "tests.benchmarks.bench_monitor",
     "supervisor_rss_mb": "tests.benchmarks.bench_memory",
     "agent_rss_mb": "tests.benchmarks.bench_memory",
+    "tuf_check_bytes": "tests.benchmarks.bench_trust",
+    "tuf_release_bytes": "tests.benchmarks.bench_trust",
+    "tuf_first_contact_bytes": "tests.benchmarks.bench_trust",
+    "verify_100mb_cpu_s": "tests.benchmarks.bench_verify",
+    "fuzz_inputs": "tests.benchmarks.bench_fuzz",
 }
 """Every figure and the module that measures it; a module that measures several runs once."""
 
