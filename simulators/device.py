@@ -4,25 +4,32 @@ Everything between the topics and the control messages is the product: trust, st
 outbox, deployer. ``settle`` lets all of them work until nothing is left to do.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from edgewright.agent.clock import Clock
 from edgewright.agent.control import QualificationResult
 from edgewright.agent.database import Database
 from edgewright.agent.deployer import Deployer
+from edgewright.agent.devicekey import DeviceKey
 from edgewright.agent.fetcher import Interrupt, MetadataFetcher, TopicReader
 from edgewright.agent.gate import Gate
+from edgewright.agent.greeting import Greeting, greet
 from edgewright.agent.journal import Deployment, Journal
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.outbox import Outbox
 from edgewright.agent.releasefiles import ReleaseFiles
+from edgewright.agent.sealing import Sealer
 from edgewright.agent.store import Store
 from edgewright.agent.trust import Director, ImageRepository
+from edgewright.agent.vouching import held_in_slots, vouch_slots
 from edgewright.agent.work import Job, Noted, Workbench
 from edgewright.wire import messages, topics
 from edgewright.wire.deployment import State
-from edgewright.wire.messages import Release, Report
+from edgewright.wire.errors import MalformedMessageError, UnsignedMessageError
+from edgewright.wire.messages import Hello, Release, Report
 from simulators.line_stub import LineStub
 from simulators.repository import DEVICE, TARGET, RepositorySimulator
 
@@ -40,10 +47,22 @@ class DeviceStub:
         qualification: result of the next qualifications; called with manifest, artifact and golden file.
         jobs: work that waits.
         later: functions that wait for their time; ``settle`` never calls them, ``wait`` does.
+        clock: trusted time, over the system's clock that ``system_time`` gives.
+        key: the device's.
+        director, repository: verify, in this process.
     """
 
-    def __init__(self, simulator: RepositorySimulator, folder: Path, device: str = DEVICE) -> None:
+    def __init__(
+        self,
+        simulator: RepositorySimulator,
+        folder: Path,
+        device: str = DEVICE,
+        *,
+        system_time: Callable[[], float] = time.time,
+    ) -> None:
         self.simulator, self.device = simulator, device
+        self.key = DeviceKey.generate()
+        self.sealer = Sealer(self.key)
         self.line = LineStub()
         self.wanted: list[str] = []
         self.jobs: deque[Job] = deque()
@@ -55,11 +74,13 @@ class DeviceStub:
         self.outbox = Outbox(self._database, device)
         self.store = Store(folder / "store")
         reader = TopicReader(simulator.topics)
-        repository = ImageRepository(
-            folder / "image", simulator.image_root, MetadataFetcher(reader, seconds=0.02)
-        )
+        fetcher = MetadataFetcher(reader, seconds=0.02)
+        self.repository = ImageRepository(folder / "image", simulator.image_root, fetcher)
+        self.director = Director(simulator.director_root, folder / "director", fetcher)
+        self.clock = Clock(self.journal, system_time, synchronized=lambda: True)
         self._bench = Workbench(
-            repository,
+            self.repository,
+            self.director,
             reader,
             self.store,
             self._qualify,
@@ -68,9 +89,11 @@ class DeviceStub:
             window=8,
             patience=(0.02, 0.02, 0.02),
         )
-        ledger = Ledger(device, self._database, self.journal, self.outbox)
+        ledger = self._ledger = Ledger(device, self._database, self.journal, self.outbox)
+        self._connections = 0
+        self.gate = Gate(device, TARGET, self.journal, ledger, self.clock, self.director, self.sealer)
         self.deployer = Deployer(
-            Gate(device, TARGET, self.journal, ledger, Director(simulator.director_root)),
+            self.gate,
             self.journal,
             ledger,
             ReleaseFiles(self.store),
@@ -81,8 +104,11 @@ class DeviceStub:
         )
 
     def start(self) -> "DeviceStub":
-        """Start agent and line, and read what is retained."""
+        """Start agent and line: what the slots hold is verified without network, then loaded."""
+        self.gate.trusts(self.director.trust)
+        self.gate.watch_clock()
         self.deployer.start()
+        self.deployer.vouched(vouch_slots(self.repository, held_in_slots(self.journal)))
         self.deployer.line_started()
         self.settle()
         return self
@@ -95,6 +121,27 @@ class DeviceStub:
         if raw := retained.get(topics.assignment(self.device)):
             self.deployer.document(raw)
         self.settle()
+
+    def hello(self) -> Hello:
+        """The first message of another connection, as the controller reads it."""
+        self._connections = self.journal.count_connection()
+        me = Greeting(self.device, TARGET, {}, "simulated", 0.0)
+        return greet(
+            me,
+            self.journal,
+            self.outbox,
+            self._connections,
+            self.clock.question(),
+            time.time(),
+            self.deployer,
+        )
+
+    def hear_ack(self, payload: bytes) -> None:
+        """Something lies on the topic of acknowledgements."""
+        try:
+            self.outbox.acknowledge(self.sealer.open_ack(payload), time.monotonic())
+        except (UnsignedMessageError, MalformedMessageError) as error:
+            self._ledger.note(error)
 
     def settle(self) -> None:
         """Work until no job and no answer is left."""
@@ -161,7 +208,7 @@ class DeviceStub:
         self.deployer.told(noted)
 
     def _qualify(
-        self, manifest: Path, artifact: Path, golden: Path, _interrupt: Interrupt
+        self, manifest: Path, artifact: Path, golden: Path, _content_key: bytes, _interrupt: Interrupt
     ) -> QualificationResult:
         return self.qualification(manifest, artifact, golden)
 

@@ -5,10 +5,11 @@ reader. Attack tests first let it do something legitimate, then change what it s
 or what is retained (``topics.retained``), and look at what the device does.
 """
 
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from securesystemslib.signer import CryptoSigner
@@ -32,9 +33,11 @@ from edgewright.wire import messages, topics
 from edgewright.wire.assignment import FIELD, Orders, TargetCustom
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.manifest import Manifest, encode_manifest, split_blob, target_path
+from edgewright.wire.sealed import seal
 from simulators.topics import MemoryTopics
 
 ONLINE_ROLES: Final = ("targets", "snapshot", "timestamp")
+DIRECTOR_ROLES: Final = ("director-root", "director", "acknowledge")
 DEVICE: Final = "robot-1"
 TARGET: Final = "x86_64-ort-cpu"
 MODEL: Final = "garment-packing"
@@ -43,29 +46,49 @@ MODEL: Final = "garment-packing"
 class RepositorySimulator:
     """Keys, documents and topics of one small fleet.
 
+    Args:
+        models: each gets a delegated role of its own.
+        broker: where documents and chunks are retained.
+        thresholds: signatures that a role needs, one without it; each role has as many keys, all in use.
+            Roles are ``root``, ``targets``, ``snapshot``, ``timestamp``, a model, ``director-root``,
+            ``director``, ``acknowledge``.
+
     Attributes:
         topics: what the broker retains.
         image_root, director_root: what a device is enrolled with.
         life: how long new documents last; a negative one makes expired documents.
+        clock: the controller's, seconds since the epoch.
         assignment_version: of the last document that ``assign`` numbered by itself.
     """
 
-    def __init__(self, models: tuple[str, ...] = (MODEL,), broker: MemoryTopics | None = None) -> None:
+    def __init__(
+        self,
+        models: tuple[str, ...] = (MODEL,),
+        broker: MemoryTopics | None = None,
+        *,
+        thresholds: Mapping[str, int] | None = None,
+    ) -> None:
         self.topics = broker or MemoryTopics()
         self.life = timedelta(days=7)
+        self.clock: Callable[[], float] = time.time
         self.assignment_version = 0
-        self._keys = {
-            role: CryptoSigner.generate_ed25519()
-            for role in ("root", *ONLINE_ROLES, *models, "director-root", "director")
-        }
+        self._thresholds = dict(thresholds or {})
+        self._also: tuple[CryptoSigner, ...] = ()
+        self._keys: dict[str, CryptoSigner] = {}
+        self._more_keys: dict[str, tuple[CryptoSigner, ...]] = {}
+        for role in ("root", *ONLINE_ROLES, *models, *DIRECTOR_ROLES):
+            self._make_keys(role)
         self._root = Root(roles={role: self._role(role) for role in ("root", *ONLINE_ROLES)})
         for role in ("root", *ONLINE_ROLES):
-            self._root.add_key(self._keys[role].public_key, role)
+            self._add_keys(self._root, role, role)
         self._targets = Targets(delegations=self._delegations(models))
         self._roles = {model: Targets() for model in models}
         self._snapshot, self._timestamp = Snapshot(), Timestamp()
         self.image_root = self._sign(self._root, "root")
-        self.director_root = self._make_director_root()
+        self._director_root = Root()
+        self._fill_director_root()
+        self.director_root = self._sign(self._director_root, "director-root")
+        self._retain_director_root(self.director_root)
         self.publish()
 
     def publish(self) -> None:
@@ -83,12 +106,14 @@ class RepositorySimulator:
         self._retain_metadata("timestamp.json", self._sign(self._timestamp, "timestamp"))
         self._retain_head()
 
-    def release(self, manifest: Manifest, *blobs: bytes) -> str:
+    def release(self, manifest: Manifest, *blobs: bytes, min_counter: int = 0) -> str:
         """Publish a manifest and its blobs as a signed target; its path."""
         for data in (*blobs, encode_manifest(manifest)):
             for piece in split_blob(data)[1]:
                 self.topics.publish(topics.chunk(sha256_hex(piece)), piece)
-        custom = TargetCustom(manifest.model, manifest.target, manifest.version, manifest.release_counter)
+        custom = TargetCustom(
+            manifest.model, manifest.target, manifest.version, manifest.release_counter, min_counter
+        )
         path = target_path(manifest.model, manifest.target, manifest.version)
         self._roles[manifest.model].targets[path] = _target_file(path, encode_manifest(manifest), custom)
         self._roles[manifest.model].version += 1
@@ -113,6 +138,68 @@ class RepositorySimulator:
         self._root.version += 1
         self.renew()
 
+    def rotate_keys(self, *roles: str) -> None:
+        """Give roles of the image repository's root new keys, in a next root that the old keys sign too."""
+        old = self._signers("root")
+        for role in roles:
+            self._make_keys(role)
+            self._root.roles[role].keyids.clear()
+            self._add_keys(self._root, role, role)
+        self._also = old if "root" in roles else ()
+        self._root.version += 1
+        self.renew()
+        self._also = ()
+
+    def rotate_director(
+        self, *, signed_by: tuple[str, ...] = ("old", "new"), keep_director_key: bool = False
+    ) -> bytes:
+        """Publish a next root of the director with new keys everywhere; its bytes.
+
+        Args:
+            signed_by: ``old`` and ``new`` root keys; an attacker lacks one of them.
+            keep_director_key: whether documents go on under the same key.
+        """
+        old = self._signers("director-root")
+        for role in DIRECTOR_ROLES:
+            if role != "director" or not keep_director_key:
+                self._make_keys(role)
+        groups = {"old": old, "new": self._signers("director-root")}
+        version = self._director_root.version + 1
+        self._director_root = Root(version=version)
+        self._fill_director_root()
+        raw = self._sign_with(self._director_root, [key for name in signed_by for key in groups[name]])
+        self._retain_director_root(raw)
+        self._retain_head()
+        return raw
+
+    def steal(self, role: str, count: int | None = None) -> "StolenKeys":
+        """Copies of a role's keys, all of them or ``count``, in the hands of somebody else."""
+        return StolenKeys(self._signers(role)[:count])
+
+    def acknowledge(self, stream: str, through: int, *, keys: "StolenKeys | None" = None) -> bytes:
+        """A sealed acknowledgement, by the director root's ``timestamp`` role unless ``keys`` are given."""
+        signer = (keys.signers if keys else self._signers("acknowledge"))[0]
+
+        def sign(data: bytes) -> bytes:
+            return bytes.fromhex(signer.sign(data).signature)
+
+        return seal(messages.encode(messages.Ack(stream=stream, through=through)), "down", sign)
+
+    def fast_forward(self, version: int = 2**31) -> None:
+        """Publish snapshot and timestamp of a huge version, as somebody with their keys would."""
+        self._snapshot.version = self._timestamp.version = version
+        self.publish()
+
+    def publish_as(self, stolen: "StolenKeys", path: str, manifest: Manifest, *blobs: bytes) -> None:
+        """Publish a release that only the stolen keys sign, under honest online metadata."""
+        role = path.split("/", maxsplit=1)[0]
+        honest = self._keys[role], self._more_keys.pop(role, ())
+        self._keys[role], self._more_keys[role] = stolen.signers[0], stolen.signers[1:]
+        try:
+            self.release(manifest, *blobs)
+        finally:
+            self._keys[role], self._more_keys[role] = honest
+
     def assign(
         self,
         path: str,
@@ -121,7 +208,7 @@ class RepositorySimulator:
         version: int | None = None,
         orders: Mapping[str, Any] | None = None,
         lies: Mapping[str, Any] | None = None,
-        signed_by: str = "director",
+        signed_by: "str | StolenKeys" = "director",
     ) -> bytes:
         """Sign and retain a device's assignment; its bytes.
 
@@ -132,7 +219,7 @@ class RepositorySimulator:
             orders: fields of ``Orders`` that differ from the honest ones.
             lies: fields of the target's description (``length``, ``sha256``, or of ``TargetCustom``)
                 that differ from what the image repository signed.
-            signed_by: whose key signs it.
+            signed_by: whose keys sign it, a role or stolen ones.
         """
         raw = self.sign_assignment(
             path, device, version=version, orders=orders, lies=lies, signed_by=signed_by
@@ -148,23 +235,29 @@ class RepositorySimulator:
         version: int | None = None,
         orders: Mapping[str, Any] | None = None,
         lies: Mapping[str, Any] | None = None,
-        signed_by: str = "director",
+        signed_by: "str | StolenKeys" = "director",
     ) -> bytes:
         """See ``assign``; nothing is retained."""
         if version is None:
             self.assignment_version += 1
             version = self.assignment_version
         honest = Orders(
-            device, int(datetime.now(UTC).timestamp()), 1, self._root.version, self._timestamp.version
+            device,
+            int(self.clock()),
+            1,
+            self._root.version,
+            self._timestamp.version,
+            min_director_root=self._director_root.version,
         )
         said = msgspec.structs.replace(honest, **(orders or {}))
         document = Targets(
             version=version,
-            expires=self._expires(),
+            expires=self._now() + self.life,
             targets={path: self._described(path, lies or {})},
             unrecognized_fields={FIELD: msgspec.to_builtins(said)},
         )
-        return self._sign(document, signed_by)
+        signers = self._signers(signed_by) if isinstance(signed_by, str) else signed_by.signers
+        return self._sign_with(document, signers)
 
     def _described(self, path: str, lies: Mapping[str, Any]) -> TargetFile:
         real = self._roles[path.split("/", maxsplit=1)[0]].targets[path]
@@ -184,47 +277,79 @@ class RepositorySimulator:
         files = tuple(
             topic.removeprefix(prefix) for topic in self.topics.retained if topic.startswith(prefix)
         )
-        head = messages.Head(root=self._root.version, files=files)
+        head = messages.Head(root=self._root.version, files=files, director_root=self._director_root.version)
         self.topics.publish(topics.head(), messages.encode(head))
 
+    def _retain_director_root(self, raw: bytes) -> None:
+        self.topics.publish(topics.director_root(self._director_root.version), zlib.compress(raw))
+
     def _sign(self, signed: Signed, role: str) -> bytes:
-        if not isinstance(signed, Root):
-            signed.expires = self._expires()
-        else:
-            signed.expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=700)
+        also = self._also if isinstance(signed, Root) else ()
+        return self._sign_with(signed, [*self._signers(role), *also])
+
+    def _sign_with(self, signed: Signed, signers: Sequence[CryptoSigner]) -> bytes:
+        life = timedelta(days=700) if isinstance(signed, Root) else self.life
+        signed.expires = self._now() + life
         metadata: Metadata[Any] = Metadata(signed)
-        metadata.sign(self._keys[role])
+        for signer in signers:
+            metadata.sign(signer, append=True)
         return metadata.to_bytes(JSONSerializer(compact=True))
 
-    def _expires(self) -> datetime:
-        return datetime.now(UTC).replace(microsecond=0) + self.life
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC).replace(microsecond=0)
+
+    def _make_keys(self, role: str) -> None:
+        first, *more = (CryptoSigner.generate_ed25519() for _ in range(self._thresholds.get(role, 1)))
+        self._keys[role], self._more_keys[role] = first, tuple(more)
+
+    def _signers(self, role: str) -> tuple[CryptoSigner, ...]:
+        return (self._keys[role], *self._more_keys[role])
+
+    def _add_keys(self, root: Root, role: str, keys: str) -> None:
+        for signer in self._signers(keys):
+            root.add_key(signer.public_key, role)
 
     def _role(self, role: str) -> Role:
-        return Role([self._keys[role].public_key.keyid], 1)
+        return Role([], self._thresholds.get(role, 1))
 
     def _delegations(self, models: tuple[str, ...]) -> Delegations:
+        signers = {model: self._signers(model) for model in models}
         keys: dict[str, Key] = {
-            self._keys[model].public_key.keyid: self._keys[model].public_key for model in models
+            signer.public_key.keyid: signer.public_key for own in signers.values() for signer in own
         }
         roles = {
             model: DelegatedRole(
                 model,
-                [self._keys[model].public_key.keyid],
-                1,
+                [signer.public_key.keyid for signer in own],
+                self._thresholds.get(model, 1),
                 terminating=True,
                 paths=[f"{model}/*/*.json"],
             )
-            for model in models
+            for model, own in signers.items()
         }
         return Delegations(keys, roles)
 
-    def _make_director_root(self) -> bytes:
-        roles = {role: self._role("director") for role in ONLINE_ROLES}
-        root = Root(roles={"root": self._role("director-root"), **roles})
-        root.add_key(self._keys["director-root"].public_key, "root")
-        for role in ONLINE_ROLES:
-            root.add_key(self._keys["director"].public_key, role)
-        return self._sign(root, "director-root")
+    def _fill_director_root(self) -> None:
+        held = {
+            "root": "director-root",
+            "targets": "director",
+            "snapshot": "director",
+            "timestamp": "acknowledge",
+        }
+        for role, keys in held.items():
+            self._director_root.roles[role] = self._role(keys)
+            self._add_keys(self._director_root, role, keys)
+
+
+class StolenKeys(NamedTuple):
+    """Keys in the hands of somebody else."""
+
+    signers: tuple[CryptoSigner, ...]
+
+    @classmethod
+    def made_up(cls) -> "StolenKeys":
+        """A key that nobody trusts."""
+        return cls((CryptoSigner.generate_ed25519(),))
 
 
 def _target_file(path: str, manifest: bytes, custom: TargetCustom) -> TargetFile:

@@ -22,11 +22,13 @@ from edgewright.wire import messages, topics
 from edgewright.wire.cell import Decision, Frame, Inbox
 from edgewright.wire.cell import encode as encode_cell
 from edgewright.wire.deployment import State
-from edgewright.wire.messages import Ack, Goodbye, Hello, Report, Upward
+from edgewright.wire.messages import Goodbye, Hello, Report, Upward
+from edgewright.wire.sealed import unseal
 from simulators.repository import RepositorySimulator
 from simulators.topics import MemoryTopics
 from tests.agent.tiny_models import FRAME_PX, golden_bytes, grey_frame, make_manifest, onnx_bytes
 from tests.contract.brokers import Broker
+from tests.devicekeys import verifier
 
 PATIENCE_SECONDS = 40.0
 DEVICE = "robot-1"
@@ -60,7 +62,8 @@ class ControllerHand:
     """The controller's side of the broker: publishes what is signed, hears and acknowledges what comes up.
 
     Attributes:
-        heard: every upward message, in order of arrival, repetitions included.
+        heard: every upward message that the device's key has sealed, in order, repetitions included.
+        device_key: what the device is enrolled with.
         acknowledging: whether sequenced messages of streams that were greeted are acknowledged.
 
     Args:
@@ -70,6 +73,7 @@ class ControllerHand:
     def __init__(self, broker: Broker, *, listening: bool = True) -> None:
         self.heard: list[Upward] = []
         self.acknowledging = True
+        self.device_key = DeviceKey.generate()
         self._through: dict[str, int] = {}
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id="controller", protocol=mqtt.MQTTv311, clean_session=False
@@ -118,7 +122,7 @@ class ControllerHand:
         return [state for _, state in sorted(numbered.items()) if state]
 
     def _hear(self, client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
-        up = messages.decode_up(bytes(message.payload))
+        up = messages.decode_up(unseal(bytes(message.payload), "up", verifier(self.device_key)))
         self.heard.append(up)
         if isinstance(up, Hello):
             self._through[up.stream] = max(self._through.get(up.stream, 0), up.oldest - 1)
@@ -128,17 +132,17 @@ class ControllerHand:
         if up.seq == self._through[up.stream] + 1:
             self._through[up.stream] = up.seq
         if self.acknowledging:
-            ack = Ack(stream=up.stream, through=self._through[up.stream])
-            client.publish(topics.ack(up.device), messages.encode(ack), qos=1)
+            ack = self.simulator.acknowledge(up.stream, self._through[up.stream])
+            client.publish(topics.ack(up.device), ack, qos=1)
 
 
 class AgentRig:
     """One agent: its folder and its process."""
 
-    def __init__(self, folder: Path, broker: Broker, simulator: RepositorySimulator) -> None:
+    def __init__(self, folder: Path, broker: Broker, simulator: RepositorySimulator, key: DeviceKey) -> None:
         self.folder = folder
         self.config = folder / "agent.toml"
-        save(folder, DEVICE, DeviceKey.generate())
+        save(folder, DEVICE, key)
         (folder / "trust").mkdir(parents=True)
         (folder / "trust" / "root.json").write_bytes(simulator.image_root)
         (folder / "trust" / "director-root.json").write_bytes(simulator.director_root)
@@ -227,7 +231,7 @@ def running_agent(
 ) -> Iterator[tuple[AgentRig, ControllerHand]]:
     """A started agent and its controller; both have ended when the block is left."""
     controller = ControllerHand(broker, listening=listening)
-    agent = AgentRig(folder, broker, controller.simulator)
+    agent = AgentRig(folder, broker, controller.simulator, controller.device_key)
     try:
         agent.start()
         yield agent, controller

@@ -3,10 +3,11 @@
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgewright.agent.agreement import Assignment, ImageTarget, Seen
-from edgewright.agent.database import Database
+from edgewright.agent.database import SCHEMA_VERSION, STEPS, Database
 from edgewright.agent.journal import Journal
 from edgewright.wire.assignment import Orders, TargetCustom
 from edgewright.wire.deployment import Event, State
@@ -41,13 +42,22 @@ def test_everything_survives(tmp_path: Path) -> None:
     journal.set_slot("b", deployment)
     journal.set_active("b")
     journal.raise_floor("m", 30)
+    journal.set_offset(12.5)
+    journal.note_director_root(3)
+    journal.note_agreed(msgspec.structs.replace(TARGET, custom=TargetCustom("m", "t", 3, 30, 20)), b"proof")
+    assert journal.count_connection() == 1
     database.close()
     _, again = open_journal(tmp_path)
-    assert again.device() == (4, f"{4:064x}", 1004.0, Seen(2, 9), "b")
+    assert again.device() == (4, f"{4:064x}", 1004.0, Seen(2, 9), "b", 12.5, 3)
     assert again.slots() == {"a": None, "b": deployment}
     assert again.unfinished() == [deployment]
     assert (deployment.state, deployment.fetched_bytes) == (State.STAGED, 77)
-    assert again.floors() == {"m": 30}
+    assert (again.floors(), again.minimums()) == ({"m": 30}, {"m": 20})
+    assert again.names() == {TARGET.path: TARGET.sha256}
+    assert again.proof(TARGET.sha256) == b"proof"
+    again.keep_proofs([])
+    assert again.proof(TARGET.sha256) is None
+    assert again.count_connection() == 2
 
 
 def test_memory_only_grows(tmp_path: Path) -> None:
@@ -60,6 +70,21 @@ def test_memory_only_grows(tmp_path: Path) -> None:
     journal.raise_floor("m", 5)
     journal.raise_floor("m", 4)
     assert (journal.device().clock, journal.device().seen, journal.floors()) == (1009.0, Seen(3, 9), {"m": 5})
+
+
+def test_folder_of_the_older_schema_is_taken_over(tmp_path: Path) -> None:
+    """A folder of schema 1 keeps everything and gets what schema 2 adds; read-only it is refused by name."""
+    old = sqlite3.connect(tmp_path / "agent.db", isolation_level=None)
+    old.executescript(f"BEGIN; {STEPS[0]} PRAGMA user_version = 1; COMMIT;")
+    old.execute("UPDATE device SET assignment_version = 4, clock = 7.0")
+    old.execute("INSERT INTO floors VALUES ('m', 30)")
+    old.close()
+    with pytest.raises(ConfigurationError, match="start it once"):
+        Database(tmp_path / "agent.db", read_only=True)
+    database, journal = open_journal(tmp_path)
+    assert database.connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    assert journal.device() == (4, "", 7.0, Seen(0, 0), None, None, 0)
+    assert (journal.floors(), journal.minimums(), journal.names()) == ({"m": 30}, {}, {})
 
 
 def test_illegal_move_changes_nothing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ shown to a device with an empty cache, withheld roots, a frozen repository under
 release that is still signed.
 """
 
+import math
 from typing import Final
 
 import msgspec
@@ -57,6 +58,20 @@ class Assignment(msgspec.Struct, frozen=True):
     orders: Orders
 
 
+class DirectorTrust(msgspec.Struct, frozen=True):
+    """What the newest trusted root of the director says.
+
+    Attributes:
+        version: of that root.
+        expires: seconds since the epoch.
+        ack_keys: raw Ed25519 keys of its ``timestamp`` role: who may acknowledge.
+    """
+
+    version: int = 0
+    expires: float = 0.0
+    ack_keys: tuple[bytes, ...] = ()
+
+
 class Seen(msgspec.Struct, frozen=True):
     """Newest versions of image metadata that this device has verified."""
 
@@ -71,8 +86,11 @@ class Standing(msgspec.Struct, frozen=True):
         device, target: itself.
         version, sha256: of the newest assignment that it accepted.
         now: trusted time, seconds since the epoch.
-        floors: release counter of the newest committed release, by model.
+        floors: release counter of the newest committed release, by model; an ordered rollback may go below.
         seen: image metadata.
+        minimums: smallest release counter that the release keys allow, by model; nothing may go below.
+        names: SHA-256 of the manifests that were agreed on before, by target path.
+        director_expires: end of the director's root, seconds since the epoch.
     """
 
     device: str
@@ -82,6 +100,9 @@ class Standing(msgspec.Struct, frozen=True):
     now: float
     floors: dict[str, int]
     seen: Seen
+    minimums: dict[str, int] = {}
+    names: dict[str, str] = {}
+    director_expires: float = math.inf
 
 
 def verify_order(assignment: Assignment, standing: Standing) -> bool:
@@ -91,7 +112,7 @@ def verify_order(assignment: Assignment, standing: Standing) -> bool:
         ForeignAssignmentError: it is for another device.
         RollbackAttackError: a newer one was accepted before.
         EquivocationError: another document of the same version was accepted before.
-        ExpiredMetadataError: it is past its expiry.
+        ExpiredMetadataError: it, or the root that vouches for it, is past its expiry.
     """
     if assignment.orders.device != standing.device:
         raise ForeignAssignmentError(
@@ -107,6 +128,8 @@ def verify_order(assignment: Assignment, standing: Standing) -> bool:
         return False
     if assignment.expires <= standing.now:
         raise ExpiredMetadataError(f"Assignment {assignment.version} is past its expiry.")
+    if standing.director_expires <= standing.now:
+        raise ExpiredMetadataError("The director's root is past its expiry.")
     return True
 
 
@@ -140,9 +163,11 @@ def verify_agreement(assignment: Assignment, image: ImageTarget | None, standing
     """Demand that both signers name the same release, meant for this device, and not an older one.
 
     Raises:
-        DisagreementError: they differ, or the image repository does not have it.
+        DisagreementError: they differ, the image repository does not have it, or the same path was agreed on
+            with other bytes before: a model swapped under its name.
         IncompatibleTargetError: it was made for another target.
-        RollbackAttackError: it is older than what was committed and no rollback is ordered.
+        RollbackAttackError: it is older than what was committed and no rollback is ordered, or older than
+            the release keys allow.
     """
     ordered = assignment.target
     custom = ordered.custom
@@ -156,11 +181,22 @@ def verify_agreement(assignment: Assignment, image: ImageTarget | None, standing
         raise IncompatibleTargetError(
             f"{ordered.path} is made for {custom.target}, this device is {standing.target}."
         )
-    floor = standing.floors.get(custom.model, 0)
-    if custom.release_counter < floor and not assignment.orders.allow_rollback:
+    known = standing.names.get(ordered.path, ordered.sha256)
+    if known != ordered.sha256:
+        raise DisagreementError(f"{ordered.path} was another release when this device first took it.")
+    _verify_counter(assignment, standing)
+
+
+def _verify_counter(assignment: Assignment, standing: Standing) -> None:
+    path, custom = assignment.target.path, assignment.target.custom
+    counter, committed = custom.release_counter, standing.floors.get(custom.model, 0)
+    minimum = max(standing.minimums.get(custom.model, 0), custom.min_counter)
+    if counter < minimum:
         raise RollbackAttackError(
-            f"{ordered.path} has release counter {custom.release_counter}; {floor} was committed."
+            f"{path} has release counter {counter}; the release keys allow none below {minimum}."
         )
+    if counter < committed and not assignment.orders.allow_rollback:
+        raise RollbackAttackError(f"{path} has release counter {counter}; {committed} was committed.")
 
 
 def verify_manifest(manifest: Manifest, ordered: ImageTarget) -> None:
@@ -169,9 +205,12 @@ def verify_manifest(manifest: Manifest, ordered: ImageTarget) -> None:
     Raises:
         DisagreementError: it describes another one.
     """
-    described = TargetCustom(manifest.model, manifest.target, manifest.version, manifest.release_counter)
-    if described != ordered.custom:
+    custom = ordered.custom
+    described = (manifest.model, manifest.target, manifest.version, manifest.release_counter)
+    if described != (custom.model, custom.target, custom.version, custom.release_counter):
         raise DisagreementError(f"The manifest at {ordered.path} describes another release.")
+    if (manifest.encryption is not None) != custom.confidential:
+        raise DisagreementError(f"Manifest and signed metadata of {ordered.path} differ about encryption.")
 
 
 def verify_length(ordered: ImageTarget) -> None:

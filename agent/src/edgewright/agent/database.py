@@ -12,9 +12,8 @@ from typing import Final
 
 from edgewright.wire.errors import ConfigurationError, NewerDataError, StorageFullError
 
-SCHEMA_VERSION: Final = 1
-
-_SCHEMA: Final = """
+STEPS: Final = (
+    """
 CREATE TABLE device (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     assignment_version INTEGER NOT NULL DEFAULT 0,
@@ -43,7 +42,19 @@ CREATE TABLE outbox (stream TEXT NOT NULL, next_seq INTEGER NOT NULL, bytes INTE
 INSERT INTO outbox VALUES (lower(hex(randomblob(16))), 1, 0);
 CREATE TABLE messages (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, payload BLOB NOT NULL);
 CREATE INDEX messages_by_kind ON messages (kind, seq);
-"""
+""",
+    """
+ALTER TABLE device ADD COLUMN connections INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE device ADD COLUMN director_root INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE device ADD COLUMN clock_offset REAL;
+ALTER TABLE floors ADD COLUMN minimum INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE names (path TEXT PRIMARY KEY, sha256 TEXT NOT NULL);
+CREATE TABLE proofs (sha256 TEXT PRIMARY KEY, proof BLOB NOT NULL);
+""",
+)
+"""What each schema version adds; a folder of an older agent takes the steps that it lacks."""
+
+SCHEMA_VERSION: Final = len(STEPS)
 
 
 class Database:
@@ -76,12 +87,16 @@ class Database:
                 f"The data folder has schema {version}, this agent knows up to {SCHEMA_VERSION}."
             )
         if read_only:
+            if version < SCHEMA_VERSION:
+                raise ConfigurationError(
+                    f"The data folder has schema {version}, this agent reads {SCHEMA_VERSION}: start it once."
+                )
             return
         self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.execute("PRAGMA synchronous = FULL")
         self.connection.execute("PRAGMA cache_size = -512")  # KiB; the tables are small, the agent is too
-        if version == 0:
-            self.connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        for number, step in enumerate(STEPS[version:], start=version + 1):
+            self.connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

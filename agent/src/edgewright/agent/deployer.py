@@ -17,19 +17,21 @@ Rules:
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from edgewright.agent import control
 from edgewright.agent.agreement import Assignment
 from edgewright.agent.control import SlotName
 from edgewright.agent.gate import Gate
+from edgewright.agent.holdings import WITH_LINE, needed, wanted
 from edgewright.agent.journal import Deployment, Journal
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.lineorders import LineOrders
 from edgewright.agent.qualifier import device_error
 from edgewright.agent.releasefiles import ReleaseFiles
-from edgewright.agent.slotplan import Candidate, Holding, Step, Wanted, next_step, other
+from edgewright.agent.slotplan import Holding, Step, next_step, other
+from edgewright.agent.verifier.seam import Inspected
 from edgewright.agent.work import (
     Agree,
     Agreed,
@@ -52,7 +54,9 @@ from edgewright.wire.errors import (
     ExpiredMetadataError,
     MessageError,
     RepositoryError,
+    TamperedArtifactError,
     TransferError,
+    VerifierError,
 )
 from edgewright.wire.messages import Release
 
@@ -60,9 +64,6 @@ FIRST_RETRY_SECONDS: Final = 1.0
 LONGEST_RETRY_SECONDS: Final = 60.0
 STALE_TRIES: Final = 5
 """Looks at metadata older than the assignment demands before it counts as withheld: half a minute."""
-
-KEPT_COMMITTED: Final = 2
-"""Committed releases beside the slots' whose files stay: bases of patches, and ways back."""
 
 _BY_NOW_RUNNING: Final = (
     Event.ACCEPTED,
@@ -73,9 +74,6 @@ _BY_NOW_RUNNING: Final = (
     Event.SWAPPED,
 )
 """The way of a deployment whose release already decides: it is walked without work."""
-
-WITH_LINE: Final = frozenset({State.SHADOWING, State.WAITING_SAFE})
-"""States in which a candidate is in the line's hands and does not decide yet."""
 
 log = logging.getLogger(__name__)
 
@@ -146,12 +144,29 @@ class Deployer:
         self._collect()
         self._drive()
 
-    def document(self, raw: bytes) -> None:
-        """An assignment document lies on this device's topic."""
-        assignment = self._gate.read(raw)
-        if assignment is not None:
-            self._accept(assignment, raw)
-            self._drive()
+    def vouched(self, refused: Mapping[SlotName, EdgewrightError]) -> None:
+        """What the slots hold was verified at start; what was refused is not loaded."""
+        for slot, error in refused.items():
+            self._slot_broke(slot, error)
+
+    def document(self, raw: bytes, found: Inspected | EdgewrightError | None = None) -> None:
+        """An assignment document lies on this device's topic.
+
+        Args:
+            raw: the document.
+            found: what its verification gave; without it the gate verifies.
+        """
+        if self._gate.knows(raw):
+            return
+        admitted = self._gate.read(raw, found or self._gate.inspect(raw))
+        if admitted is None:
+            return
+        if admitted.again:
+            self._journal.renew(admitted.assignment, raw)
+            self._retry()
+        else:
+            self._accept(admitted.assignment, raw)
+        self._drive()
 
     def timestamp(self, raw: bytes) -> None:
         """A timestamp lies on its topic: new metadata is verified, or waited for no longer."""
@@ -176,6 +191,7 @@ class Deployer:
             return
         if isinstance(result, Refreshed):
             self._journal.note_seen(result.seen)
+            self._gate.trusts(result.trust)
             return
         if result.deployment == 0:
             self._refresh_failed(result)
@@ -240,6 +256,7 @@ class Deployer:
             case Agreed():
                 with self._ledger.transaction():
                     self._journal.note_seen(result.seen)
+                    self._journal.note_agreed(current.assignment.target, result.proof)
                     self._current = self._ledger.move(current, Event.ACCEPTED)
                 self._adopt_running()
             case Fetched():
@@ -264,7 +281,9 @@ class Deployer:
     def _stuck(self, current: Deployment, result: Stuck) -> None:
         error = result.error
         if current.state is State.ASSIGNED:
-            if isinstance(error, (TransferError, ExpiredMetadataError)):
+            if isinstance(error, ExpiredMetadataError):
+                self._gate.expired()
+            if isinstance(error, (TransferError, ExpiredMetadataError, VerifierError)):
                 self._note_once(error)
                 self._wait()
             else:
@@ -276,7 +295,9 @@ class Deployer:
         self._end(current, Event.REFUSED if refusing else Event.FAILED, error, fetched_bytes=fetched)
 
     def _refresh_failed(self, result: Result) -> None:
-        if isinstance(result, Stuck) and isinstance(result.error, RepositoryError):
+        if isinstance(result, Stuck) and isinstance(result.error, ExpiredMetadataError):
+            self._gate.expired()
+        if isinstance(result, Stuck) and isinstance(result.error, (RepositoryError, VerifierError)):
             self._ledger.note(result.error)
         elif isinstance(result, Stuck):
             log.warning("%s", result.error)
@@ -320,8 +341,11 @@ class Deployer:
                 self._work_on(Fetch(current.id, target))
             elif current.state is State.STAGED:
                 self._current = self._ledger.move(current, Event.QUALIFY)
-                self._work_on(Qualify(current.id, target))
-        while self._line.free and (step := next_step(self._wanted(), self._line.told)) is not None:
+                self._work_on(Qualify(current.id, target, current.assignment.orders))
+        while (
+            self._line.free
+            and (step := next_step(wanted(self._journal, self._current), self._line.told)) is not None
+        ):
             self._order(step)
 
     def _work_on(self, job: Agree | Fetch | Qualify) -> None:
@@ -329,20 +353,6 @@ class Deployer:
         self._submit(job)
 
     # The line
-
-    def _wanted(self) -> Wanted:
-        slots = {
-            slot: Holding(held.id, held.release.manifest_sha256, held.state is State.COMMITTED)
-            if held
-            else None
-            for slot, held in self._journal.slots().items()
-        }
-        candidate = None
-        current = self._current
-        if current and current.slot and current.state in WITH_LINE:
-            holding = Holding(current.id, current.release.manifest_sha256, proven=False)
-            candidate = Candidate(current.slot, holding, current.state is State.WAITING_SAFE)
-        return Wanted(self._journal.device().active, slots, candidate)
 
     def _order(self, step: Step) -> None:
         slot, holding = step.slot, step.holding
@@ -359,10 +369,12 @@ class Deployer:
             manifest = self._files.manifest(holding.digest)
             if step.verb in ("load", "load-standby"):
                 paths = self._files.paths(holding.digest)
-                self._line.load(slot, holding, *paths, stand_in=step.verb == "load-standby")
+                key = self._files.content_key(self._journal.deployment(holding.deployment).assignment)
+                spare = step.verb == "load-standby"
+                self._line.load(slot, holding, *paths, stand_in=spare, content_key=key)
         except (EdgewrightError, OSError) as error:
-            detail = error.sentence if isinstance(error, EdgewrightError) else str(error)
-            self._slot_failed(slot, holding, getattr(error, "number", 1), detail)
+            known = error if isinstance(error, EdgewrightError) else TamperedArtifactError(f"{error}.")
+            self._slot_failed(slot, holding, known)
             return
         if step.verb == "shadow":
             self._line.shadow(slot, holding, manifest.limits.shadow_frames)
@@ -376,7 +388,7 @@ class Deployer:
         if message.ok:
             self._line.holds(message.slot, holding)
         else:
-            self._slot_failed(message.slot, holding, message.error, message.detail)
+            self._slot_failed(message.slot, holding, device_error(message.error, message.detail))
 
     def _shadowed(self, message: control.Shadowed) -> None:
         holding, current = self._line.answered(message.slot), self._current
@@ -385,7 +397,7 @@ class Deployer:
         if holding is None or current is None or holding.deployment != current.id:
             return
         if not message.ok:
-            self._slot_failed(message.slot, holding, message.error, message.detail)
+            self._slot_failed(message.slot, holding, device_error(message.error, message.detail))
             return
         detail = f"{message.frames} frames, {message.agreement:.1%} agreed, p99 {message.latency_p99_us} us"
         self._current = self._ledger.move(current, Event.SHADOWED, said=detail)
@@ -433,9 +445,9 @@ class Deployer:
         else:
             self._slot_broke(message.slot, error)
 
-    def _slot_failed(self, slot: SlotName, holding: Holding, number: int, detail: str) -> None:
+    def _slot_failed(self, slot: SlotName, holding: Holding, error: EdgewrightError) -> None:
         """A slot could not be loaded, or not run beside the active one."""
-        error, current = device_error(number, detail), self._current
+        current = self._current
         with_line = current is not None and current.state in WITH_LINE
         if current and with_line and current.id == holding.deployment:
             self._end(current, Event.FAILED, error)
@@ -477,8 +489,6 @@ class Deployer:
 
     def _collect(self) -> None:
         """Remove files that neither a slot, the current deployment nor the last commits need."""
-        keep = [held for held in self._journal.slots().values() if held]
-        keep += [self._current] if self._current else []
-        committed = [item for item in self._journal.deployments(50) if item.state is State.COMMITTED]
-        keep += committed[:KEPT_COMMITTED]
-        self._files.keep_only({item.release.manifest_sha256 for item in keep})
+        digests = needed(self._journal, self._current)
+        self._files.keep_only(digests)
+        self._journal.keep_proofs(digests)

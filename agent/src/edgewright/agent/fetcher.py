@@ -5,6 +5,9 @@ memory) and whatever else can answer "what is retained on this topic". A topic t
 with silence, so ``MetadataFetcher`` asks the retained hint ``tuf/head`` first: a file that is not in the
 hint is missing, without waiting. The hint is not signed; ``min_root`` in the signed assignment exposes a
 hint that hides a root, and a hint that names too much costs a wait and nothing else.
+
+Every file has its own deadline and a refresh has one for all its files: a broker that answers each question
+a moment before the deadline is noticed as slow retrieval.
 """
 
 import queue
@@ -12,7 +15,7 @@ import time
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from edgewright.agent.link import Subscriber
 from edgewright.wire import messages, topics
@@ -20,6 +23,7 @@ from edgewright.wire.errors import (
     BlobTimeoutError,
     BrokerUnreachableError,
     MalformedMessageError,
+    SlowRetrievalError,
     TamperedMetadataError,
 )
 
@@ -28,6 +32,9 @@ METADATA_SECONDS: Final = 5.0
 
 PROBE_SECONDS: Final = 2.0
 """How long silence has to last before a file counts as missing where no hint is retained."""
+
+REFRESH_SECONDS: Final = 60.0
+"""How long all files of one refresh may take together; a device that was away for forty roots needs one."""
 
 MAX_METADATA_BYTES: Final = 5_000_000
 """After decompression: the largest file that ngclient accepts, its limit for targets metadata."""
@@ -178,6 +185,19 @@ def _first_payload(arrived: "queue.SimpleQueue[bytes]", timeout: float) -> bytes
             return payload
 
 
+class MetadataSource(Protocol):
+    """Where signed metadata comes from; ``MetadataFetcher`` says what each method does."""
+
+    def begin(self) -> None:
+        """Forget what was known: a refresh begins."""
+
+    def fetch(self, file: str) -> bytes:
+        """One metadata file of the image repository."""
+
+    def fetch_director_root(self, version: int, demanded: int) -> bytes | None:
+        """One root of the director."""
+
+
 class MetadataFetcher:
     """Metadata files by name, decompressed, with "missing" as an answer that costs no waiting.
 
@@ -185,6 +205,7 @@ class MetadataFetcher:
         reader: where files come from.
         seconds: how long a file that has to exist may take.
         want: asks the controller to publish a file again.
+        refresh_seconds: how long all files after one ``begin`` may take together.
     """
 
     def __init__(
@@ -192,9 +213,12 @@ class MetadataFetcher:
         reader: Reader,
         seconds: float = METADATA_SECONDS,
         want: Callable[[str], None] = lambda _file: None,
+        refresh_seconds: float = REFRESH_SECONDS,
     ) -> None:
         self._reader, self._seconds, self._want = reader, seconds, want
+        self._refresh_seconds = refresh_seconds
         self._head: messages.Head | None = None
+        self._begun_at = time.monotonic()
 
     def begin(self) -> None:
         """Read the hint again; a refresh starts with it.
@@ -202,7 +226,7 @@ class MetadataFetcher:
         Raises:
             BrokerUnreachableError: nobody could be asked.
         """
-        self._head = None
+        self._head, self._begun_at = None, time.monotonic()
         raw = self._reader.read(topics.head(), PROBE_SECONDS)
         if raw is None:
             return
@@ -221,6 +245,7 @@ class MetadataFetcher:
         Raises:
             MissingFile: there is no such root yet.
             BlobTimeoutError: the file does not arrive.
+            SlowRetrievalError: the refresh takes too long.
             TamperedMetadataError: it is no zlib stream, or larger than any metadata may be.
             BrokerUnreachableError: nobody could be asked.
             UnknownTopicError: the name is none of a metadata file.
@@ -230,13 +255,36 @@ class MetadataFetcher:
         if is_root and self._head is not None and file not in self._head.files:
             raise MissingFile(file)
         probing = is_root and self._head is None
-        raw = self._reader.read(topic, PROBE_SECONDS if probing else self._seconds)
+        raw = self._read(topic, PROBE_SECONDS if probing else self._seconds)
         if raw is not None:
             return inflate(raw, MAX_METADATA_BYTES)
         if probing:
             raise MissingFile(file)
         self._want(file)
         raise BlobTimeoutError(f"The metadata file {file} did not arrive.")
+
+    def fetch_director_root(self, version: int, demanded: int) -> bytes | None:
+        """One root of the director; None where neither a demand nor the hint says that it exists.
+
+        Args:
+            version: of the root.
+            demanded: version up to which roots have to exist, whatever the hint says.
+
+        Raises:
+            SlowRetrievalError: the refresh takes too long.
+            TamperedMetadataError: it is no zlib stream, or larger than any metadata may be.
+            BrokerUnreachableError: nobody could be asked.
+        """
+        hinted = self._head.director_root if self._head else 0
+        if version > max(hinted, demanded):
+            return None
+        raw = self._read(topics.director_root(version), self._seconds)
+        return None if raw is None else inflate(raw, MAX_METADATA_BYTES)
+
+    def _read(self, topic: str, seconds: float) -> bytes | None:
+        if time.monotonic() - self._begun_at > self._refresh_seconds:
+            raise SlowRetrievalError(f"Metadata takes more than {self._refresh_seconds:.0f} s.")
+        return self._reader.read(topic, seconds)
 
 
 def inflate(data: bytes, limit: int) -> bytes:
@@ -245,6 +293,8 @@ def inflate(data: bytes, limit: int) -> bytes:
     Raises:
         TamperedMetadataError: it is none, it is not complete, or it makes more.
     """
+    if len(data) > limit:
+        raise TamperedMetadataError(f"A metadata file of {len(data)} bytes exceeds {limit}.")
     decoder = zlib.decompressobj()
     try:
         content = decoder.decompress(data, limit)

@@ -1,17 +1,33 @@
 """Which documents come in: signed by the director, for this device, newer than the accepted one.
 
 A refused document changes nothing but the list of reports, and is reported once however often the broker
-delivers it again.
+delivers it again. A document that answers this device's question for the time sets its clock first, so that
+its own expiry is judged by the time that it brings.
 """
 
-import time
+import math
+from typing import NamedTuple
 
-from edgewright.agent.agreement import Assignment, Standing, verify_order
+from edgewright.agent.agreement import Assignment, DirectorTrust, Standing, verify_order
+from edgewright.agent.clock import Clock
 from edgewright.agent.journal import Journal
 from edgewright.agent.ledger import Ledger
-from edgewright.agent.trust import Director
+from edgewright.agent.sealing import Sealer
+from edgewright.agent.verifier.seam import DirectorReader, Inspected
 from edgewright.wire.canonical import sha256_hex
-from edgewright.wire.errors import EdgewrightError
+from edgewright.wire.errors import EdgewrightError, ExpiredMetadataError
+
+
+class Admitted(NamedTuple):
+    """A document that the device may act on.
+
+    Attributes:
+        assignment: what it says.
+        again: whether it says once more what the newest deployment was opened for, to bring the time.
+    """
+
+    assignment: Assignment
+    again: bool
 
 
 class Gate:
@@ -21,37 +37,94 @@ class Gate:
         device, target: this device.
         journal: what it has accepted before.
         ledger: where refusals are reported.
+        clock: trusted time.
         director: verifies signatures.
+        sealer: told who may acknowledge.
     """
 
     def __init__(
-        self, device: str, target: str, journal: Journal, ledger: Ledger, director: Director
+        self,
+        device: str,
+        target: str,
+        journal: Journal,
+        ledger: Ledger,
+        clock: Clock,
+        director: DirectorReader,
+        sealer: Sealer,
     ) -> None:
         self._device, self._target = device, target
-        self._journal, self._ledger, self._director = journal, ledger, director
+        self._journal, self._ledger, self._clock = journal, ledger, clock
+        self._director, self._sealer = director, sealer
+        self._director_expires = math.inf
         self._refused = ""
 
     def standing(self) -> Standing:
-        """What the device knows now; its time is never below what a signed document has told."""
+        """What the device knows now."""
         record = self._journal.device()
         return Standing(
             self._device,
             self._target,
             record.version,
             record.sha256,
-            max(time.time(), record.clock),
+            self._clock.now(),
             self._journal.floors(),
             record.seen,
+            self._journal.minimums(),
+            self._journal.names(),
+            self._director_expires,
         )
 
-    def read(self, raw: bytes) -> Assignment | None:
+    def knows(self, raw: bytes) -> bool:
+        """Whether a document is the accepted one: then nobody has to verify it again."""
+        return sha256_hex(raw) == self._journal.device().sha256
+
+    def trusts(self, trust: DirectorTrust) -> None:
+        """Remember what the director's newest verified root says."""
+        if trust.version > self._journal.device().director_root:
+            self._journal.note_director_root(trust.version)
+        self._director_expires = trust.expires
+        self._sealer.ack_keys = trust.ack_keys
+
+    def inspect(self, raw: bytes) -> Inspected | EdgewrightError:
+        """Verify a document's signatures."""
+        try:
+            return self._director.inspect(raw, self._journal.device().director_root)
+        except EdgewrightError as error:
+            return error
+
+    def read(self, raw: bytes, found: Inspected | EdgewrightError) -> Admitted | None:
         """A new assignment that this device may act on; None for a known or a refused document."""
         try:
-            assignment = self._director.read(raw)
-            return assignment if verify_order(assignment, self.standing()) else None
+            if isinstance(found, EdgewrightError):
+                raise found
+            self.trusts(found.trust)
+            return self._admit(found.assignment)
         except EdgewrightError as error:
+            if isinstance(error, ExpiredMetadataError):
+                self.expired()
             digest = sha256_hex(raw)
             if digest != self._refused:
                 self._refused = digest
                 self._ledger.note(error)
             return None
+
+    def expired(self) -> None:
+        """Something that is otherwise newer is expired: perhaps it is the clock that is wrong."""
+        self._clock.suspect()
+
+    def watch_clock(self) -> None:
+        """Report a clock that cannot be right."""
+        if error := self._clock.check():
+            self._ledger.note(error)
+
+    def _admit(self, assignment: Assignment) -> Admitted | None:
+        orders = assignment.orders
+        answers = orders.device == self._device and self._clock.answers(orders)
+        if answers and (error := self._clock.set_by(orders)):
+            self._ledger.note(error)
+        if not verify_order(assignment, self.standing()):
+            return None
+        newest = next(iter(self._journal.deployments(1)), None)
+        opened = newest.assignment if newest else assignment
+        same = newest and (opened.target, opened.orders.rollout) == (assignment.target, orders.rollout)
+        return Admitted(assignment, again=bool(answers and same))

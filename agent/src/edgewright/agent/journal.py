@@ -5,11 +5,12 @@ of ``wire.deployment``; it decides nothing else.
 """
 
 import sqlite3
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from edgewright.agent.agreement import Assignment, Seen
+from edgewright.agent.agreement import Assignment, ImageTarget, Seen
 from edgewright.agent.control import SlotName
 from edgewright.agent.database import Database
 from edgewright.wire.deployment import FINISHED, Event, State, advance
@@ -59,6 +60,8 @@ class DeviceRecord(NamedTuple):
         clock: seconds since the epoch below which no clock of this device may stand.
         seen: newest verified image metadata.
         active: slot that decides; None for the fallback.
+        offset: what signed time adds to the system's clock, seconds; None before the first signed time.
+        director_root: newest version of the director's root that was trusted.
     """
 
     version: int
@@ -66,6 +69,8 @@ class DeviceRecord(NamedTuple):
     clock: float
     seen: Seen
     active: SlotName | None
+    offset: float | None = None
+    director_root: int = 0
 
 
 class Journal:
@@ -77,29 +82,99 @@ class Journal:
     def device(self) -> DeviceRecord:
         """The device's own facts."""
         row = self._row(
-            "SELECT assignment_version, assignment_sha256, clock, root, timestamp, active FROM device"
+            "SELECT assignment_version, assignment_sha256, clock, root, timestamp, active, clock_offset, "
+            "director_root FROM device"
         )
-        version, sha256, clock, root, timestamp, active = row
-        return DeviceRecord(version, sha256, clock, Seen(root, timestamp), active)
+        version, sha256, clock, root, timestamp, active, offset, director_root = row
+        return DeviceRecord(version, sha256, clock, Seen(root, timestamp), active, offset, director_root)
 
     def floors(self) -> dict[str, int]:
         """Release counter of the newest committed release, by model."""
-        return dict(self._database.connection.execute("SELECT model, counter FROM floors"))
+        return self._counters("counter")
+
+    def minimums(self) -> dict[str, int]:
+        """Smallest release counter that the release keys allow, by model."""
+        return self._counters("minimum")
+
+    def _counters(self, column: Literal["counter", "minimum"]) -> dict[str, int]:
+        query = f"SELECT model, {column} FROM floors WHERE {column} > 0"  # noqa: S608 - one of two constants
+        return dict(self._database.connection.execute(query))
+
+    def names(self) -> dict[str, str]:
+        """SHA-256 of every manifest that both signers have named, by target path."""
+        return dict(self._database.connection.execute("SELECT path, sha256 FROM names"))
+
+    def count_connection(self) -> int:
+        """Remember that a connection was made; how many there were, this one included."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE device SET connections = connections + 1")
+        (count,) = self._row("SELECT connections FROM device")
+        return int(count)
 
     def accept(self, assignment: Assignment, raw: bytes, now: float) -> Deployment:
         """Remember an assignment as accepted and open its deployment."""
         with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE device SET assignment_version = ?, assignment_sha256 = ?, assignment_raw = ?, "
-                "clock = max(clock, ?)",
-                (assignment.version, assignment.sha256, raw, assignment.orders.issued),
-            )
+            self.renew(assignment, raw)
             cursor = connection.execute(
                 "INSERT INTO deployments (assignment, state, updated_at) VALUES (?, ?, ?)",
                 (msgspec.msgpack.encode(assignment), State.ASSIGNED, now),
             )
             assert cursor.lastrowid is not None
             return self.deployment(cursor.lastrowid)
+
+    def renew(self, assignment: Assignment, raw: bytes) -> None:
+        """Remember an assignment that says again what the newest deployment was opened for.
+
+        The deployment takes it over: a content key in it may have been wrapped anew, for a renewed device key.
+        """
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE device SET assignment_version = ?, assignment_sha256 = ?, assignment_raw = ?, "
+                "clock = max(clock, ?)",
+                (assignment.version, assignment.sha256, raw, assignment.orders.issued),
+            )
+            connection.execute(
+                "UPDATE deployments SET assignment = ? WHERE id = (SELECT max(id) FROM deployments)",
+                (msgspec.msgpack.encode(assignment),),
+            )
+
+    def set_offset(self, offset: float) -> None:
+        """Remember what signed time has told about the system's clock."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE device SET clock_offset = ?", (offset,))
+
+    def note_director_root(self, version: int) -> None:
+        """Remember the newest root of the director that was trusted."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE device SET director_root = max(director_root, ?)", (version,))
+
+    def note_agreed(self, target: ImageTarget, proof: bytes) -> None:
+        """Remember what both signers have said of a release: its bytes, how far back the model may go, and
+        the signatures that say so.
+        """
+        custom = target.custom
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO names VALUES (?, ?)", (target.path, target.sha256))
+            connection.execute("INSERT OR REPLACE INTO proofs VALUES (?, ?)", (target.sha256, proof))
+            connection.execute(
+                "INSERT INTO floors (model, counter, minimum) VALUES (?, 0, ?) "
+                "ON CONFLICT (model) DO UPDATE SET minimum = max(minimum, excluded.minimum)",
+                (custom.model, custom.min_counter),
+            )
+
+    def proof(self, sha256: str) -> bytes | None:
+        """The signatures over a release, by its manifest's digest; None where none were kept."""
+        row = self._row("SELECT proof FROM proofs WHERE sha256 = ?", sha256)
+        return bytes(row[0]) if row else None
+
+    def keep_proofs(self, digests: Collection[str]) -> None:
+        """Forget the signatures over all other releases."""
+        marks = ", ".join("?" for _ in digests)
+        with self._database.transaction() as connection:
+            connection.execute(
+                f"DELETE FROM proofs WHERE sha256 NOT IN ({marks})",  # noqa: S608 - question marks
+                tuple(digests),
+            )
 
     def note_seen(self, seen: Seen) -> None:
         """Remember the newest verified versions of image metadata."""
@@ -168,7 +243,7 @@ class Journal:
         """Remember a committed release counter; a floor never sinks."""
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO floors VALUES (?, ?) "
+                "INSERT INTO floors (model, counter) VALUES (?, ?) "
                 "ON CONFLICT (model) DO UPDATE SET counter = max(counter, excluded.counter)",
                 (model, counter),
             )

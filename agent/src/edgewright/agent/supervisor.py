@@ -1,10 +1,13 @@
 """The supervisor: puts the parts together and runs one loop over what happens.
 
 Threads: the loop (this one: decisions, journal, outbox), the link's (MQTT), the worker's (slow steps), the
-line's (listening). The others only put events into the loop's queue; the loop waits on nothing else.
+desk's (signatures of documents), the line's (listening). The others only put events into the loop's queue;
+the loop waits on nothing else.
 
-The model's life does not depend on the network: the line is started and its active slot loaded before the
-first connection is tried, and an unreachable broker changes neither.
+The model's life does not depend on the network: the line is started, the signatures over what its slots shall
+hold are verified and the active slot is loaded before anything is asked of a broker, and an unreachable
+broker changes nothing. Signed metadata is parsed by the verifier's process alone; where that one fails, the
+model runs and nothing new comes in.
 """
 
 import contextlib
@@ -21,11 +24,14 @@ from types import FrameType
 from typing import Final
 
 from edgewright.agent import control
+from edgewright.agent.clock import Clock
+from edgewright.agent.confidential import ContentKeys
 from edgewright.agent.database import Database
 from edgewright.agent.deployer import Deployer
+from edgewright.agent.documents import DocumentDesk, Opened
 from edgewright.agent.fetcher import MetadataFetcher, TopicReader
-from edgewright.agent.footprint import installed_version
 from edgewright.agent.gate import Gate
+from edgewright.agent.greeting import Greeting, greet
 from edgewright.agent.identity import Identity
 from edgewright.agent.journal import Journal
 from edgewright.agent.ledger import Ledger
@@ -34,25 +40,30 @@ from edgewright.agent.link import Link
 from edgewright.agent.outbox import Outbox
 from edgewright.agent.qualifier import qualify
 from edgewright.agent.releasefiles import ReleaseFiles
+from edgewright.agent.sealing import Sealer
 from edgewright.agent.settings import Settings
 from edgewright.agent.store import Store
 from edgewright.agent.trust import Director, ImageRepository
+from edgewright.agent.vouching import held_in_slots
 from edgewright.agent.work import Result, Workbench, installed_runtime
 from edgewright.agent.worker import Worker
-from edgewright.wire import messages, topics
+from edgewright.wire import topics
 from edgewright.wire.errors import (
     AlreadyRunningError,
     ConfigurationError,
-    MalformedMessageError,
+    MessageError,
     StorageFullError,
 )
-from edgewright.wire.messages import Ack, Goodbye, Hello, Want
+from edgewright.wire.messages import Goodbye, Want
 
 TICK_SECONDS: Final = 1.0
 """How often time alone is looked at: the line's silence and messages to send again."""
 
 FULL_DISK_SECONDS: Final = 60.0
 """When a step that could not be written down is tried again."""
+
+REOPEN_SECONDS: Final = 60.0
+"""When a verifier that failed at start is tried again."""
 
 _MIB: Final = 1024 * 1024
 
@@ -78,16 +89,23 @@ class Supervisor:
         self._connected_at = 0.0
         self._greeted = False
         self._told_given_up = 0
+        self._told_unsigned = False
+        self._early_ack = b""
+        self._connections = 0
+        self._line_ready = self._vouched = False
         image_root, director_root = _read_root(settings.image_root), _read_root(settings.director_root)
         update = settings.update
         self._database = Database(settings.database)
         self._journal = Journal(self._database)
         self._outbox = Outbox(self._database, settings.device, update.outbox_mb * _MIB)
+        self._identity = Identity.load(settings.folder)
+        self._sealer = Sealer(self._identity.key)
+        self._clock = Clock(self._journal)
         self._link = Link(
             settings.broker.host,
             settings.broker.port,
             settings.device,
-            identity=lambda: Identity.load(settings.folder),
+            identity=self._load_identity,
             tls=settings.broker.tls,
             will=self._will,
             on_connected=lambda: self._post(self._connected),
@@ -95,24 +113,44 @@ class Supervisor:
         )
         reader = TopicReader(self._link)
         store = Store(settings.folder / "store", update.store_mb * _MIB, update.sync_chunks)
-        repository = ImageRepository(
-            settings.folder / "trust" / "image", image_root, MetadataFetcher(reader, want=self._want_metadata)
-        )
+        fetcher = MetadataFetcher(reader, want=self._want_metadata)
+        trust = settings.folder / "trust"
+        self._director = Director(director_root, trust / "director", fetcher)
+        self._repository = ImageRepository(trust / "image", image_root, fetcher)
+        keys = ContentKeys.of(settings.device, settings.folder)
         bench = Workbench(
-            repository, reader, store, qualify, self._want, self._told_by_worker, update.window_chunks
+            self._repository,
+            self._director,
+            reader,
+            store,
+            qualify,
+            self._want,
+            self._told_by_worker,
+            update.window_chunks,
+            keys=keys,
         )
+        self._desk = DocumentDesk(self._director, self._repository, self._post)
         self._worker = Worker(bench, self._told_by_worker)
         self._line = LineProcess(
             lambda descriptor: line_command(settings, descriptor),
             said=lambda message: self._post(lambda: self._said(message)),
             ended=lambda: self._post(self._line_ended),
         )
-        ledger = Ledger(settings.device, self._database, self._journal, self._outbox)
-        self._deployer = Deployer(
-            Gate(settings.device, settings.target, self._journal, ledger, Director(director_root)),
+        self._ledger = Ledger(settings.device, self._database, self._journal, self._outbox)
+        self._gate = Gate(
+            settings.device,
+            settings.target,
             self._journal,
-            ledger,
-            ReleaseFiles(store),
+            self._ledger,
+            self._clock,
+            self._director,
+            self._sealer,
+        )
+        self._deployer = Deployer(
+            self._gate,
+            self._journal,
+            self._ledger,
+            ReleaseFiles(store, keys),
             submit=self._worker.submit,
             call_off=self._worker.call_off,
             send=self._line.send,
@@ -125,6 +163,9 @@ class Supervisor:
             signal.signal(number, self._told_to_stop)
         self._line.start()
         self._deployer.start()
+        self._desk.start()
+        self._desk.open(held_in_slots(self._journal), self._opened)
+        self._gate.watch_clock()
         self._worker.start()
         self._subscribe()
         self._link.start()
@@ -179,9 +220,10 @@ class Supervisor:
                 break
             self._do(event)
         self._worker.stop()
+        self._desk.stop()
         device = self._settings.device
         goodbye = Goodbye(device=device, connected_at=self._connected_at, reason="stopped")
-        self._link.stop((topics.up(device, "goodbye"), messages.encode(goodbye)))
+        self._link.stop((topics.up(device, "goodbye"), self._sealer.seal_message(goodbye)))
         self._database.close()
         log.info("The agent of %s has stopped.", device)
 
@@ -190,7 +232,7 @@ class Supervisor:
     def _subscribe(self) -> None:
         device = self._settings.device
         handlers: dict[str, tuple[Callable[[bytes], None], int]] = {
-            topics.assignment(device): (self._deployer.document, 1),
+            topics.assignment(device): (self._document, 1),
             topics.timestamp(): (self._deployer.timestamp, 1),
             topics.ack(device): (self._acknowledged, 1),
         }
@@ -211,9 +253,16 @@ class Supervisor:
         self._connected_at = time.time()
         device = self._settings.device
         goodbye = Goodbye(device=device, connected_at=self._connected_at, reason="lost")
-        return topics.up(device, "goodbye"), messages.encode(goodbye)
+        return topics.up(device, "goodbye"), self._sealer.seal_message(goodbye)
+
+    def _load_identity(self) -> Identity:
+        """Called on the network thread before each connection: a renewed key signs from then on."""
+        self._identity = Identity.load(self._settings.folder)
+        self._sealer.key = self._identity.key
+        return self._identity
 
     def _connected(self) -> None:
+        self._connections = self._journal.count_connection()
         self._hello()
         self._outbox.restart()
         self._deployer.go_on()
@@ -222,41 +271,53 @@ class Supervisor:
         self._greeted = False
 
     def _hello(self) -> None:
-        settings, outbox = self._settings, self._outbox
-        self._told_given_up = outbox.given_up
-        hello = Hello(
-            device=settings.device,
-            agent_version=installed_version("edgewright-agent"),
-            target=settings.target,
-            tags=settings.tags,
-            runtime=_runtime(),
-            sent_at=self._connected_at,
-            active=self._deployer.active,
-            standby=self._deployer.standby,
-            assignment_version=self._journal.device().version,
-            stream=outbox.stream,
-            oldest=outbox.oldest,
-            outbox=outbox.waiting,
+        settings = self._settings
+        self._told_given_up = self._outbox.given_up
+        me = Greeting(
+            settings.device,
+            settings.target,
+            settings.tags,
+            _runtime(),
+            self._identity.certificate_expires,
         )
-        self._greeted = self._link.publish(topics.up(settings.device, "hello"), messages.encode(hello))
+        hello = greet(
+            me,
+            self._journal,
+            self._outbox,
+            self._connections,
+            self._clock.question(),
+            self._connected_at,
+            self._deployer,
+        )
+        sealed = self._sealer.seal_message(hello)
+        self._greeted = self._link.publish(topics.up(settings.device, "hello"), sealed)
+
+    def _document(self, raw: bytes) -> None:
+        if not self._gate.knows(raw):
+            floor = self._journal.device().director_root
+            self._desk.put(raw, floor, lambda found: self._deployer.document(raw, found))
 
     def _acknowledged(self, payload: bytes) -> None:
-        try:
-            ack = messages.decode_down(payload)
-        except MalformedMessageError as error:
-            log.warning("%s", error)
+        if not self._sealer.ack_keys:
+            self._early_ack = payload  # The director's root is still being verified.
             return
-        if isinstance(ack, Ack):
-            self._outbox.acknowledge(ack, time.monotonic())
+        try:
+            self._outbox.acknowledge(self._sealer.open_ack(payload), time.monotonic())
+        except MessageError as error:
+            log.warning("%s", error)
+            if not self._told_unsigned:
+                self._told_unsigned = True
+                self._ledger.note(error)
 
     def _send_due(self) -> None:
         if not self._greeted:
             return
         now = time.monotonic()
-        if self._outbox.given_up != self._told_given_up or self._outbox.overdue(now):
+        told = self._outbox.given_up == self._told_given_up
+        if not told or self._outbox.overdue(now) or self._clock.due():
             self._hello()
         for topic, payload in self._outbox.due(now):
-            self._link.publish(topic, payload)
+            self._link.publish(topic, self._sealer.seal(payload))
 
     def _want(self, chunks: tuple[str, ...]) -> None:
         """Called on the worker's thread."""
@@ -267,7 +328,7 @@ class Supervisor:
         self._ask_again(Want(device=self._settings.device, sent_at=time.time(), metadata=(file,)))
 
     def _ask_again(self, want: Want) -> None:
-        self._link.publish(topics.up(self._settings.device, "want"), messages.encode(want))
+        self._link.publish(topics.up(self._settings.device, "want"), self._sealer.seal_message(want))
 
     # The worker and the line
 
@@ -281,11 +342,33 @@ class Supervisor:
             case control.SampleReady():
                 self._outbox.put(message.sample, time.time())
             case control.Ready():
-                self._deployer.line_started()
+                self._line_ready = True
+                self._load_line()
             case _:
                 self._deployer.said(message)
 
+    def _opened(self, opened: Opened) -> None:
+        """What the slots hold was verified, or nobody could: then the digests that the journal has decide."""
+        if opened.trust is not None:
+            self._gate.trusts(opened.trust)
+        if opened.error is not None:
+            self._ledger.note(opened.error)
+            self._later(REOPEN_SECONDS, lambda: self._desk.open({}, self._opened))
+        if not self._vouched:
+            self._vouched = True
+            self._deployer.vouched(opened.refused)
+            self._load_line()
+        if self._early_ack and self._sealer.ack_keys:
+            early, self._early_ack = self._early_ack, b""
+            self._acknowledged(early)
+
+    def _load_line(self) -> None:
+        """A line gets models once it listens and their signatures were looked at."""
+        if self._line_ready and self._vouched:
+            self._deployer.line_started()
+
     def _line_ended(self) -> None:
+        self._line_ready = False
         if not self._stopping:
             self._deployer.line_ended()
             self._later(self._line.pause(), self._restart_line)
@@ -296,6 +379,7 @@ class Supervisor:
 
     def _tick(self) -> None:
         self._line.watch()
+        self._gate.watch_clock()
         self._later(TICK_SECONDS, self._tick)
 
 

@@ -1,31 +1,41 @@
 """Signatures: the only file of the agent that imports tuf.
 
-It verifies two things and decides nothing else. ``Director`` reads one assignment document and checks its
-signatures against the director's root. ``ImageRepository`` runs ngclient over the topic reader, for
-metadata only (blobs have a downloader of their own, with resume), and answers which target is signed.
-What the answers mean is decided in ``agreement``.
+It verifies and decides nothing else. ``Director`` follows the director's roots and reads assignment documents
+that the newest one vouches for. ``ImageRepository`` runs ngclient over the topic reader, for metadata only
+(blobs have a downloader of their own, with resume), and answers which target is signed. What the answers mean
+is decided in ``agreement``. In an agent all of this runs in the verifier's process (``verifier``); simulators
+and the enrolment use it as it is.
 
 Rules:
 
 - The bootstrap root is always the enrolled one, never the cache: an edited cache cannot bring a root.
+- A next root needs the signatures of the one before and its own, each by its threshold.
 - One Updater a check, all in one thread (ngclient is documented single-instance per cache folder).
 - Time comes from outside: a floor under the system's clock stops a freeze that hides behind a slow clock.
+- ``prove`` makes a proof that the journal keeps: the chain from the enrolled root to one release. With it a
+  start without network verifies the signatures over what it is about to load, however far the repository has
+  moved on since and whatever became of the cache. Expiry does not count there: it blocks installs, never a
+  model that was installed.
 - tuf's exceptions end here, each as the class of ``wire.errors`` that names what happened.
 """
 
 import contextlib
 import datetime
 import logging
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
+from urllib.parse import quote
 
+import msgspec
 from tuf.api import exceptions as tuf_errors
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from edgewright.agent.agreement import Assignment, ImageTarget, Seen
-from edgewright.agent.fetcher import MetadataFetcher, MissingFile
+from edgewright.agent.agreement import Assignment, DirectorTrust, ImageTarget, Seen
+from edgewright.agent.fetcher import MetadataSource, MissingFile, inflate
+from edgewright.agent.verifier.seam import Inspected
 from edgewright.wire import assignment as wire
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.errors import (
@@ -41,30 +51,93 @@ MAX_ROOT_ROTATIONS: Final = 1024
 """Counted from the enrolled root, not from the newest cached one: with too small a limit a device stays
 silently on an old root (measured). Bootstrap roots therefore also move with agent releases."""
 
+MAX_PROOF_BYTES: Final = 16_000_000
+"""After decompression; three files of ngclient's largest size."""
+
 _BASE = "topics:tuf/"
+
+_ROLES_ABOVE: Final = (Targets.type,)
+"""Over a model's own role there is the targets role and nothing else (controller: one role a model)."""
 
 
 class Director:
-    """Verifies assignment documents.
+    """Follows the director's roots and verifies assignment documents.
+
+    Args:
+        root: the enrolled root.
+        folder: where newer trusted roots are kept; None keeps none.
+        source: where newer roots come from; None brings none.
 
     Raises:
         TamperedMetadataError: the enrolled root is no root that signs itself.
     """
 
-    def __init__(self, root: bytes) -> None:
+    def __init__(self, root: bytes, folder: Path | None = None, source: MetadataSource | None = None) -> None:
         with _as_ours():
             metadata: Metadata[Root] = Metadata[Root].from_bytes(root)
             metadata.verify_delegate("root", metadata)
         self._root = metadata.signed
+        self._folder, self._source = folder, source
+        self._load_kept()
 
-    def read(self, raw: bytes) -> Assignment:
-        """The assignment in a document that the director signed.
+    @property
+    def trust(self) -> DirectorTrust:
+        """What the newest trusted root says."""
+        keys = (self._root.keys[keyid] for keyid in self._root.roles["timestamp"].keyids)
+        raw = tuple(bytes.fromhex(key.keyval["public"]) for key in keys if key.keytype == "ed25519")
+        return DirectorTrust(self._root.version, self._root.expires.timestamp(), raw)
+
+    def inspect(self, raw: bytes, floor: int) -> Inspected:
+        """What ``read`` gives, with the root that vouches for it."""
+        return Inspected(self.read(raw, floor), self.trust)
+
+    def read(self, raw: bytes, floor: int = 0) -> Assignment:
+        """The assignment in a document that the director signed; newer roots are followed where it needs it.
+
+        Args:
+            raw: the document.
+            floor: version of the newest root that was ever trusted, whatever the folder holds now.
 
         Raises:
             TamperedMetadataError: the signatures do not verify, or the document says more than one release.
+            RollbackAttackError: a root that the device has trusted, or the document demands, is withheld.
         """
         if len(raw) > wire.MAX_ASSIGNMENT_BYTES:
             raise TamperedMetadataError(f"An assignment of {len(raw)} bytes exceeds the limit.")
+        if self._root.version < floor:
+            self.follow(floor)
+        try:
+            assignment = self._verified(raw)
+        except TamperedMetadataError:
+            version = self._root.version
+            if self.follow(floor).version == version:
+                raise
+            assignment = self._verified(raw)
+        if assignment.orders.min_director_root > self._root.version:
+            self.follow(assignment.orders.min_director_root)
+            assignment = self._verified(raw)
+        needed = max(floor, assignment.orders.min_director_root)
+        if self._root.version < needed:
+            raise RollbackAttackError(
+                f"The broker shows the director's root {self._root.version}; {needed} is demanded."
+            )
+        return assignment
+
+    def follow(self, demanded: int) -> DirectorTrust:
+        """Trust every newer root that verifies: those that are demanded, and those that the hint names.
+
+        Raises:
+            TransferError: nobody could be asked.
+            TamperedMetadataError: the next root does not verify.
+        """
+        if self._source is not None:
+            self._source.begin()
+            while (content := self._source.fetch_director_root(self._root.version + 1, demanded)) is not None:
+                self._trust_next(content)
+                self._keep(content)
+        return self.trust
+
+    def _verified(self, raw: bytes) -> Assignment:
         with _as_ours():
             metadata: Metadata[Targets] = Metadata[Targets].from_bytes(raw)
             self._root.verify_delegate("targets", metadata.signed_bytes, metadata.signatures)
@@ -79,6 +152,22 @@ class Director:
             raise TamperedMetadataError(f"The signed document is no assignment: {error.sentence}") from error
         return Assignment(signed.version, sha256_hex(raw), signed.expires.timestamp(), described, orders)
 
+    def _load_kept(self) -> None:
+        """Walk the kept roots; the first one that is missing or does not verify ends the walk."""
+        while self._folder is not None:
+            try:
+                self._trust_next((self._folder / f"{self._root.version + 1}.root.json").read_bytes())
+            except (OSError, TamperedMetadataError):
+                return
+
+    def _trust_next(self, content: bytes) -> None:
+        with _as_ours():
+            self._root = _next_root(self._root, content)
+
+    def _keep(self, content: bytes) -> None:
+        if self._folder is not None:
+            _write(self._folder / f"{self._root.version}.root.json", content)
+
 
 class ImageRepository:
     """The signed catalogue of releases, refreshed over a fetcher.
@@ -89,7 +178,7 @@ class ImageRepository:
         fetcher: where metadata files come from.
     """
 
-    def __init__(self, folder: Path, root: bytes, fetcher: MetadataFetcher) -> None:
+    def __init__(self, folder: Path, root: bytes, fetcher: MetadataSource) -> None:
         self._folder, self._root, self._fetcher = folder, root, fetcher
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -104,26 +193,128 @@ class ImageRepository:
         """
         with _as_ours():
             self._fetcher.begin()
-            updater = Updater(
-                str(self._folder),
-                _BASE,
-                fetcher=_TufFetcher(self._fetcher),
-                config=UpdaterConfig(max_root_rotations=MAX_ROOT_ROTATIONS),
-                bootstrap=self._root,
-            )
-            # ngclient has no public clock and no public versions; a test fails loudly if this moves.
-            trusted = updater._trusted_set  # noqa: SLF001
-            trusted.reference_time = datetime.datetime.fromtimestamp(now, datetime.UTC)
+            updater = _updater(self._folder, self._root, _TufFetcher(self._fetcher), now)
             updater.refresh()
             found = updater.get_targetinfo(path) if path else None
+            trusted = updater._trusted_set  # noqa: SLF001 - see _updater
             seen = Seen(trusted.root.version, trusted.timestamp.version)
             return seen, _image_target(found) if found else None
+
+    def prove(self, target: ImageTarget) -> bytes:
+        """What ``vouch`` needs, of the release that the last refresh has found.
+
+        Raises:
+            TamperedMetadataError: the cache does not hold it.
+        """
+        roots: list[bytes] = []
+        with _as_ours():
+            root = Metadata[Root].from_bytes(self._root).signed
+        # The cache may hold anything beyond the newest root: the first one that does not verify is no root.
+        with contextlib.suppress(OSError, tuf_errors.RepositoryError, ValueError):
+            while True:
+                content = (self._folder / f"root_history/{root.version + 1}.root.json").read_bytes()
+                root = _next_root(root, content)
+                roots.append(content)
+        names = (*_ROLES_ABOVE, target.custom.model)
+        try:
+            roles = {name: (self._folder / f"{quote(name, '')}.json").read_bytes() for name in names}
+        except OSError as error:
+            raise TamperedMetadataError(f"Cached metadata cannot be read: {error.strerror}.") from error
+        proof = zlib.compress(msgspec.msgpack.encode(_Proof(roots, roles)))
+        self.vouch(target, proof)
+        return proof
+
+    def vouch(self, target: ImageTarget, proof: bytes | None) -> None:
+        """Verify by signature alone, from the enrolled root, that the image repository named a release.
+
+        Args:
+            target: the release.
+            proof: as ``prove`` made it; None, where an older agent kept none, takes the cache.
+
+        Raises:
+            TamperedMetadataError: the proof does not verify, or names another release.
+        """
+        packed = self.prove(target) if proof is None else proof
+        with _as_ours():
+            chain = msgspec.msgpack.decode(inflate(packed, MAX_PROOF_BYTES), type=_Proof)
+            root = Metadata[Root].from_bytes(self._root).signed
+            for content in chain.roots:
+                root = _next_root(root, content)
+            found = _find(root, chain.roles, target.path)
+        if found is None or _image_target(found) != target:
+            raise TamperedMetadataError(f"No kept signature names {target.path} with these bytes.")
+
+
+class _Proof(msgspec.Struct, frozen=True, array_like=True):
+    """Every root after the enrolled one, and the signed metadata from the targets role down, by role."""
+
+    roots: list[bytes]
+    roles: dict[str, bytes]
+
+
+def _updater(folder: Path, root: bytes, fetcher: FetcherInterface, now: float) -> Updater:
+    updater = Updater(
+        str(folder),
+        _BASE,
+        fetcher=fetcher,
+        config=UpdaterConfig(max_root_rotations=MAX_ROOT_ROTATIONS),
+        bootstrap=root,
+    )
+    # ngclient has no public clock and no public versions; a test fails loudly if this moves.
+    updater._trusted_set.reference_time = datetime.datetime.fromtimestamp(now, datetime.UTC)  # noqa: SLF001
+    return updater
+
+
+def _next_root(trusted: Root, content: bytes) -> Root:
+    """A root that the one before and it itself have signed, each by its threshold."""
+    metadata: Metadata[Root] = Metadata[Root].from_bytes(content)
+    signed = metadata.signed
+    if signed.type != Root.type:
+        raise tuf_errors.RepositoryError(f"A {signed.type} came where a root has to be")
+    trusted.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
+    signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
+    if signed.version != trusted.version + 1:
+        raise tuf_errors.BadVersionNumberError(f"Root {signed.version} came after root {trusted.version}")
+    return signed
+
+
+def _find(root: Root, files: Mapping[str, bytes], path: str) -> TargetFile | None:
+    """The target at a path, looked for as TUF does (specification, section 5.6.7), by signatures alone."""
+    todo: list[tuple[Root | Targets, str]] = [(root, Targets.type)]
+    visited: set[str] = set()
+    while todo:
+        parent, name = todo.pop(0)
+        if name in visited or name not in files:
+            continue
+        visited.add(name)
+        metadata: Metadata[Targets] = Metadata[Targets].from_bytes(files[name])
+        parent.verify_delegate(name, metadata.signed_bytes, metadata.signatures)
+        role = metadata.signed
+        if found := role.targets.get(path):
+            return found
+        children = role.delegations.get_roles_for_target(path) if role.delegations else ()
+        below: list[tuple[Root | Targets, str]] = []
+        for child, terminating in children:
+            below.append((role, child))
+            if terminating:
+                todo = []
+                break
+        todo = below + todo
+    return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all; a proof or a root that is lost with the power is fetched again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".new")
+    part.write_bytes(content)
+    part.rename(path)
 
 
 class _TufFetcher(FetcherInterface):
     """ngclient's door to the topic reader."""
 
-    def __init__(self, fetcher: MetadataFetcher) -> None:
+    def __init__(self, fetcher: MetadataSource) -> None:
         self._fetcher = fetcher
 
     def _fetch(self, url: str) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ import msgspec
 
 from edgewright.agent.agreement import (
     Assignment,
+    DirectorTrust,
     ImageTarget,
     Seen,
     Standing,
@@ -22,6 +23,7 @@ from edgewright.agent.agreement import (
     verify_manifest,
     verify_not_older,
 )
+from edgewright.agent.confidential import NO_KEYS, ContentKeys
 from edgewright.agent.control import QualificationResult
 from edgewright.agent.downloader import PATIENCE_SECONDS, Downloader, Hooks
 from edgewright.agent.fetcher import Interrupt, Reader
@@ -29,7 +31,8 @@ from edgewright.agent.footprint import installed_version
 from edgewright.agent.patches import apply_patch, find_patch
 from edgewright.agent.qualifier import Qualifier, device_error
 from edgewright.agent.store import Store
-from edgewright.agent.trust import ImageRepository
+from edgewright.agent.verifier.seam import DirectorReader, ImageCatalogue
+from edgewright.wire.assignment import Orders
 from edgewright.wire.errors import (
     EdgewrightError,
     RollbackAttackError,
@@ -57,10 +60,11 @@ class Fetch(msgspec.Struct, frozen=True):
 
 
 class Qualify(msgspec.Struct, frozen=True):
-    """Hold the artifact against its manifest in a process of its own."""
+    """Hold the artifact against its manifest in a process of its own; ``orders`` may bring its content key."""
 
     deployment: int
     target: ImageTarget
+    orders: Orders
 
 
 class Refresh(msgspec.Struct, frozen=True):
@@ -73,10 +77,11 @@ Job = Agree | Fetch | Qualify | Refresh
 
 
 class Agreed(msgspec.Struct, frozen=True):
-    """Both signers name the release."""
+    """Both signers name the release; ``proof`` holds the image repository's signatures over it."""
 
     deployment: int
     seen: Seen
+    proof: bytes
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -94,9 +99,10 @@ class Qualified(msgspec.Struct, frozen=True):
 
 
 class Refreshed(msgspec.Struct, frozen=True):
-    """New image metadata verified."""
+    """New image metadata verified, and the director's roots followed."""
 
     seen: Seen
+    trust: DirectorTrust
 
 
 class Stale(msgspec.Struct, frozen=True):
@@ -133,6 +139,7 @@ class Workbench:
 
     Args:
         repository: verified image metadata.
+        director: follows the director's roots.
         reader: where chunks come from.
         store: where blobs go.
         qualify: runs the qualification process.
@@ -140,11 +147,13 @@ class Workbench:
         note: takes ``Noted`` while a job runs.
         window: chunks asked for at a time.
         patience: see ``downloader``.
+        keys: unwraps the content keys of confidential releases.
     """
 
     def __init__(
         self,
-        repository: ImageRepository,
+        repository: ImageCatalogue,
+        director: DirectorReader,
         reader: Reader,
         store: Store,
         qualify: Qualifier,
@@ -152,10 +161,13 @@ class Workbench:
         note: Callable[[Noted], None],
         window: int,
         patience: Sequence[float] = PATIENCE_SECONDS,
+        keys: ContentKeys = NO_KEYS,
     ) -> None:
-        self._repository, self._reader, self._store = repository, reader, store
+        self._repository, self._director = repository, director
+        self._reader, self._store = reader, store
         self._qualify, self._want, self._note = qualify, want, note
         self._window, self._patience = window, patience
+        self._keys = keys
 
     def do(self, job: Job, interrupt: Interrupt) -> Result:
         """Do one job; an error is a result.
@@ -182,7 +194,7 @@ class Workbench:
     def _refresh(self, job: Refresh) -> Refreshed:
         seen, _ = self._repository.refresh(job.standing.now)
         verify_not_older(seen, job.standing.seen)
-        return Refreshed(seen)
+        return Refreshed(seen, self._director.follow(0))
 
     def _agree(self, job: Agree) -> Result:
         target = job.assignment.target
@@ -194,7 +206,9 @@ class Workbench:
         except RollbackAttackError as error:
             return Stale(job.deployment, error)
         verify_agreement(job.assignment, image, job.standing)
-        return Agreed(job.deployment, seen)
+        # Before a byte is fetched: without its key a confidential release is of no use here.
+        self._keys.unwrap(target.custom, job.assignment.orders)
+        return Agreed(job.deployment, seen, self._repository.prove(target))
 
     def _fetch(self, job: Fetch, interrupt: Interrupt) -> Result:
         hooks = Hooks(self._want, lambda error: self._note(Noted(job.deployment, error)), interrupt)
@@ -241,7 +255,8 @@ class Workbench:
             self._store.verified(digest)
             for digest in (job.target.sha256, manifest.artifact.sha256, manifest.golden.sha256)
         ]
-        result = self._qualify(paths[0], paths[1], paths[2], interrupt)
+        content_key = self._keys.unwrap(job.target.custom, job.orders)
+        result = self._qualify(paths[0], paths[1], paths[2], content_key, interrupt)
         if not result.ok:
             return Stuck(job.deployment, device_error(result.error, result.detail))
         return Qualified(job.deployment, result)

@@ -288,3 +288,10 @@ class RenewalRefusedError(DeviceError):
 
     number = 52
     remedy = "If the device is not revoked, enrol it again with a new token."
+
+
+class VerifierError(DeviceError):
+    """The process that verifies signed metadata crashed, hung or could not be started."""
+
+    number = 53
+    remedy = "None needed for the running model; if it stays, look at the device's free memory and its log."
