@@ -103,7 +103,7 @@ class Story:
 
     def _start_robots(self) -> None:
         self._stage.say(f"{len(ROBOTS)} robots enrol, each with a one-time token, and start their agents.")
-        address = read_endpoint(self._data / "controller").api
+        address = read_endpoint(self._data / "controller").door
         for index, (robot, target) in enumerate(ROBOTS.items()):
             folder = self._data / robot
             token = self._post("/tokens", {})["token"]

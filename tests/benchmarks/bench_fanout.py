@@ -112,7 +112,7 @@ def _seconds(course: Course, plan: Path) -> float:
 
 
 def _brokers(stack: ExitStack, folder: Path) -> dict[str, tuple[str, int]]:
-    embedded = EmbeddedBroker(folder / "embedded")
+    embedded = EmbeddedBroker(folder / "embedded", None)
     found: dict[str, tuple[str, int]] = {FIGURES[0]: embedded.start()}
     stack.callback(embedded.stop)
     if shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin"):

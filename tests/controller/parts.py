@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.broker.embedded import Address
+from edgewright.controller.broker.probe import Address
 from edgewright.controller.database.engine import Database
 from edgewright.controller.datadir import write_private
 from edgewright.controller.enrolment import Enrolment
 from edgewright.controller.evidence.version import VersionHealth
+from edgewright.controller.identity.authority import CertificateAuthority
+from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.service import RolloutService
 from edgewright.controller.trust.director import Director
@@ -66,6 +68,22 @@ class SimulatedBuilds:
         self.end(model, version)
 
 
+@dataclass
+class SimulatedAccess:
+    """A broker's access list; remembers whose connection was to end."""
+
+    refreshed: int = 0
+    ended: list[str] = field(default_factory=list)
+
+    def refresh(self) -> None:
+        """Count."""
+        self.refreshed += 1
+
+    def end(self, device: str) -> None:
+        """Take a device."""
+        self.ended.append(device)
+
+
 class SilentMonitor:
     """A monitor that has seen nothing."""
 
@@ -85,6 +103,7 @@ class Parts:
     repository: ImageRepository
     rollouts: RolloutService
     enrolment: Enrolment
+    register: DeviceRegister
     workflows: SimulatedBuilds
     monitor: SilentMonitor
 
@@ -95,6 +114,9 @@ def make_parts(data: Path) -> Parts:
     db = Database.in_folder(data)
     db.create()
     root = json.dumps(ROOT).encode()
+    authority = CertificateAuthority(data / "ca")
+    authority.ensure()
+    register = DeviceRegister(db, authority, SimulatedAccess())
     assigner = make_assigner(data, db, SimulatedPublisher())
     repository = ImageRepository(data / "tuf" / "image", KeyStore(data / "keys"))
     repository.ensure()
@@ -104,7 +126,8 @@ def make_parts(data: Path) -> Parts:
         blobs=BlobStore(data / "blobs"),
         repository=repository,
         rollouts=RolloutService(db, assigner, lambda: None),
-        enrolment=Enrolment(db, Address("127.0.0.1", 18830), root, root),
+        enrolment=Enrolment(db, register, lambda host: Address(host, 18830), lambda: root, lambda: root),
+        register=register,
         workflows=SimulatedBuilds(),
         monitor=SilentMonitor(),
     )

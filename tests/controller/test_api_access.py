@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from edgewright.agent.certificates import make_request
+from edgewright.agent.devicekey import DeviceKey
 from edgewright.controller.api.access import COOKIE
 from edgewright.controller.api.app import create_app
 from edgewright.controller.database.tables import Rollout
@@ -16,7 +18,8 @@ from tests.controller.storyline import MODEL, tell
 
 BASE = "http://127.0.0.1"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-OPEN = {"health", "enrol"}
+CSR = make_request(DeviceKey.generate(), "d").decode()
+OPEN = {"health", "enrol", "est_cacerts", "est_simpleenroll", "est_simplereenroll"}
 
 
 @pytest.fixture
@@ -152,7 +155,7 @@ def test_every_answer_carries_the_content_policy(client: TestClient) -> None:
         ("POST", "/api/v1/rollouts", {"model": "m"}, 422, 99),
         ("POST", "/api/v1/rollouts", {"model": "m", "version": 1}, 404, 90),
         ("POST", "/api/v1/tokens", {"life_s": -1}, 422, 99),
-        ("POST", "/api/v1/enrol", {"device": "d", "target": "t", "token": "x"}, 403, 95),
+        ("POST", "/api/v1/enrol", {"device": "d", "target": "t", "token": "x", "csr": CSR}, 403, 95),
     ],
 )
 def test_refusals_are_problems(

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from edgewright.agent.certificates import make_request
+from edgewright.agent.devicekey import DeviceKey
 from edgewright.controller.api.app import create_app
 from edgewright.controller.database.tables import Device, ModelVersion
 from edgewright.controller.web import rows
@@ -182,14 +184,14 @@ def test_a_device_enrols_once_with_a_token(client: TestClient, parts: Parts) -> 
     """A one-time token takes one device in, without the API token, and then no other."""
     token = client.post("/tokens", json={}).json()["token"]
     body = {"device": "robot-9", "target": "x86_64-ort-cpu", "tags": {"site": "lyon"}, "token": token}
+    body["csr"] = make_request(DeviceKey.generate(), "robot-9").decode()
     stranger = TestClient(client.app, base_url="http://127.0.0.1/api/v1")
     answer = stranger.post("/enrol", json=body)
     assert answer.status_code == 201
-    assert answer.json() == {
-        "broker": {"host": "127.0.0.1", "port": 18830},
-        "image_root": ROOT,
-        "director_root": ROOT,
-    }
+    said = answer.json()
+    assert said["broker"] == {"host": "127.0.0.1", "port": 18830, "tls": True}
+    assert said["image_root"] == said["director_root"] == ROOT
+    assert said["certificate"].count("BEGIN CERTIFICATE") == 2
     again = stranger.post("/enrol", json={**body, "device": "robot-10"})
     assert (again.status_code, again.json()["number"]) == (403, 95)
     with parts.db.reading() as session:

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from edgewright.controller.broker import embedded
-from edgewright.controller.broker.embedded import Address, EmbeddedBroker
+from edgewright.controller.broker.embedded import EmbeddedBroker
+from edgewright.controller.broker.probe import Address
 from edgewright.controller.errors import BrokerStartError
 from edgewright.controller.link import BrokerLink
 
@@ -32,7 +33,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 @contextmanager
 def running(folder: Path, port: int = 0) -> Iterator[tuple[EmbeddedBroker, Address]]:
     """A started broker."""
-    broker = EmbeddedBroker(folder, port)
+    broker = EmbeddedBroker(folder, None, port)
     address = broker.start()
     try:
         yield broker, address
@@ -107,7 +108,7 @@ def test_the_child_of_a_killed_controller_ends(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path;"
         "from edgewright.controller.broker.embedded import EmbeddedBroker;"
-        "broker = EmbeddedBroker(Path(sys.argv[1])); address = broker.start();"
+        "broker = EmbeddedBroker(Path(sys.argv[1]), None); address = broker.start();"
         "print(broker.pid, address.port, flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
@@ -128,7 +129,7 @@ def test_a_taken_port_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.Monke
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        broker = EmbeddedBroker(tmp_path, port)
+        broker = EmbeddedBroker(tmp_path, None, port)
         with pytest.raises(BrokerStartError, match=rf"E063 .*{port}"):
             broker.start()
         assert broker.pid is None
@@ -137,7 +138,7 @@ def test_a_taken_port_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_broker_that_ends_at_once_is_a_clear_error(tmp_path: Path) -> None:
     """A store that the server cannot use ends with E063 and the server's own words, and leaves no child."""
     (tmp_path / "store").write_text("not a folder")
-    broker = EmbeddedBroker(tmp_path)
+    broker = EmbeddedBroker(tmp_path, None)
     with pytest.raises(BrokerStartError, match=r"E063 .*exit status 1.*storage directory"):
         broker.start()
     assert broker.pid is None
@@ -147,7 +148,7 @@ def test_an_unreadable_port_file_is_a_clear_error(tmp_path: Path) -> None:
     """A port file without a number ends with E063 and says what to do."""
     (tmp_path / "port").write_text("soon")
     with pytest.raises(BrokerStartError, match=r"E063 .*port number; delete it"):
-        EmbeddedBroker(tmp_path).start()
+        EmbeddedBroker(tmp_path, None).start()
 
 
 def test_stop_ends_the_child_and_may_be_repeated(tmp_path: Path) -> None:

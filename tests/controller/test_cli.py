@@ -2,11 +2,14 @@
 
 import json
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edgewright.agent.certificates import make_request
+from edgewright.agent.devicekey import DeviceKey
 from edgewright.controller import registry
 from edgewright.controller.cli import main
 from edgewright.controller.cli.output import print_table
@@ -124,7 +127,8 @@ def test_a_rollout_is_steered(parts: Parts, capsys: Capture) -> None:
 def test_a_token_enrols(parts: Parts, capsys: Capture) -> None:
     """The printed token is the whole output, and takes a device in."""
     token = said(capsys, "token", "--data", parts.data).strip()
-    parts.enrolment.enrol("robot-7", "x86_64-ort-cpu", {}, token)
+    csr = b64decode(make_request(DeviceKey.generate(), "robot-7"))
+    parts.enrolment.enrol("robot-7", "x86_64-ort-cpu", {}, token, csr)
     with parts.db.session() as session:
         row = session.get(Device, "robot-7")
         assert row is not None

@@ -54,7 +54,7 @@ class Plant:
     def add_robot(self, robot: str, target: str, tags: Mapping[str, str] | None = None) -> None:
         """Enrol a robot, start its agent and its cell."""
         token = self.post("/tokens", {})["token"]
-        enrol(self.folder / robot, read_endpoint(self.data).api, token, target, tags or {"line": "a"})
+        enrol(self.folder / robot, read_endpoint(self.data).door, token, target, tags or {"line": "a"})
         self.start_agent(robot)
         seed = sum(robot.encode())
         socket = self.folder / robot / "cell.sock"

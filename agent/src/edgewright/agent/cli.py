@@ -1,4 +1,4 @@
-"""``edgewright-agent enroll | run | status | doctor``.
+"""``edgewright-agent enroll | run | renew | status | doctor``.
 
 Every error is one sentence with its remedy on standard error, and its number is the exit status; ``--debug``
 shows where it came from.
@@ -39,14 +39,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _enroll(given: argparse.Namespace) -> int:
-    from edgewright.agent.enrolment import Request, enrol
+    from edgewright.agent.enrolment import Request, Trusted, enrol
 
     token = given.token or os.environ.get(TOKEN_VARIABLE, "")
     if not token:
         raise EnrolmentError(f"No token was given, neither --token nor {TOKEN_VARIABLE}.")
     request = Request(given.device, given.target, dict(_tag(text) for text in given.tag), token)
-    path = enrol(given.controller, request, given.data)
+    path = enrol(given.controller, request, given.data, Trusted(given.fingerprint, given.ca))
     _say(f"Device {given.device} is enrolled. Start it with: edgewright-agent run --config {path}")
+    return 0
+
+
+def _renew(given: argparse.Namespace) -> int:
+    from edgewright.agent.renewal import renew
+
+    settings = read_settings(given.config)
+    identity = renew(settings.folder, settings.door)
+    _say(f"Device {identity.device} has a new certificate; the agent shows it at its next connection.")
     return 0
 
 
@@ -101,15 +110,23 @@ def _parser() -> argparse.ArgumentParser:
 
     enroll = commands.add_parser("enroll", parents=[shared], help="join a fleet with a one-time token")
     enroll.set_defaults(command=_enroll)
-    enroll.add_argument("--controller", required=True, metavar="URL", help="the controller's address")
+    enroll.add_argument("--controller", required=True, metavar="URL", help="the controller's HTTPS address")
     enroll.add_argument("--token", default="", help=f"better in the environment, as {TOKEN_VARIABLE}")
     enroll.add_argument("--device", required=True, metavar="ID", help="this device's id")
     enroll.add_argument("--target", required=True, help="device target, for example x86_64-ort-cpu")
     enroll.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="may be repeated")
     enroll.add_argument("--data", required=True, type=Path, metavar="DIR", help="what the agent keeps")
 
+    enroll.add_argument(
+        "--fingerprint", default="", metavar="SHA256", help="of the fleet's authority, if not in the token"
+    )
+    enroll.add_argument(
+        "--ca", type=Path, metavar="FILE", help="the authority's certificate, brought by hand"
+    )
+
     for name, command, text in (
         ("run", _run, "run the agent"),
+        ("renew", _renew, "ask for a new certificate now; the agent does it by itself when it is due"),
         ("status", _status, "what runs, what waits, what went wrong"),
         ("doctor", _doctor, "examine this device, in words; exit status 1 if anything is bad"),
     ):

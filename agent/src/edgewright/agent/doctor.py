@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from edgewright.agent.database import Database
+from edgewright.agent.identity import Identity
 from edgewright.agent.journal import Deployment, Journal
 from edgewright.agent.settings import Settings
 from edgewright.agent.work import installed_runtime
@@ -30,6 +31,7 @@ def examine(settings: Settings) -> list[Finding]:
         Finding(ok=True, said=f"The configuration is of device {settings.device}, target {settings.target}."),
         _folder(settings),
         *(_root(path) for path in (settings.image_root, settings.director_root)),
+        _identity(settings),
         _broker(settings),
         _runtime(),
         _cell_socket(settings),
@@ -79,6 +81,19 @@ def _root(path: Path) -> Finding:
     if path.is_file():
         return Finding(ok=True, said=f"The enrolled root {path.name} is there.")
     return Finding(ok=False, said=f"The enrolled root {path} is missing: enrol this device.")
+
+
+def _identity(settings: Settings) -> Finding:
+    try:
+        identity = Identity.load(settings.folder)
+    except EdgewrightError as error:
+        return Finding(ok=False, said=error.sentence)
+    if not settings.broker.tls:
+        return Finding(ok=True, said="The identity is there; the broker on this machine asks for none.")
+    days = (identity.certificate_expires - time.time()) / 86400
+    if days < 0:
+        return Finding(ok=False, said=f"The certificate expired {-days:.0f} days ago: renew it.")
+    return Finding(ok=True, said=f"The certificate is good for {days:.0f} days.")
 
 
 def _broker(settings: Settings) -> Finding:

@@ -1,95 +1,141 @@
-"""Enrolment: a token for a place in the fleet, once, over HTTP to the controller.
+"""Enrolment: a token for a place in the fleet, once, over HTTPS at the controller's door.
 
-The answer carries the two roots of trust and the broker's address. Everything is written with mode 0600,
-files before the configuration, so that a configuration means a complete enrolment.
+The order, so that a configuration means a complete enrolment:
+
+1. The door is asked for the fleet's authority, by anybody's word; the certificate counts only if it has the
+   fingerprint that the token carries (RFC 7030, section 4.1.1). From here on nobody can stand in between.
+2. This device makes its key, and asks for a certificate with the token.
+3. Roots, identity, and last the configuration are written, all of them readable by their owner only.
 """
 
 import json
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, NamedTuple
 
 import msgspec
 
+from edgewright.agent.certificates import make_request, pinned, read_certificates, read_pem, verify_granted
+from edgewright.agent.devicekey import DeviceKey
+from edgewright.agent.door import CERTIFICATES, ENROLMENT, DoorError, ask
+from edgewright.agent.identity import save
 from edgewright.agent.privatefiles import write_private
 from edgewright.agent.settings import FILE_NAME, BrokerSettings, format_settings
+from edgewright.agent.tls import trusting, unverified
 from edgewright.agent.trust import Director
-from edgewright.wire.errors import EnrolmentError, TamperedMetadataError, UnknownTopicError
+from edgewright.wire.errors import EnrolmentError, IdentityError, TamperedMetadataError, UnknownTopicError
 from edgewright.wire.topics import check_device_id
-
-TIMEOUT_SECONDS: Final = 30
-MAX_ANSWER_BYTES: Final = 1024 * 1024
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What a device asks with."""
+    """What a device asks with.
+
+    Attributes:
+        device: its id.
+        target: what models are compiled for.
+        tags: what the fleet's selectors match.
+        token: the one-time token.
+        csr: its request for a certificate, DER in base64; made here.
+    """
 
     device: str
     target: str
     tags: dict[str, str]
     token: str
+    csr: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the controller answers: the broker and the two signed roots."""
+    """What the controller answers: a certificate, the tags that count, the broker and two signed roots."""
 
     broker: BrokerSettings
+    certificate: str
+    tags: dict[str, str]
     image_root: dict[str, Any]
     director_root: dict[str, Any]
 
 
-def enrol(controller: str, request: Request, data: Path) -> Path:
+class Trusted(NamedTuple):
+    """The fleet's authority, before anything is asked of it.
+
+    Attributes:
+        fingerprint: SHA-256 of its certificate, hexadecimal; of the token where it is empty.
+        file: its certificate, PEM, where somebody has brought it.
+    """
+
+    fingerprint: str = ""
+    file: Path | None = None
+
+
+def enrol(controller: str, request: Request, data: Path, trusted: Trusted | None = None) -> Path:
     """Enrol this device; the path of its new configuration.
 
     Raises:
-        EnrolmentError: the controller did not answer, refused, or answered with something else.
+        EnrolmentError: the controller did not answer, refused, is not the fleet's, or answered with
+            something else.
     """
+    door = controller.rstrip("/")
     try:
         check_device_id(request.device)
-    except UnknownTopicError as error:
+        authority = _authority(door, request.token, trusted or Trusted())
+        key = DeviceKey.generate()
+        asked = msgspec.structs.replace(request, csr=make_request(key, request.device).decode())
+        raw = ask(
+            door + ENROLMENT,
+            trusting(authority.decode()),
+            msgspec.json.encode(asked),
+            {"Content-Type": "application/json"},
+        )
+        answer = _read_answer(raw)
+        _store(door, request, data, key, authority, answer)
+    except DoorError as error:
+        raise EnrolmentError(str(error)) from error
+    except (UnknownTopicError, IdentityError) as error:
         raise EnrolmentError(error.sentence) from error
-    answer = _read_answer(_post(f"{controller.rstrip('/')}/api/v1/enrol", request))
-    roots = {"root.json": answer.image_root, "director-root.json": answer.director_root}
-    trust = data / "trust"
-    try:
-        trust.mkdir(parents=True, exist_ok=True)
-        for name, root in roots.items():
-            content = json.dumps(root, separators=(",", ":")).encode()
-            _verify_root(content)
-            write_private(trust / name, content)
-        text = format_settings(request.device, request.target, request.tags, data.absolute(), answer.broker)
-        write_private(data / FILE_NAME, text.encode())
     except OSError as error:
         raise EnrolmentError(f"The data folder {data} cannot be written: {error.strerror}.") from error
     return data / FILE_NAME
 
 
-def _post(url: str, request: Request) -> bytes:
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise EnrolmentError(f"{url} is no HTTP address.")
-    posted = urllib.request.Request(  # noqa: S310 - the scheme was checked
-        url, data=msgspec.json.encode(request), headers={"Content-Type": "application/json"}
+def _authority(door: str, token: str, trusted: Trusted) -> bytes:
+    """The root's certificate, PEM."""
+    if trusted.file is not None:
+        return _read_authority(trusted.file)
+    fingerprint = trusted.fingerprint.removeprefix("sha256:") or token.partition(".")[2]
+    if not fingerprint:
+        raise EnrolmentError("The token carries no fingerprint of the fleet's authority: give --ca FILE.")
+    return pinned(read_certificates(ask(door + CERTIFICATES, unverified())), fingerprint)
+
+
+def _read_authority(file: Path) -> bytes:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise EnrolmentError(
+            f"The authority's certificate {file} cannot be read: {error.strerror}."
+        ) from error
+    read_pem(content)
+    return content
+
+
+def _store(door: str, request: Request, data: Path, key: DeviceKey, authority: bytes, answer: Answer) -> None:
+    granted = verify_granted(read_pem(answer.certificate.encode()), authority, key, request.device)
+    trust = data / "trust"
+    trust.mkdir(parents=True, exist_ok=True)
+    for name, root in (("root.json", answer.image_root), ("director-root.json", answer.director_root)):
+        content = json.dumps(root, separators=(",", ":")).encode()
+        _verify_root(content)
+        write_private(trust / name, content)
+    save(
+        data,
+        request.device,
+        key,
+        certificates=granted.chain,
+        authority=authority,
+        issued=granted.issued,
+        expires=granted.expires,
     )
-    try:
-        with urllib.request.urlopen(posted, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 - see above
-            return bytes(response.read(MAX_ANSWER_BYTES))
-    except urllib.error.HTTPError as error:
-        raise EnrolmentError(f"The controller answered {error.code}: {_problem(error)}.") from error
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        cause = getattr(error, "reason", error)
-        raise EnrolmentError(f"The controller at {url} did not answer: {cause}.") from error
-
-
-def _problem(error: urllib.error.HTTPError) -> str:
-    """The sentence of an RFC 9457 problem, or HTTP's own words."""
-    try:
-        body: Mapping[str, Any] = json.loads(error.read(MAX_ANSWER_BYTES))
-        return str(body.get("detail") or body.get("title") or error.reason).rstrip(".")
-    except (ValueError, AttributeError, OSError):
-        return str(error.reason)
+    text = format_settings(request.device, request.target, answer.tags, data.absolute(), answer.broker, door)
+    write_private(data / FILE_NAME, text.encode())
 
 
 def _read_answer(raw: bytes) -> Answer:

@@ -25,6 +25,9 @@ SHARDS: Final = 64
 UpKind = Literal["hello", "report", "window", "sample", "want", "goodbye"]
 UP_KINDS: Final[tuple[UpKind, ...]] = get_args(UpKind)
 
+DOWN_FILTERS: Final = (f"{ROOT}/tuf/#", f"{ROOT}/chunk/#", f"{ROOT}/director/#")
+"""What every device may read."""
+
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _METADATA_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\.json")
@@ -112,6 +115,16 @@ def up(device: str, kind: UpKind) -> str:
 def up_filter(kind: UpKind | None = None) -> str:
     """Subscription of a controller to all upward topics, or to those of one kind, of all shards."""
     return f"{ROOT}/up/+/+/{kind or '+'}"
+
+
+def up_of(device: str) -> str:
+    """All that a device may publish on, as a broker's access list has it."""
+    return f"{ROOT}/up/{shard_of(check_device_id(device))}/{device}/#"
+
+
+def down_of(device: str) -> str:
+    """All that is published for one device; beside ``DOWN_FILTERS`` what it may read."""
+    return f"{ROOT}/d/{check_device_id(device)}/#"
 
 
 def parse_up(topic: str) -> Up:

@@ -10,6 +10,8 @@
     keys/ tuf/      signing keys (0600) and signed metadata
     broker/         the embedded broker's configuration and store
     api-token       what the command line shows to the API (0600)
+    ca/             the fleet's certificate authority (0600)
+    door-port       where the HTTPS door listened last
     endpoint.json   where the API and the broker listen
 """
 
@@ -39,6 +41,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     api: str
     broker_host: str
     broker_port: int
+    door: str = ""
 
 
 class DataFolder:

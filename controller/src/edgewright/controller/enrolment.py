@@ -1,23 +1,38 @@
-"""Enrolment: a one-time token in, the trust roots and the broker's address out.
+"""Enrolment: a one-time token and a request for a certificate in; certificate, trust roots and broker out.
 
-The token is stored as its SHA-256 and is used up in the transaction that makes the device's row, so that two
-devices can never enrol with one token.
+The rules:
+
+* A token is stored as the SHA-256 of its secret and is used up in the transaction that makes the device's
+  row, so that two devices can never enrol with one token.
+* Its text carries the fingerprint of the fleet's root, ``ewe_<secret>.<fingerprint>``: who has the token can
+  tell this controller's door from an impostor's, and needs to be told nothing else.
+* It may be bound to a device id, and to tags. Who is who comes from it and never from the request. An id that
+  has enrolled before is given again only to a token that is bound to it: else any token could take the place
+  of any device.
 """
 
 import secrets
 import time
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import msgspec
 
-from edgewright.controller.broker.embedded import Address
+from edgewright.controller.broker.probe import Address
+from edgewright.controller.database import Session
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Device, EnrolmentToken
 from edgewright.controller.errors import EnrolmentRefusedError
 from edgewright.controller.events import record
+from edgewright.controller.identity.authority import Issued
+from edgewright.controller.identity.register import DeviceRegister
+from edgewright.controller.identity.requests import key_in
 from edgewright.wire.canonical import sha256_hex
+from edgewright.wire.errors import UnknownTopicError
 from edgewright.wire.topics import check_device_id
 
-DEFAULT_TOKEN_LIFE_S = 3600.0
+DEFAULT_TOKEN_LIFE_S: Final = 3600.0
+PREFIX: Final = "ewe_"
 
 
 class EnrolmentAnswer(msgspec.Struct, frozen=True):
@@ -26,45 +41,165 @@ class EnrolmentAnswer(msgspec.Struct, frozen=True):
     Attributes:
         broker_host, broker_port: where its MQTT broker listens.
         image_root, director_root: the two TUF roots, as JSON text.
+        tags: those that it has now.
+        certificate: its certificate and the issuer's, PEM.
+        authority: the fleet's root certificate, PEM.
+        expires: of the certificate, seconds since the epoch.
     """
 
     broker_host: str
     broker_port: int
     image_root: str
     director_root: str
+    tags: dict[str, str]
+    certificate: str
+    authority: str
+    expires: float
 
 
 class Enrolment:
-    """Gives out tokens and takes devices in."""
+    """Gives out tokens and takes devices in.
 
-    def __init__(self, db: Database, broker: Address, image_root: bytes, director_root: bytes) -> None:
+    Args:
+        db: tokens and devices.
+        register: grants certificates.
+        broker: where the broker is, for a device that reached this controller by a host name.
+        image_root, director_root: the newest roots.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        register: DeviceRegister,
+        broker: Callable[[str], Address],
+        image_root: Callable[[], bytes],
+        director_root: Callable[[], bytes],
+    ) -> None:
         self._db = db
-        self._answer = EnrolmentAnswer(broker.host, broker.port, image_root.decode(), director_root.decode())
+        self._register = register
+        self._broker = broker
+        self._roots = image_root, director_root
 
-    def new_token(self, life_s: float = DEFAULT_TOKEN_LIFE_S) -> str:
-        """A new one-time token that is good for ``life_s`` seconds."""
-        token = "ewe_" + secrets.token_urlsafe(24)
-        with self._db.session() as session:
-            session.add(EnrolmentToken(sha256=sha256_hex(token.encode()), expires=time.time() + life_s))
-        return token
+    def new_token(
+        self,
+        life_s: float = DEFAULT_TOKEN_LIFE_S,
+        *,
+        device: str = "",
+        tags: Mapping[str, str] | None = None,
+        created_by: str = "",
+    ) -> str:
+        """A new one-time token.
 
-    def enrol(self, device: str, target: str, tags: dict[str, str], token: str) -> EnrolmentAnswer:
-        """Take a device in, or take it in again under its id.
+        Args:
+            life_s: seconds for which it is good.
+            device: the only id that can enrol with it; any where it is empty.
+            tags: what a device that enrols with it is tagged with.
+            created_by: who asked for it.
 
         Raises:
-            EnrolmentRefusedError: the token is unknown, used or too old; nothing is changed.
-            UnknownTopicError: the device id cannot stand in a topic.
+            EnrolmentRefusedError: the device id cannot stand in a topic.
         """
-        check_device_id(device)
+        if device:
+            _check_id(device)
+        secret, now = PREFIX + secrets.token_urlsafe(24), time.time()
+        with self._db.session() as session:
+            session.add(
+                EnrolmentToken(
+                    sha256=sha256_hex(secret.encode()),
+                    expires=now + life_s,
+                    device=device,
+                    tags=dict(tags or {}),
+                    created_by=created_by,
+                    created_at=now,
+                )
+            )
+        return f"{secret}.{self._register.authority.fingerprint}"
+
+    def enrol(
+        self,
+        device: str,
+        target: str,
+        tags: Mapping[str, str],
+        token: str,
+        request: bytes,
+        host: str = "127.0.0.1",
+    ) -> EnrolmentAnswer:
+        """Take a device in, or take it in again under its id; the broker admits it when this returns.
+
+        Args:
+            device: its id.
+            target: what models are compiled for; empty where only its hello will tell.
+            tags: its tags, beside those of the token.
+            token: the one-time token.
+            request: PKCS#10, DER.
+            host: the name by which it reached this controller.
+
+        Raises:
+            EnrolmentRefusedError: the token is unknown, used, too old, or bound to something else.
+            CertificateRequestError: the request cannot be granted. Neither error changes anything.
+        """
+        issued, kept = self.admit(device, target, tags, token, request)
+        broker = self._broker(host)
+        image_root, director_root = self._roots
+        return EnrolmentAnswer(
+            broker_host=broker.host,
+            broker_port=broker.port,
+            image_root=image_root().decode(),
+            director_root=director_root().decode(),
+            tags=kept,
+            certificate=issued.chain_pem,
+            authority=self._register.authority.root_pem,
+            expires=issued.expires,
+        )
+
+    def admit(
+        self, device: str, target: str, tags: Mapping[str, str], token: str, request: bytes
+    ) -> tuple[Issued, dict[str, str]]:
+        """Take a device in; its certificate and its tags. Raises as ``enrol`` does."""
+        _check_id(device)
+        key = key_in(request)
         now = time.time()
         with self._db.session() as session:
-            row = session.get(EnrolmentToken, sha256_hex(token.encode()))
-            if row is None or row.used_by or row.expires < now:
-                raise EnrolmentRefusedError("The enrolment token is unknown, used or too old.")
-            row.used_by = device
-            known = session.get(Device, device) or Device(id=device, target=target, enrolled_at=now)
-            known.target, known.tags = target, tags
-            session.add(known)
-            session.add(row)
-            record(session, "device.enrolled", f"{device} enrolled as {target}.", device=device)
-        return self._answer
+            bound = self._use_up(session, token, device, tags, now)
+            known = session.get(Device, device)
+            if known is not None and known.public_key and bound.device != device:
+                raise EnrolmentRefusedError(
+                    f"{device} has enrolled before; a token that is bound to it is needed to do it again."
+                )
+            row = _as_new(known or Device(id=device, target=target), now)
+            row.target, row.tags = target or row.target, {**tags, **bound.tags}
+            issued = self._register.grant(session, row, key)
+            record(session, "device.enrolled", f"{device} enrolled as {row.target or 'new'}.", device=device)
+        self._register.access.refresh()
+        return issued, row.tags
+
+    def _use_up(
+        self, session: Session, token: str, device: str, tags: Mapping[str, str], now: float
+    ) -> EnrolmentToken:
+        secret = token.partition(".")[0]
+        row = session.get(EnrolmentToken, sha256_hex(secret.encode()))
+        if row is None or row.used_by or row.expires < now:
+            raise EnrolmentRefusedError("The enrolment token is unknown, used or too old.")
+        if row.device and row.device != device:
+            raise EnrolmentRefusedError("The enrolment token is bound to another device.")
+        wrong = [key for key, value in row.tags.items() if tags.get(key, value) != value]
+        if wrong:
+            raise EnrolmentRefusedError(f"The enrolment token is bound to another tag {wrong[0]!r}.")
+        row.used_by = device
+        session.add(row)
+        return row
+
+
+def _as_new(device: Device, now: float) -> Device:
+    """A device that enrols begins again: it may be another machine, with counters of its own."""
+    device.enrolled_at = device.enrolled_at or now
+    device.counter = device.seen_root = device.seen_timestamp = device.director_root = 0
+    device.suspicion = ""
+    return device
+
+
+def _check_id(device: str) -> None:
+    try:
+        check_device_id(device)
+    except UnknownTopicError as error:
+        raise EnrolmentRefusedError(error.sentence) from error

@@ -29,6 +29,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edgewright.controller.identity.tls import TlsContext
 from edgewright.wire.errors import BrokerUnreachableError
 
 KEEPALIVE_S: Final = 20
@@ -71,8 +72,9 @@ class Delivery:
 class BrokerLink:
     """One connection that comes back by itself."""
 
-    def __init__(self, host: str, port: int, client_id: str) -> None:
+    def __init__(self, host: str, port: int, client_id: str, tls: TlsContext | None = None) -> None:
         self._address = (host, port)
+        self._tls = tls
         self._stopping = False
         self._lock = threading.Lock()
         self._pending: deque[Delivery] = deque()
@@ -191,6 +193,8 @@ class BrokerLink:
             clean_session=True,
             protocol=MQTTProtocolVersion.MQTTv311,
         )
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
         client.max_inflight_messages_set(INFLIGHT_MESSAGES)
         client.max_queued_messages_set(QUEUED_MESSAGES)
         client.on_socket_open = _set_no_delay

@@ -8,27 +8,30 @@ rollouts go on. So ``kill -9`` is an ordinary way to stop a controller.
 import contextlib
 import logging
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-import uvicorn
+from typing import Final, NamedTuple
 
 from edgewright.controller.api.app import create_app
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.broker.embedded import EmbeddedBroker
+from edgewright.controller.broker import nats
+from edgewright.controller.broker.access import BatchedAccess
+from edgewright.controller.broker.embedded import ANY_HOST, EmbeddedBroker, Security
+from edgewright.controller.broker.probe import Address
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Artifact, ModelVersion
-from edgewright.controller.datadir import DataFolder, Endpoint
+from edgewright.controller.datadir import DataFolder, Endpoint, write_private
 from edgewright.controller.enrolment import Enrolment
-from edgewright.controller.errors import PortInUseError
+from edgewright.controller.identity.authority import CONTROLLER, CertificateAuthority
+from edgewright.controller.identity.register import DeviceRegister, admitted, revoked
+from edgewright.controller.identity.tls import TlsContext, client_context, door_context, show_anew
 from edgewright.controller.ingest.writer import Ingest, Listeners
 from edgewright.controller.link import BrokerLink
+from edgewright.controller.listeners import LOOPBACK, Door, listen, loopback_server
 from edgewright.controller.monitor import Monitor
 from edgewright.controller.publisher import Publisher
 from edgewright.controller.rebuild.workflows import Workflows
@@ -39,13 +42,39 @@ from edgewright.controller.trust.director import Director
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository
 
-LOOPBACK: Final = "127.0.0.1"
-"""Until devices and people are authenticated by certificates, nothing listens beyond this machine."""
-
 RENEWAL_S: Final = 3600.0
 ASSIGNMENT_RENEWAL_S: Final = 24 * 3600.0
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a controller is started.
+
+    Attributes:
+        port: of page and API on loopback; 0 takes a free one.
+        https_port: of the door; 0 takes the last one, or a free one.
+        broker_port: of the embedded broker; 0 takes the last one, or a free one.
+        listen: address on which door and broker listen.
+        names: host names and addresses of this machine, for the certificates of door and broker.
+    """
+
+    port: int = 0
+    https_port: int = 0
+    broker_port: int = 0
+    listen: str = LOOPBACK
+    names: tuple[str, ...] = ()
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """The names, and the address that is listened on where it is one to dial."""
+        return self.names if self.listen in ANY_HOST else (*self.names, self.listen)
+
+    @property
+    def near(self) -> str:
+        """Where this machine's own programs reach door and broker."""
+        return LOOPBACK if self.listen in ANY_HOST else self.listen
 
 
 @dataclass(frozen=True)
@@ -59,13 +88,25 @@ class Services:
     publisher: Publisher
     rollouts: RolloutService
     enrolment: Enrolment
+    register: DeviceRegister
     monitor: Monitor
     workflows: Workflows
 
 
+class Site(NamedTuple):
+    """The broker and the certificates by which it and the door are known."""
+
+    authority: CertificateAuthority
+    register: DeviceRegister
+    broker: Address
+    tls: TlsContext
+    renew: Callable[[], bool]
+    """Renews the certificates; whether that of broker and door is a new one."""
+
+
 @contextmanager
-def running(root: Path, broker_port: int = 0) -> Iterator[tuple[DataFolder, Services, Endpoint]]:
-    """Everything but the HTTP server, for as long as the block lasts.
+def running(root: Path, options: Options) -> Iterator[tuple[DataFolder, Services, Site]]:
+    """Everything but the HTTP servers, for as long as the block lasts.
 
     Raises:
         SurroundingsError: the data folder, the broker or a port cannot be had.
@@ -83,14 +124,45 @@ def running(root: Path, broker_port: int = 0) -> Iterator[tuple[DataFolder, Serv
         repository.ensure()
         director = Director(root / "tuf" / "director", keys)
         director.ensure()
-        broker = EmbeddedBroker(root / "broker", broker_port)
-        address = broker.start()
-        stack.callback(broker.stop)
-        link = BrokerLink(address.host, address.port, "edgewright-controller")
+        site = _open_site(stack, root, db, options)
+        link = BrokerLink(*site.broker, CONTROLLER, site.tls)
         publisher = Publisher(link, blobs, repository)
-        enrolment = Enrolment(db, address, repository.root_bytes(), director.root_bytes())
-        services = _compose(stack, root, db, blobs, link, publisher, repository, director, enrolment)
-        yield folder, services, Endpoint("", address.host, address.port)
+        services = _compose(stack, root, db, blobs, link, publisher, repository, director, site)
+        yield folder, services, site
+
+
+def _open_site(stack: ExitStack, root: Path, db: Database, options: Options) -> Site:
+    """The certificate authority, and the embedded broker that admits its certificates."""
+    authority = CertificateAuthority(root / "ca")
+    authority.ensure(options.all_names)
+    authority.warn()
+    own = client_context(authority.bundle, authority.controller)
+    security = Security(
+        options.listen,
+        authority.server,
+        authority.bundle,
+        lambda: own,
+        lambda: nats.users_file(authority.controller_key_sha256(), admitted(db)),
+    )
+    broker = EmbeddedBroker(root / "broker", security, options.broker_port)
+
+    def refresh() -> None:
+        authority.publish_revoked(revoked(db))
+        broker.reload()
+
+    def renew() -> bool:
+        fresh = authority.ensure(options.all_names)
+        show_anew(own, authority.controller)
+        if fresh:
+            broker.renew()
+        return fresh
+
+    address = broker.start()
+    stack.callback(broker.stop)
+    access = BatchedAccess(refresh)
+    access.start()
+    stack.callback(access.stop)
+    return Site(authority, DeviceRegister(db, authority, access), address, own, renew)
 
 
 def _compose(
@@ -102,7 +174,7 @@ def _compose(
     publisher: Publisher,
     repository: ImageRepository,
     director: Director,
-    enrolment: Enrolment,
+    site: Site,
 ) -> Services:
     assigner = Assigner(db, director, repository, publisher)
     awake = threading.Event()
@@ -116,11 +188,21 @@ def _compose(
     monitor.replay()
     link.start()
     stack.callback(link.stop)
+    # Whoever reached the door by a name reaches the broker by the same.
+    enrolment = Enrolment(
+        db,
+        site.register,
+        lambda host: Address(host or site.broker.host, site.broker.port),
+        repository.root_bytes,
+        director.root_bytes,
+    )
     renew = _Again(lambda: _renew(repository, publisher, assigner), "renewal", RENEWAL_S)
     for part in (republish, ingest, reconciler, workflows, renew):
         part.start()
         stack.callback(part.stop)
-    return Services(root, db, blobs, repository, publisher, rollouts, enrolment, monitor, workflows)
+    return Services(
+        root, db, blobs, repository, publisher, rollouts, enrolment, site.register, monitor, workflows
+    )
 
 
 def _republish(db: Database, repository: ImageRepository, publisher: Publisher, assigner: Assigner) -> None:
@@ -188,34 +270,43 @@ class _Again:
                 _log.exception("%s failed; it is tried again.", self._thread.name)
 
 
-def serve(root: Path, port: int = 0, broker_port: int = 0, ready: Callable[[str], None] = print) -> None:
+def serve(root: Path, options: Options, ready: Callable[[str], None] = print) -> None:
     """Run until SIGTERM or Ctrl-C; ``ready`` is called with the address of the page once it answers.
 
     Raises:
         SurroundingsError: the data folder, the broker or a port cannot be had.
     """
-    with contextlib.closing(_listen(port)) as listener, running(root, broker_port) as parts:
-        folder, services, endpoint = parts
+    with ExitStack() as stack:
+        listener = stack.enter_context(contextlib.closing(listen(LOOPBACK, options.port)))
+        folder, services, site = stack.enter_context(running(root, options))
+        door = _open_door(stack, root, services, site, options)
         address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(services), log_level="warning", access_log=False, timeout_graceful_shutdown=2
-            )
-        )
+        server = loopback_server(create_app(services))
         folder.api_token()
-        folder.write_endpoint(Endpoint(address, endpoint.broker_host, endpoint.broker_port))
+        folder.write_endpoint(Endpoint(address, *site.broker, door))
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
         listener.listen()  # from here on a request waits for the server instead of being refused
         ready(address)
         server.run(sockets=[listener])
 
 
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((LOOPBACK, port))
-    except OSError as error:
-        listener.close()
-        raise PortInUseError(f"Port {port} of {LOOPBACK} cannot be had: {error.strerror}.") from error
-    return listener
+def _open_door(stack: ExitStack, root: Path, services: Services, site: Site, options: Options) -> str:
+    """Start the HTTPS server; returns its address. It keeps its port, which every device has written down."""
+    kept = root / "door-port"
+    known = int(kept.read_text()) if kept.exists() and kept.read_text().strip().isdecimal() else 0
+    listener = listen(options.listen, options.https_port or known)
+    port = listener.getsockname()[1]
+    write_private(kept, f"{port}\n".encode())
+    context = door_context(site.authority.bundle, site.authority.server)
+    door = Door(create_app(services, options.all_names), listener, context)
+    renewal = _Again(lambda: _show_renewed(site, context), "certificates", RENEWAL_S)
+    for part in (door, renewal):
+        part.start()
+        stack.callback(part.stop)
+    return f"https://{options.near}:{port}"
+
+
+def _show_renewed(site: Site, door: TlsContext) -> None:
+    if site.renew():
+        show_anew(door, site.authority.server)
+    site.register.access.refresh()  # so that no revocation list grows too old

@@ -1,5 +1,7 @@
 """The application: the API under /api/v1, the pages, and what both share."""
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -9,6 +11,7 @@ from edgewright.controller.api import devices, evidence, models, provenance, rol
 from edgewright.controller.api.access import need
 from edgewright.controller.api.answers import answer_problem
 from edgewright.controller.api.auditing import Auditing
+from edgewright.controller.api.est import create_est, create_revocation
 from edgewright.controller.api.guard import Guard
 from edgewright.controller.api.problems import Problem, from_http, from_validation
 from edgewright.controller.api.seams import Services
@@ -21,8 +24,13 @@ PREFIX = "/api/v1"
 VERSION = "0.1.0"
 
 
-def create_app(services: Services) -> FastAPI:
-    """The application over a running controller."""
+def create_app(services: Services, names: Sequence[str] = ()) -> FastAPI:
+    """The application over a running controller.
+
+    Args:
+        services: the running controller.
+        names: under which it answers, beside loopback.
+    """
     # The interactive documentation of FastAPI loads its scripts from a public host, so it stays off.
     app = FastAPI(title="Edgewright", version=VERSION, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.people = People(services.db, services.data / "api-token")
@@ -30,10 +38,12 @@ def create_app(services: Services) -> FastAPI:
     references = References(services.blobs)
     for part in (devices, models, provenance, rollouts, evidence):
         app.include_router(part.create_router(services, references), prefix=PREFIX, responses=PROBLEMS)
+    app.include_router(create_revocation(services), prefix=PREFIX, responses=PROBLEMS)
+    app.include_router(create_est(services), responses=PROBLEMS)
     app.include_router(create_pages(services, references))
     _describe(app)
     app.add_middleware(Auditing, db=services.db)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, names=names)
     return app
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from edgewright.controller.api.access import bearer_scheme, need
 from edgewright.controller.api.schemas import (
@@ -17,6 +17,7 @@ from edgewright.controller.api.schemas import (
 from edgewright.controller.api.seams import Services
 from edgewright.controller.database.tables import Device
 from edgewright.controller.errors import UnknownDeviceError
+from edgewright.controller.identity.requests import decode_base64
 from edgewright.controller.web import rows
 from edgewright.controller.web.references import References
 
@@ -50,7 +51,7 @@ def create_router(services: Services, references: References) -> APIRouter:
     )
     def new_token(body: TokenBody) -> TokenView:
         """Make a one-time enrolment token."""
-        return TokenView(token=services.enrolment.new_token(body.life_s))
+        return TokenView(token=services.enrolment.new_token(body.life_s, device=body.device, tags=body.tags))
 
     router.include_router(guarded)
     return router
@@ -65,11 +66,16 @@ def _add_open(router: APIRouter, services: Services) -> None:
         return Health(version=VERSION)
 
     @router.post("/enrol", operation_id="enrol", status_code=201, dependencies=[need("device.enrol")])
-    def enrol(body: EnrolBody) -> EnrolmentView:
-        """Take a device in, by its one-time token."""
-        answer = services.enrolment.enrol(body.device, body.target, body.tags, body.token)
+    def enrol(body: EnrolBody, request: Request) -> EnrolmentView:
+        """Take a device in, by its one-time token and a request for a certificate."""
+        csr, host = decode_base64(body.csr.encode()), request.url.hostname or ""
+        answer = services.enrolment.enrol(body.device, body.target, body.tags, body.token, csr, host)
         return EnrolmentView(
-            broker=BrokerView(host=answer.broker_host, port=answer.broker_port, tls=False),
+            broker=BrokerView(host=answer.broker_host, port=answer.broker_port, tls=True),
+            tags=answer.tags,
+            certificate=answer.certificate,
+            authority=answer.authority,
+            expires=answer.expires,
             image_root=json.loads(answer.image_root),
             director_root=json.loads(answer.director_root),
         )

@@ -1,11 +1,13 @@
 """What every request passes: the host check, the limit of its body, the security headers, and the last catch
 for defects.
 
-The controller listens on loopback only, so a request for another host name is a rebinding attack or a
-mistake. Everything that a page needs comes from the controller itself, which the content policy says.
+The controller answers for loopback and for the names that it was started with, so a request for another host
+name is a rebinding attack or a mistake. Everything that a page needs comes from the controller itself, which
+the content policy says.
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -35,8 +37,9 @@ SECURITY_HEADERS: Final = {
 class Guard:
     """ASGI middleware; the outermost one."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, names: Sequence[str] = ()) -> None:
         self._app = app
+        self._hosts = HOSTS.union(names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -61,7 +64,7 @@ class Guard:
             await send(message)
 
         host = Headers(scope=scope).get("host", "")
-        if _host_name(host) not in HOSTS:
+        if _host_name(host) not in self._hosts:
             refusal = InvalidRequestError(f"This controller does not answer for the host {host!r}.")
             await answer_problem(scope, refusal)(scope, receive, send_guarded)
             return

@@ -278,9 +278,19 @@ class ChartsView(_FromRow):
 
 
 class TokenBody(BaseModel):
-    """How long an enrolment token is good for."""
+    """For whom and how long an enrolment token is good."""
 
     life_s: Annotated[float, Field(gt=0, le=30 * 86400)] = 3600.0
+    device: Annotated[str, Field(max_length=64)] = ""
+    """The only id that can enrol with it; any new one where it is empty."""
+    tags: Tags = {}
+    """What a device that enrols with it is tagged with; it cannot claim other values of these."""
+
+
+class RevokeBody(BaseModel):
+    """Why a device is revoked."""
+
+    reason: Annotated[str, Field(max_length=200)] = ""
 
 
 class TokenView(BaseModel):
@@ -296,6 +306,8 @@ class EnrolBody(BaseModel):
     target: Annotated[str, Field(min_length=1, max_length=128)]
     tags: Tags = {}
     token: Annotated[str, Field(max_length=200)]
+    csr: Annotated[str, Field(max_length=8192)]
+    """PKCS#10 request of a P-256 key that the device made, DER in base64."""
 
 
 class BrokerView(BaseModel):
@@ -310,5 +322,9 @@ class EnrolmentView(BaseModel):
     """What a device has to know to start."""
 
     broker: BrokerView
+    tags: dict[str, str] = Field(description="The tags that it has now")
+    certificate: str = Field(description="The device's certificate and its issuer's, PEM")
+    authority: str = Field(description="The fleet's root certificate, PEM")
+    expires: float = Field(description="When the certificate ends, seconds since the epoch")
     image_root: Any = Field(description="Root metadata of the image repository, as JSON")
     director_root: Any = Field(description="Root metadata of the director, as JSON")

@@ -1,6 +1,6 @@
 """What the API and the pages need of the rest of the controller; ``up.Services`` has all of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -8,6 +8,8 @@ from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database.engine import Database
 from edgewright.controller.enrolment import EnrolmentAnswer
 from edgewright.controller.evidence.version import VersionHealth
+from edgewright.controller.identity.authority import Issued
+from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.rollouts.policy import Wave
 
 
@@ -45,12 +47,22 @@ class RolloutOrders(Protocol):
 class Enroller(Protocol):
     """Gives out one-time tokens and takes devices in."""
 
-    def new_token(self, life_s: float = ...) -> str:
+    def new_token(
+        self, life_s: float = ..., *, device: str = ..., tags: Mapping[str, str] = ..., created_by: str = ...
+    ) -> str:
         """A new one-time token."""
         ...
 
-    def enrol(self, device: str, target: str, tags: dict[str, str], token: str) -> EnrolmentAnswer:
-        """Take a device in."""
+    def enrol(
+        self, device: str, target: str, tags: Mapping[str, str], token: str, request: bytes, host: str
+    ) -> EnrolmentAnswer:
+        """Take a device in and tell it all that it has to know."""
+        ...
+
+    def admit(
+        self, device: str, target: str, tags: Mapping[str, str], token: str, request: bytes
+    ) -> tuple[Issued, dict[str, str]]:
+        """Take a device in; its certificate and its tags."""
         ...
 
 
@@ -67,6 +79,14 @@ class Evidence(Protocol):
 
     def status(self, model: str) -> list[VersionHealth]:
         """The evidence of each version of a model that has any."""
+        ...
+
+
+class SignedMetadata(Protocol):
+    """The image repository."""
+
+    def files(self) -> Mapping[str, bytes]:
+        """Everything that a device may ask for, by file name."""
         ...
 
 
@@ -89,6 +109,11 @@ class Services(Protocol):
         ...
 
     @property
+    def repository(self) -> SignedMetadata:
+        """Signed metadata of all releases."""
+        ...
+
+    @property
     def rollouts(self) -> RolloutOrders:
         """Orders about rollouts."""
         ...
@@ -96,6 +121,11 @@ class Services(Protocol):
     @property
     def enrolment(self) -> Enroller:
         """Enrolment of devices."""
+        ...
+
+    @property
+    def register(self) -> DeviceRegister:
+        """Certificates of devices."""
         ...
 
     @property

@@ -2,8 +2,10 @@
 
 The rules:
 
-* It listens on 127.0.0.1 only, and keeps its MQTT port over restarts (``port`` in its folder), because that
-  port stands in the configuration of every enrolled device.
+* It listens on 127.0.0.1 unless it is told otherwise, and keeps its MQTT port over restarts (``port`` in its
+  folder), because that port stands in the configuration of every enrolled device.
+* It admits certificates of the fleet only, and each to what its device may do (``nats``). Without
+  ``Security`` it admits everybody on loopback: for test rigs.
 * Retained messages live in JetStream on disk and survive ``kill -9``. Clearing one does not: JetStream writes
   deletions down at a clean end only (measured with 2.15.1, ``sync_interval: always`` included), so after a
   crash a cleared message may be back. Nothing here relies on it: what is retained is signed or named by its
@@ -14,61 +16,67 @@ The rules:
 * A child that dies is started again after a growing pause; why it died is logged and kept.
 """
 
-import json
 import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from edgewright.controller.broker import nats
+from edgewright.controller.broker.probe import Address, accepts_connect
 from edgewright.controller.broker.tether import tethered
 from edgewright.controller.errors import BrokerStartError
+from edgewright.controller.identity.tls import TlsContext
 
 HOST: Final = "127.0.0.1"
-MAX_PAYLOAD_BYTES: Final = 2 * 1024 * 1024
-"""Four times the contract's largest message; the server's own default is 1 MB."""
-
-MAX_ACK_PENDING: Final = 1000
-"""QoS 1 messages that a subscriber may leave unacknowledged: it caps throughput at so many a round trip."""
-
-LOAD_TIMEOUT_S: Final = 60
-"""How long the server may take to load retained messages from its store for one SUBSCRIBE. After its own 5 s
-it grants the SUBSCRIBE and delivers nothing: measured when 50 clients asked for 20 MB each at once."""
-
+ANY_HOST: Final = ("0.0.0.0", "::")  # noqa: S104 - what a user may ask for with --listen
 START_S: Final = 20.0
 PORT_S: Final = 10.0
 """How long a taken port is waited for: the child of a killed controller needs a moment to end."""
 
 STOP_S: Final = 5.0
 POLL_S: Final = 0.02
+RELOAD_POLL_S: Final = 0.002
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
 STEADY_S: Final = 30.0
 """A child that lived this long has recovered: the next pause is the shortest again."""
 
-LOG_BYTES: Final = 10 * 1024 * 1024
-
-# MQTT 3.1.1: CONNECT with clean session, keepalive 10 s and an empty client id; CONNACK "accepted".
-_CONNECT: Final = bytes.fromhex("100c 0004 4d515454 04 02 000a 0000")
-_CONNACK: Final = bytes.fromhex("20020000")
-
+_RELOADED: Final = re.compile(
+    r"Reloaded server configuration|Failed to reload server configuration: (?P<failed>.*)"
+)
 _COMPLAINT: Final = re.compile(r"(?:\[FTL\]|\[ERR\]|nats-server:) (.*)")
 
 logger = logging.getLogger(__name__)
 
 
-class Address(NamedTuple):
-    """Where MQTT clients connect."""
+@dataclass(frozen=True)
+class Security:
+    """How the broker knows its clients.
 
-    host: str
-    port: int
+    Attributes:
+        listen: address on which it listens.
+        server: its key and certificate, PEM.
+        authorities: whom it trusts, PEM.
+        probe: the TLS context of the controller's own link, to see that it answers.
+        users: the text of its list of users, as it is now.
+    """
+
+    listen: str
+    server: Path
+    authorities: Path
+    probe: Callable[[], TlsContext]
+    users: Callable[[], str]
 
 
 class _Life(NamedTuple):
@@ -87,8 +95,9 @@ class EmbeddedBroker:
         last_failure: why it last did, one sentence; empty while it never had to.
     """
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, security: Security | None, port: int = 0) -> None:
         self._folder = folder
+        self._security = security
         self._wanted_port = port
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
@@ -102,14 +111,44 @@ class EmbeddedBroker:
         Raises:
             BrokerStartError: it does not start, or its port is taken; no child is left behind.
         """
-        address = Address(HOST, self._port())
+        address = Address(self._security.listen if self._security else HOST, self._port())
         _wait_until_free(address)
         self._stopping.clear()
         life = _Life(address, self._command(address), Future())
         self._watcher = threading.Thread(target=self._watch, args=(life,), name="broker-watcher", daemon=True)
         self._watcher.start()
         life.started.result()
-        return address
+        return self._reached(address)
+
+    def reload(self) -> None:
+        """Let the server read its list of users anew, and wait until it has.
+
+        Raises:
+            BrokerStartError: it refused the list; the one before stays in force.
+        """
+        if self._security is None:
+            return
+        _write_private(self._folder / nats.USERS_FILE, self._security.users())
+        log = self._folder / "nats.log"
+        since, pid = _size(log), self.pid
+        if pid is None:
+            return  # the next child reads the new list when it starts
+        os.kill(pid, signal.SIGHUP)
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline and self.pid == pid:
+            outcome = _RELOADED.search(_text_since(log, since))
+            if outcome is None:
+                time.sleep(RELOAD_POLL_S)
+            elif outcome["failed"]:
+                raise BrokerStartError(f"The embedded broker refuses its list of users: {outcome['failed']}.")
+            else:
+                return
+
+    def renew(self) -> None:
+        """Start the child again, because the server does not read a new certificate while it runs."""
+        child = self._child
+        if child is not None and child.poll() is None:
+            child.terminate()
 
     def stop(self) -> None:
         """End the child and the watcher; a second call does nothing."""
@@ -138,7 +177,12 @@ class EmbeddedBroker:
 
     def _command(self, address: Address) -> list[str]:
         config = self._folder / "nats.conf"
-        _write_private(config, configuration(self._folder, address))
+        mqtt, users = "", ""
+        if self._security is not None:
+            mqtt = nats.tls_block(self._security.server, self._security.authorities)
+            users = nats.USERS_BLOCK
+            _write_private(self._folder / nats.USERS_FILE, self._security.users())
+        _write_private(config, nats.configuration(self._folder, address.host, address.port, mqtt, users))
         return tethered([_server(), "-c", str(config)])
 
     def _watch(self, life: _Life) -> None:
@@ -168,7 +212,7 @@ class EmbeddedBroker:
             return f"it cannot be executed, {error.strerror}."
         self._child = child
         try:
-            ready = _wait_until_ready(child, life.address, self._stopping)
+            ready = self._wait_until_ready(child, self._reached(life.address))
             if ready and not life.started.done():
                 life.started.set_result(None)
             while ready and child.poll() is None and not self._stopping.wait(POLL_S):
@@ -178,37 +222,25 @@ class EmbeddedBroker:
         ended = f"signal {-code}" if code < 0 else f"exit status {code}"
         return f"{ended}. {self._last_words(log_start)}"
 
+    def _reached(self, address: Address) -> Address:
+        """Where this controller reaches it: an address that stands for all of them is no address to dial."""
+        return Address(HOST, address.port) if address.host in ANY_HOST else address
+
+    def _wait_until_ready(self, child: subprocess.Popen[bytes], address: Address) -> bool:
+        context = self._security.probe() if self._security else None
+        deadline = time.monotonic() + START_S
+        while child.poll() is None and not self._stopping.is_set() and time.monotonic() < deadline:
+            # The port opens before JetStream has recovered.
+            if accepts_connect(address, context):
+                return True
+            time.sleep(POLL_S)
+        return False
+
     def _last_words(self, since: int) -> str:
         """The last fatal or error line that the server wrote in this life."""
-        with (self._folder / "nats.log").open("rb") as log:
-            log.seek(since)
-            lines = log.read(LOG_BYTES).decode(errors="replace").splitlines()
+        lines = _text_since(self._folder / "nats.log", since).splitlines()
         found = [words for line in lines if (words := _COMPLAINT.search(line))]
         return f"{found[-1][1].rstrip('.')}." if found else "Its log says nothing about it."
-
-
-def configuration(folder: Path, address: Address) -> str:
-    """The server's configuration file.
-
-    The server insists on a port of its own protocol beside MQTT: it gets any free one on loopback.
-    """
-    return f"""server_name: "edgewright"
-host: "{address.host}"
-port: -1
-log_file: {json.dumps(str(folder / "nats.log"))}
-logfile_size_limit: {LOG_BYTES}
-logfile_max_num: 3
-max_payload: {MAX_PAYLOAD_BYTES}
-jetstream {{
-  store_dir: {json.dumps(str(folder / "store"))}
-}}
-mqtt {{
-  host: "{address.host}"
-  port: {address.port}
-  max_ack_pending: {MAX_ACK_PENDING}
-  js_api_timeout: "{LOAD_TIMEOUT_S}s"
-}}
-"""
 
 
 def _server() -> str:
@@ -229,6 +261,13 @@ def _write_private(path: Path, text: str) -> None:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _text_since(log: Path, since: int) -> str:
+    """What was written to the log; all of it where the server has begun a new one meanwhile."""
+    with log.open("rb") as file:
+        file.seek(since if since <= _size(log) else 0)
+        return file.read(nats.LOG_BYTES).decode(errors="replace")
 
 
 def _free_port() -> int:
@@ -254,25 +293,6 @@ def _wait_until_free(address: Address) -> None:
             else:
                 return
         time.sleep(POLL_S)
-
-
-def _wait_until_ready(child: subprocess.Popen[bytes], address: Address, stopping: threading.Event) -> bool:
-    deadline = time.monotonic() + START_S
-    while child.poll() is None and not stopping.is_set() and time.monotonic() < deadline:
-        if _speaks_mqtt(address):
-            return True
-        time.sleep(POLL_S)
-    return False
-
-
-def _speaks_mqtt(address: Address) -> bool:
-    """Whether a CONNECT is accepted: the port opens before JetStream has recovered."""
-    try:
-        with socket.create_connection(address, timeout=1.0) as connection:
-            connection.sendall(_CONNECT)
-            return connection.recv(len(_CONNACK), socket.MSG_WAITALL) == _CONNACK
-    except OSError:
-        return False
 
 
 def _end(child: subprocess.Popen[bytes]) -> int:

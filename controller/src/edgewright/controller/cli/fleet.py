@@ -7,8 +7,9 @@ import typer
 from rich.text import Text
 
 from edgewright.controller.cli.client import Client, connect
-from edgewright.controller.cli.options import AsJson, Data, Url
+from edgewright.controller.cli.options import AsJson, Data, Reason, Url
 from edgewright.controller.cli.output import STYLES, console, print_json, print_table, styled, version
+from edgewright.controller.errors import InvalidRequestError
 from edgewright.controller.web.words import (
     Word,
     age,
@@ -173,11 +174,44 @@ def _print_events(found: list[dict[str, Any]]) -> None:
 
 
 def token(
+    device: Annotated[str, typer.Option(metavar="ID", help="The only device that can enrol with it.")] = "",
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Tag that the device gets; may be repeated."),
+    ] = None,
     life: Annotated[float, typer.Option(min=1, help="Seconds until it is too old.")] = 3600.0,
     url: Url = None,
     data: Data = None,
 ) -> None:
     """Make a one-time enrolment token for a device and print it."""
+    tags = dict(read_tag(text) for text in tag or ())
     with connect(url, data) as client:
-        made = client.post("/tokens", {"life_s": life})
+        made = client.post("/tokens", {"life_s": life, "device": device, "tags": tags})
         console().print(made["token"], soft_wrap=True)
+
+
+def read_tag(text: str) -> tuple[str, str]:
+    """Key and value of a tag as people write it.
+
+    Raises:
+        InvalidRequestError: it is none.
+
+    >>> read_tag("line=a")
+    ('line', 'a')
+    """
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise InvalidRequestError(f"The tag {text!r} is not of the form key=value.")
+    return key, value
+
+
+def revoke(
+    device: Annotated[str, typer.Argument(help="Its id.")],
+    reason: Reason = "",
+    url: Url = None,
+    data: Data = None,
+) -> None:
+    """Revoke a device: its connection ends, and it cannot come back without a new token."""
+    with connect(url, data) as client:
+        client.post(f"/devices/{device}/revoke", {"reason": reason})
+    console().print(f"{device} is revoked.")

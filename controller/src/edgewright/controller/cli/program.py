@@ -43,12 +43,24 @@ def up(
         int,
         typer.Option(min=0, max=65535, help="Port of the embedded broker; 0 takes a free one, or the last."),
     ] = 0,
+    https_port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port of the HTTPS door; 0 takes a free one, or the last."),
+    ] = 0,
+    listen: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where door and broker listen; 0.0.0.0 for other machines.")
+    ] = "127.0.0.1",
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Host name or address of this machine for its certificates; may be repeated."),
+    ] = None,
 ) -> None:
-    """Run the controller: API, page, broker, compiler and everything else, on this machine's loopback."""
-    from edgewright.controller.up import serve
+    """Run the controller: API, page, HTTPS door, broker, compiler and everything else."""
+    from edgewright.controller.up import Options, serve
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    serve(data, port, broker_port, lambda address: _announce(address, data))
+    options = Options(port, https_port, broker_port, listen, tuple(name or ()))
+    serve(data, options, lambda address: _announce(address, data))
 
 
 def _announce(address: str, data: Path) -> None:
@@ -74,6 +86,7 @@ app.add_typer(rollouts.app, name="rollout")
 app.command()(fleet.drift)
 app.command()(fleet.events)
 app.command()(fleet.token)
+app.command()(fleet.revoke)
 app.command()(provenance.provenance)
 app.command()(provenance.export)
 app.command()(provenance.verify)
