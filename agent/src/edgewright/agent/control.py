@@ -46,12 +46,18 @@ class Load(msgspec.Struct, frozen=True, tag_field="kind", tag="load"):
     Attributes:
         stand_in: whether the model was good before and may decide where the active one cannot; a candidate
             decides nothing before its swap.
+        content_key: of a confidential model; it stays in the memory of line and runner.
     """
 
     slot: SlotName
     manifest_path: str
     artifact_path: str
     stand_in: bool = False
+    content_key: bytes = b""
+
+    def __repr__(self) -> str:
+        # A content key must not reach a log.
+        return f"Load(slot={self.slot!r}, manifest_path={self.manifest_path!r})"
 
 
 class Shadow(msgspec.Struct, frozen=True, tag_field="kind", tag="shadow"):

@@ -43,10 +43,19 @@ class LineOrders:
         self._active, self._pending = None, None
         self.up = up
 
-    def load(self, slot: SlotName, holding: Holding, manifest: str, artifact: str, *, stand_in: bool) -> None:
+    def load(
+        self,
+        slot: SlotName,
+        holding: Holding,
+        manifest: str,
+        artifact: str,
+        *,
+        stand_in: bool,
+        content_key: bytes = b"",
+    ) -> None:
         """Order a slot loaded; until the answer comes it holds nothing."""
         self._loaded.pop(slot, None)
-        self._order(Load(slot, manifest, artifact, stand_in), holding)
+        self._order(Load(slot, manifest, artifact, stand_in, content_key), holding)
 
     def shadow(self, slot: SlotName, holding: Holding, frames: int) -> None:
         """Order a slot to run beside the active one."""

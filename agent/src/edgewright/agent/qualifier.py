@@ -3,6 +3,7 @@
 Native code that crashes, hangs or eats memory does so in that process, not here.
 """
 
+import contextlib
 import logging
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Final
 from edgewright.agent.control import QualificationResult, decode_qualification
 from edgewright.agent.fetcher import Interrupt, Interrupted
 from edgewright.wire.errors import (
+    ConfidentialKeyError,
     DeviceError,
     EdgewrightError,
     GoldenMismatchError,
@@ -32,12 +34,14 @@ LIMIT_SECONDS: Final = 120.0
 
 _SLICE_SECONDS: Final = 0.25
 
-Qualifier = Callable[[Path, Path, Path, Interrupt], QualificationResult]
-"""Manifest, artifact and golden file to the result; raises ``EdgewrightError`` or ``Interrupted``."""
+Qualifier = Callable[[Path, Path, Path, bytes, Interrupt], QualificationResult]
+"""Manifest, artifact and golden file, and the content key of a confidential model (else empty), to the
+result; raises ``EdgewrightError`` or ``Interrupted``."""
 
 _BY_NUMBER: Final[dict[int, type[EdgewrightError]]] = {
     kind.number: kind
     for kind in (
+        ConfidentialKeyError,
         RuntimeLoadError,
         GoldenMismatchError,
         LatencyLimitError,
@@ -56,8 +60,10 @@ def device_error(number: int, detail: str) -> EdgewrightError:
     return _BY_NUMBER.get(number, DeviceError)(detail)
 
 
-def qualify(manifest: Path, artifact: Path, golden: Path, interrupt: Interrupt) -> QualificationResult:
-    """Run ``python -m edgewright.agent.runner qualify``.
+def qualify(
+    manifest: Path, artifact: Path, golden: Path, content_key: bytes, interrupt: Interrupt
+) -> QualificationResult:
+    """Run ``python -m edgewright.agent.runner qualify``; it reads the content key from its standard input.
 
     Raises:
         RunnerCrashError: the process ended without its line.
@@ -66,8 +72,9 @@ def qualify(manifest: Path, artifact: Path, golden: Path, interrupt: Interrupt) 
     """
     command = [sys.executable, "-m", "edgewright.agent.runner", "qualify"]
     command += ["--manifest", str(manifest), "--artifact", str(artifact), "--golden", str(golden)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
+        _hand_over(process, content_key)
         output = _wait(process, interrupt)
     finally:
         if process.poll() is None:
@@ -79,6 +86,14 @@ def qualify(manifest: Path, artifact: Path, golden: Path, interrupt: Interrupt) 
         return decode_qualification(output)
     except MalformedMessageError as error:
         raise RunnerCrashError(f"The qualification gave no result: {error.sentence}") from error
+
+
+def _hand_over(process: subprocess.Popen[bytes], content_key: bytes) -> None:
+    """Write the key and close the pipe; its buffer takes far more than a key."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+        pipe.write(content_key)
+    process.stdin = None
 
 
 def _wait(process: subprocess.Popen[bytes], interrupt: Interrupt) -> bytes:

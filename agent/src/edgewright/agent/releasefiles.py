@@ -1,17 +1,24 @@
-"""The files of releases in the store: which ones belong to a manifest, and where they lie."""
+"""The files of releases in the store: which belong to a manifest, where they lie, and what opens them."""
 
 import contextlib
 
+from edgewright.agent.agreement import Assignment
+from edgewright.agent.confidential import NO_KEYS, ContentKeys
 from edgewright.agent.store import Store
 from edgewright.wire.errors import EdgewrightError
 from edgewright.wire.manifest import Manifest, decode_manifest
 
 
 class ReleaseFiles:
-    """A store, seen by the digests of manifests."""
+    """A store, seen by the digests of manifests.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    Args:
+        store: the files.
+        keys: unwraps the content keys of confidential releases.
+    """
+
+    def __init__(self, store: Store, keys: ContentKeys = NO_KEYS) -> None:
+        self._store, self._keys = store, keys
 
     def manifest(self, digest: str) -> Manifest:
         """A stored manifest.
@@ -31,6 +38,14 @@ class ReleaseFiles:
         """
         artifact = self._store.verified(self.manifest(digest).artifact.sha256)
         return str(self._store.verified(digest)), str(artifact)
+
+    def content_key(self, assignment: Assignment) -> bytes:
+        """What opens a release's files; empty for one that is not confidential.
+
+        Raises:
+            ConfidentialKeyError: the key is missing, or was wrapped for another device.
+        """
+        return self._keys.unwrap(assignment.target.custom, assignment.orders)
 
     def keep_only(self, digests: set[str]) -> None:
         """Remove all files, partial ones too, that do not belong to these manifests."""

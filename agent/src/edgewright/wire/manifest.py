@@ -10,6 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from edgewright.wire.canonical import canonical_json, sha256_hex
+from edgewright.wire.encryption import Encryption, Place, Role
 from edgewright.wire.errors import MalformedMessageError
 
 CHUNK_BYTES: Final = 128 * 1024
@@ -123,6 +124,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         provenance_sha256: digest of the build's provenance statement, as it was signed.
         tests_sha256: the same of the statement of how the gates judged the artifact.
         build_key: public key that signed both, SubjectPublicKeyInfo in hexadecimal.
+        encryption: of artifact and golden vectors, which are then described as they are published, encrypted.
     """
 
     kind: Literal["manifest"] = "manifest"
@@ -147,6 +149,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     provenance_sha256: str
     tests_sha256: str = ""
     build_key: str = ""
+    encryption: Encryption | None = None
+
+    def place(self, role: Role) -> Place:
+        """What an encrypted blob of this manifest is bound to."""
+        return Place(self.model, self.version, self.target, role)
 
 
 class GoldenVectors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -123,6 +123,17 @@ class RebuildPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     automatic: bool = False
 
 
+class ConfidentialPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether the model is a secret.
+
+    Attributes:
+        enabled: artifacts are stored and published encrypted, under a key of each version that is wrapped for
+            each device that is assigned it; they travel whole, because there are no patches of them.
+    """
+
+    enabled: bool = False
+
+
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of model.toml; the parts are its tables.
 
@@ -140,6 +151,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gates: GatesPart = GatesPart()
     drift: DriftPart = DriftPart()
     rebuild: RebuildPart = RebuildPart()
+    confidential: ConfidentialPart = ConfidentialPart()
 
     @property
     def output_tensor(self) -> Tensor:

@@ -14,7 +14,15 @@ from edgewright.agent.control import SlotName
 from edgewright.agent.line.breaker import HANG_GRACE_S, LATE_IN_A_ROW, START_LIMIT_S, Breaker
 from edgewright.agent.line.runnerprocess import RunnerProcess
 from edgewright.agent.preprocess import input_shape, preprocess_into
-from edgewright.wire.errors import DeviceError, MalformedMessageError, RunnerCrashError, RunnerHangError
+from edgewright.wire.encryption import KEY_BYTES
+from edgewright.wire.errors import (
+    ConfidentialKeyError,
+    DeviceError,
+    EdgewrightError,
+    MalformedMessageError,
+    RunnerCrashError,
+    RunnerHangError,
+)
 from edgewright.wire.manifest import Manifest
 
 
@@ -32,18 +40,27 @@ class ModelSlot:
         retry_at: when the next runner may start (monotonic), where there is none.
     """
 
-    def __init__(self, name: SlotName, manifest: Manifest, manifest_path: Path, artifact_path: Path) -> None:
+    def __init__(
+        self,
+        name: SlotName,
+        manifest: Manifest,
+        manifest_path: Path,
+        artifact_path: Path,
+        content_key: bytes = b"",
+    ) -> None:
         verify_runnable(manifest)
+        verify_key(manifest, content_key)
         self.name = name
         self.manifest = manifest
         self.runner: RunnerProcess | None = None
-        self.failure: DeviceError | None = None
+        self.failure: EdgewrightError | None = None
         self.cause = ""
         self.breaker = Breaker()
         self.stand_in = False
         self.retry_at = 0.0
         self.started_at = 0.0
         self._paths = (manifest_path, artifact_path)
+        self._content_key = content_key
         self._late_since: float | None = None
         self._late_in_a_row = 0
 
@@ -61,7 +78,7 @@ class ModelSlot:
         """Start a runner, without waiting for it."""
         self.failure = None
         try:
-            self.runner = RunnerProcess(self.manifest, *self._paths)
+            self.runner = RunnerProcess(self.manifest, *self._paths, self._content_key)
         except OSError as error:
             self.note(RunnerCrashError(f"No runner can be started: {error.strerror}."))
         self.started_at = monotonic()
@@ -113,7 +130,7 @@ class ModelSlot:
             return
         try:
             idle = self.runner.take()
-        except DeviceError as error:
+        except (DeviceError, ConfidentialKeyError) as error:
             self.note(error)
             return
         if not self.runner.ready and monotonic() - self.started_at > START_LIMIT_S:
@@ -128,7 +145,7 @@ class ModelSlot:
         elif self._late_since is not None and monotonic() - self._late_since > HANG_GRACE_S:
             self.note(RunnerHangError(f"No answer within {HANG_GRACE_S} s after a frame's deadline."))
 
-    def note(self, failure: DeviceError) -> None:
+    def note(self, failure: EdgewrightError) -> None:
         """Note what went wrong with the runner; the line deals with it after the frame."""
         self.failure = failure
         self.cause = failure.name
@@ -137,6 +154,16 @@ class ModelSlot:
         if self._late_since is not None:
             return RunnerHangError().name
         return self.cause or "NotReady"
+
+
+def verify_key(manifest: Manifest, content_key: bytes) -> None:
+    """Check that an encrypted model came with a key.
+
+    Raises:
+        ConfidentialKeyError: it did not.
+    """
+    if manifest.encryption is not None and len(content_key) != KEY_BYTES:
+        raise ConfidentialKeyError(f"The content key of {manifest.model} v{manifest.version} is missing.")
 
 
 def verify_runnable(manifest: Manifest) -> None:

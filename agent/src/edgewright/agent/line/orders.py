@@ -42,7 +42,7 @@ from edgewright.agent.line.shadow import ShadowRun
 from edgewright.agent.line.slots import DECIDING, Move, Phase, Slots
 from edgewright.agent.runner.artifacts import read_manifest
 from edgewright.wire.cell import Frame
-from edgewright.wire.errors import DeviceError, EdgewrightError
+from edgewright.wire.errors import EdgewrightError
 
 SWAP_WITHOUT_FRAMES_S: Final = 1.0
 """A line without frames for so long is at a safe tick."""
@@ -143,7 +143,9 @@ class Orders:
         try:
             manifest_path = Path(order.manifest_path)
             manifest = read_manifest(manifest_path)
-            model = ModelSlot(order.slot, manifest, manifest_path, Path(order.artifact_path))
+            model = ModelSlot(
+                order.slot, manifest, manifest_path, Path(order.artifact_path), order.content_key
+            )
         except EdgewrightError:
             self.slots.move(order.slot, Move.EMPTIED)
             raise
@@ -248,7 +250,7 @@ class Orders:
             if (failure := model.failure) is not None:
                 self._fail(slot, model, failure, now)
 
-    def _fail(self, slot: SlotName, model: ModelSlot, failure: DeviceError, now: float) -> None:
+    def _fail(self, slot: SlotName, model: ModelSlot, failure: EdgewrightError, now: float) -> None:
         _log.warning("slot %s, %s %d: %s", slot, model.manifest.model, model.manifest.version, failure)
         broken = model.breaker.failed(now)
         phase = self.slots.phase(slot)
@@ -269,7 +271,7 @@ class Orders:
         another = stand_in is not None and stand_in.manifest.artifact.sha256 != mine
         return phase is Phase.PROBATION or (phase is Phase.ACTIVE and another)
 
-    def _give_up(self, slot: SlotName, failure: DeviceError) -> None:
+    def _give_up(self, slot: SlotName, failure: EdgewrightError) -> None:
         before = self.slots.active
         now_active = self.slots.give_up(slot)
         self._discard(slot)
@@ -282,7 +284,7 @@ class Orders:
     def _broke(self, slot: SlotName, error: EdgewrightError) -> None:
         self._send(Broke(slot=slot, error=error.number, detail=error.sentence, now_active=self.slots.active))
 
-    def _replace(self, slot: SlotName, model: ModelSlot, failure: DeviceError, now: float) -> None:
+    def _replace(self, slot: SlotName, model: ModelSlot, failure: EdgewrightError, now: float) -> None:
         self._bury(model)
         model.failure = None
         model.retry_at = now + replacement_delay_s(model.breaker.recent(now))

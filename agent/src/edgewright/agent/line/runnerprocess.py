@@ -25,6 +25,7 @@ from edgewright.agent.runner.frames import (
     map_frames,
 )
 from edgewright.wire.errors import (
+    ConfidentialKeyError,
     DeviceError,
     MalformedMessageError,
     RunnerCrashError,
@@ -33,8 +34,9 @@ from edgewright.wire.errors import (
 )
 from edgewright.wire.manifest import Manifest
 
-_ERRORS: Final[dict[int, type[DeviceError]]] = {
-    error.number: error for error in (RuntimeLoadError, RunnerCrashError, RunnerOutputError)
+_ERRORS: Final[dict[int, type[DeviceError] | type[ConfidentialKeyError]]] = {
+    error.number: error
+    for error in (RuntimeLoadError, RunnerCrashError, RunnerOutputError, ConfidentialKeyError)
 }
 _NO_POOLS: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """numpy's linear algebra would start a thread a core and never use it."""
@@ -53,7 +55,9 @@ class RunnerProcess:
         last: the newest reply.
     """
 
-    def __init__(self, manifest: Manifest, manifest_path: Path, artifact_path: Path) -> None:
+    def __init__(
+        self, manifest: Manifest, manifest_path: Path, artifact_path: Path, content_key: bytes = b""
+    ) -> None:
         layout = Layout.of(manifest)
         memory = os.memfd_create("edgewright-frames", os.MFD_CLOEXEC)
         try:
@@ -65,6 +69,8 @@ class RunnerProcess:
         finally:
             os.close(memory)
         self.socket.settimeout(0)
+        if manifest.encryption is not None:
+            self.socket.send(content_key)
         self._poll = select.poll()
         self._poll.register(self.socket, select.POLLIN)
         self._sequence = READY_SEQUENCE
@@ -115,6 +121,7 @@ class RunnerProcess:
             RunnerCrashError: the runner ended, or grew beyond its limit and ended.
             RunnerOutputError: it answered with values that are not finite.
             RuntimeLoadError: it cannot load the artifact.
+            ConfidentialKeyError: the artifact does not open with the content key.
         """
         try:
             data = self.socket.recv(MAX_REPLY_BYTES)

@@ -1,4 +1,8 @@
-"""``python -m edgewright.agent.runner serve|qualify``: see ``serve`` and ``qualify``."""
+"""``python -m edgewright.agent.runner serve|qualify``: see ``serve`` and ``qualify``.
+
+The content key of a confidential model comes as the first message on the inherited socket, or to ``qualify``
+on its standard input.
+"""
 
 import argparse
 import sys
@@ -8,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from edgewright.agent.runner.ownprocess import die_with_parent
+from edgewright.wire.encryption import KEY_BYTES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return serve(given.fd, given.shm_fd, given.manifest, given.artifact, given.threads)
     from edgewright.agent.runner.qualify import qualify
 
-    result = qualify(given.manifest, given.artifact, given.golden, given.threads)
+    files = (given.manifest, given.artifact, given.golden)
+    result = qualify(*files, given.threads, lambda: sys.stdin.buffer.read(KEY_BYTES))
     sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
     return 0
 

@@ -26,8 +26,8 @@ class LiteRtRuntime:
         """The installed version."""
         return installed_version("ai-edge-litert")
 
-    def load(self, path: Path, manifest: Manifest, threads: int) -> Session:
-        """Load a TFLite file.
+    def load(self, artifact: Path | bytes, manifest: Manifest, threads: int) -> Session:
+        """Load a TFLite file or its bytes.
 
         Raises:
             RuntimeLoadError: see ``Runtime.load``.
@@ -35,11 +35,16 @@ class LiteRtRuntime:
         if manifest.runtime.provider not in {_PROVIDER, "CPU"}:
             raise RuntimeLoadError(f"LiteRT has no delegate {manifest.runtime.provider} on this device.")
         try:
-            interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            if isinstance(artifact, bytes):
+                interpreter = Interpreter(model_content=artifact, num_threads=threads)
+            else:
+                interpreter = Interpreter(model_path=str(artifact), num_threads=threads)
             interpreter.allocate_tensors()
         # The interpreter raises ValueError, RuntimeError and what its C++ layer makes up.
         except Exception as error:
-            said = _first_line(error).replace(str(path), path.name)
+            said = _first_line(error)
+            if isinstance(artifact, Path):
+                said = said.replace(str(artifact), artifact.name)
             raise RuntimeLoadError(f"LiteRT cannot load the artifact: {said}.") from error
         return LiteRtSession(interpreter, manifest)
 

@@ -25,8 +25,8 @@ class OnnxRuntime:
         """The installed version."""
         return str(ort.__version__)
 
-    def load(self, path: Path, manifest: Manifest, threads: int) -> Session:
-        """Load an ONNX file.
+    def load(self, artifact: Path | bytes, manifest: Manifest, threads: int) -> Session:
+        """Load an ONNX file or its bytes.
 
         Raises:
             RuntimeLoadError: see ``Runtime.load``.
@@ -35,10 +35,13 @@ class OnnxRuntime:
         if provider not in ort.get_available_providers():
             raise RuntimeLoadError(f"onnxruntime has no {provider} on this device.")
         try:
-            session = ort.InferenceSession(str(path), _options(threads), providers=[provider])
+            model = artifact if isinstance(artifact, bytes) else str(artifact)
+            session = ort.InferenceSession(model, _options(threads), providers=[provider])
         # onnxruntime raises many unrelated classes, which differ from build to build.
         except Exception as error:
-            said = _first_line(error).replace(str(path), path.name)
+            said = _first_line(error)
+            if isinstance(artifact, Path):
+                said = said.replace(str(artifact), artifact.name)
             raise RuntimeLoadError(f"onnxruntime cannot load the artifact: {said}.") from error
         _verify_model(session, manifest)
         return OnnxSession(session, manifest)

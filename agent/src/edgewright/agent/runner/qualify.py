@@ -4,6 +4,7 @@ It runs in a process of its own, because a bad artifact may take the process wit
 placement, golden outputs, latency, memory. The first limit that does not hold ends it.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Final
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.agent.control import QualificationResult
-from edgewright.agent.runner.artifacts import read_golden, read_manifest
+from edgewright.agent.runner.artifacts import open_artifact, read_golden, read_manifest
 from edgewright.agent.runner.ownprocess import resident_kib
 from edgewright.agent.runner.runtimes import Session, open_runtime
 from edgewright.wire.errors import (
@@ -34,13 +35,24 @@ _SMALLEST_RANGE: Final = 1e-6
 """Golden outputs that are all equal have no range to be relative to."""
 
 
-def qualify(manifest_path: Path, artifact_path: Path, golden_path: Path, threads: int) -> QualificationResult:
-    """Hold an artifact against its manifest on this device's runtime."""
+def qualify(
+    manifest_path: Path,
+    artifact_path: Path,
+    golden_path: Path,
+    threads: int,
+    read_key: Callable[[], bytes] = bytes,
+) -> QualificationResult:
+    """Hold an artifact against its manifest on this device's runtime.
+
+    ``read_key`` gives the content key, and is asked only for an encrypted artifact.
+    """
     measured = QualificationResult(ok=False)
     try:
         manifest = read_manifest(manifest_path)
-        golden = read_golden(golden_path)
-        session = open_runtime(manifest.runtime).load(artifact_path, manifest, threads)
+        content_key = read_key() if manifest.encryption else b""
+        golden = read_golden(golden_path, manifest, content_key)
+        artifact = open_artifact(artifact_path, manifest, content_key)
+        session = open_runtime(manifest.runtime).load(artifact, manifest, threads)
         measured = msgspec.structs.replace(measured, placement=session.placement())
         verify_placement(measured.placement, manifest.runtime.provider)
         worst = _worst_difference(session, manifest, golden)

@@ -58,8 +58,8 @@ class Runtime(Protocol):
     def version(self) -> str:
         """The installed version."""
 
-    def load(self, path: Path, manifest: Manifest, threads: int) -> Session:
-        """Load an artifact.
+    def load(self, artifact: Path | bytes, manifest: Manifest, threads: int) -> Session:
+        """Load an artifact: a file, or the bytes of one that lies encrypted on the disk.
 
         Raises:
             RuntimeLoadError: it is no model, or not the one that the manifest describes, or the provider is

@@ -1,4 +1,7 @@
-"""The serving loop: load, run once, say ready, then one run per request until the line is gone."""
+"""The serving loop: load, run once, say ready, then one run per request until the line is gone.
+
+The first message to a runner of an encrypted artifact is its content key.
+"""
 
 import socket
 from pathlib import Path
@@ -7,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from edgewright.agent.runner.artifacts import read_manifest
+from edgewright.agent.runner.artifacts import open_artifact, read_manifest
 from edgewright.agent.runner.frames import (
     READY_SEQUENCE,
     Layout,
@@ -19,6 +22,7 @@ from edgewright.agent.runner.frames import (
 )
 from edgewright.agent.runner.ownprocess import resident_kib, return_free_memory
 from edgewright.agent.runner.runtimes import Session, open_runtime
+from edgewright.wire.encryption import KEY_BYTES
 from edgewright.wire.errors import EdgewrightError, RunnerCrashError, RunnerOutputError
 from edgewright.wire.manifest import Manifest
 
@@ -38,7 +42,10 @@ def serve(fd: int, memory_fd: int, manifest_path: Path, artifact_path: Path, thr
         try:
             manifest = read_manifest(manifest_path)
             frames = map_frames(memory_fd, Layout.of(manifest))
-            session = open_runtime(manifest.runtime).load(artifact_path, manifest, threads)
+            content_key = line.recv(KEY_BYTES) if manifest.encryption else b""
+            artifact = open_artifact(artifact_path, manifest, content_key)
+            session = open_runtime(manifest.runtime).load(artifact, manifest, threads)
+            del artifact
             ready = _run(session, frames, READY_SEQUENCE)
             return_free_memory()
             _answer(line, ready._replace(resident_kib=resident_kib()))

@@ -4,7 +4,7 @@ The manifest's provenance is left open: the controller writes and signs it, outs
 """
 
 import platform
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -18,24 +18,29 @@ from edgewright.controller.compiler.profile import encode_profile, fit_temperatu
 from edgewright.controller.compiler.protocol import Built
 from edgewright.controller.compiler.targets import Target
 from edgewright.controller.compiler.trials import Source, Trial
+from edgewright.controller.confidential.sealing import put_sealed
 from edgewright.wire.assignment import TargetCustom
-from edgewright.wire.manifest import Manifest, decode_manifest, encode_manifest, split_blob, target_path
+from edgewright.wire.encryption import SCHEME, Encryption, Place, Role, key_id
+from edgewright.wire.manifest import Blob, Manifest, decode_manifest, encode_manifest, split_blob, target_path
+
+_NOTHING: Final = Blob("", 0, ("",))
 
 
 def describe(source: Source, target: Target, trial: Trial, blobs: BlobStore) -> Built:
     """Store the blobs of the artifact that ships, and its manifest."""
     spec, candidate, version = source.spec, trial.candidate, source.request.version
-    artifact = blobs.put(candidate.model)
-    bases = _read_bases(source, target, blobs)
+    confidential = spec.confidential.enabled
+    bases = [] if confidential else _read_bases(source, target, blobs)
     patches = make_patches(blobs, candidate.model, {base.version: base.artifact for base in bases})
     temperature = fit_temperature(trial.logits, source.holdout.classes(spec.model.labels))
     identity = (spec.model.name, version, target.name)
     profile = make_profile(identity, trial.logits, source.holdout, spec.model.labels, temperature)
     golden = _golden(source, target, trial, _golden_inputs(source, trial, bases, blobs))
-    blobs.put(golden)
     golden_patches = make_patches(blobs, golden, {base.version: base.golden for base in bases})
     manifest = msgspec.structs.replace(
-        _manifest(source, target, candidate, golden),
+        _manifest(source, target, candidate),
+        artifact=_put(candidate.model, source, target, "artifact", blobs),
+        golden=_put(golden, source, target, "golden", blobs),
         patches=tuple(patches.values()),
         golden_patches=tuple(golden_patches.values()),
         temperature=temperature,
@@ -46,11 +51,13 @@ def describe(source: Source, target: Target, trial: Trial, blobs: BlobStore) -> 
         path=target_path(spec.model.name, target.name, version),
         length=len(data),
         sha256=blobs.put(data),
-        custom=TargetCustom(spec.model.name, target.name, version, source.request.release_counter),
+        custom=TargetCustom(
+            spec.model.name, target.name, version, source.request.release_counter, confidential=confidential
+        ),
         precision=candidate.precision,
         qualification=manifest.qualification,
-        artifact_sha256=artifact,
-        artifact_length=len(candidate.model),
+        artifact_sha256=manifest.artifact.sha256,
+        artifact_length=manifest.artifact.length,
         patch_lengths={base: patch.blob.length for base, patch in patches.items()},
         profile_sha256=blobs.put(encode_profile(profile)),
         chosen=candidate.name,
@@ -58,9 +65,20 @@ def describe(source: Source, target: Target, trial: Trial, blobs: BlobStore) -> 
     )
 
 
-def _manifest(source: Source, target: Target, candidate: Candidate, golden: bytes) -> Manifest:
-    """What follows from the model and the target; patches and temperature are still open."""
+def _put(plain: bytes, source: Source, target: Target, role: Role, blobs: BlobStore) -> Blob:
+    """Store a blob as it is published: sealed where the model is confidential."""
+    spec, request = source.spec, source.request
+    if not spec.confidential.enabled:
+        blobs.put(plain)
+        return split_blob(plain)[0]
+    place = Place(spec.model.name, request.version, target.name, role)
+    return put_sealed(blobs, plain, request.content_key, place)
+
+
+def _manifest(source: Source, target: Target, candidate: Candidate) -> Manifest:
+    """What follows from the model and the target; blobs, patches and temperature are still open."""
     spec = source.spec
+    sealed = Encryption(SCHEME, key_id(source.request.content_key)) if spec.confidential.enabled else None
     # "hardware" where this machine ran the gates on the target's own architecture and runtime.
     native = platform.machine() == target.machine
     qualification: Literal["emulated", "hardware"] = "hardware" if native else "emulated"
@@ -77,18 +95,20 @@ def _manifest(source: Source, target: Target, candidate: Candidate, golden: byte
         output=spec.output_tensor,
         labels=spec.model.labels,
         fallback=spec.model.fallback,
-        artifact=split_blob(candidate.model)[0],
-        golden=split_blob(golden)[0],
+        artifact=_NOTHING,
+        golden=_NOTHING,
         patches=(),
         limits=spec.limits,
         temperature=1.0,
         provenance_sha256="",
+        encryption=sealed,
     )
 
 
 def _read_bases(source: Source, target: Target, blobs: BlobStore) -> list[Manifest]:
     bases = source.request.bases.get(target.name, ())
-    return [decode_manifest(blobs.read(base.manifest_sha256)) for base in bases]
+    manifests = [decode_manifest(blobs.read(base.manifest_sha256)) for base in bases]
+    return [manifest for manifest in manifests if manifest.encryption is None]
 
 
 def _golden_inputs(source: Source, trial: Trial, bases: list[Manifest], blobs: BlobStore) -> Array:

@@ -18,6 +18,7 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
         version, release_counter: for the manifests.
         bases: by target, older versions to make patches from, the newest first.
         ranges_sha256: the parent's calibration ranges, empty for a version without a parent.
+        content_key: of a confidential version; it reaches the child by its standard input.
     """
 
     folder: str
@@ -26,6 +27,11 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
     release_counter: int
     bases: dict[str, tuple[Base, ...]] = {}
     ranges_sha256: str = ""
+    content_key: bytes = b""
+
+    def __repr__(self) -> str:
+        # A content key must not reach a log.
+        return f"BuildRequest(folder={self.folder!r}, version={self.version})"
 
 
 class CheckRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="check"):

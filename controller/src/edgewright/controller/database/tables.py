@@ -217,6 +217,8 @@ class Artifact(SQLModel, table=True):
     """Blob with the reference profile; see ``compiler.profile``."""
     provenance_sha256: str = ""
     """Blob with the signed provenance; see ``provenance``."""
+    confidential: bool = False
+    """Whether artifact and golden vectors are stored and published encrypted; see ``confidential``."""
 
 
 class Rollout(SQLModel, table=True):

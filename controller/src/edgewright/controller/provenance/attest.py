@@ -68,6 +68,7 @@ def gather(session: Session, blobs: BlobStore, version: ModelVersion, ranges_sha
         parents={row.target: row.manifest_sha256 for row in parents},
         parameters=_parameters(rebuild) if rebuild is not None else {},
         gates=msgspec.to_builtins(spec.gates),
+        confidential=spec.confidential.enabled,
     )
 
 
@@ -137,6 +138,8 @@ def verify_build(result: BuildResult, files: Mapping[str, str], blobs: BlobStore
         custom = built.custom
         entry = (custom.model, custom.version, custom.target, custom.release_counter)
         path = target_path(result.model, built.target, result.version)
+        if (manifest.encryption is not None) != custom.confidential:
+            raise ProvenanceError(f"Manifest and metadata for {built.target} differ about encryption.")
         if named != entry or (built.path, built.length) != (path, len(data)):
             raise ProvenanceError(f"The manifest for {built.target} is not the release that is to be signed.")
         if manifest.build_key != key.public_der.hex() or not built.bundle_sha256:

@@ -67,6 +67,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         parents: by target, the digest of the parent's manifest.
         parameters: of a rebuild: its number, its rung, its cause.
         gates: the limits that model.toml declares.
+        confidential: whether model.toml says so.
     """
 
     model: str
@@ -78,6 +79,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     parents: dict[str, str]
     parameters: dict[str, Any]
     gates: dict[str, Any]
+    confidential: bool = False
 
 
 def compilers() -> dict[str, str]:
@@ -139,6 +141,7 @@ def make_provenance(facts: Facts, built: Built, manifest: Manifest, log_sha256: 
             "qualification": built.qualification,
             "gates": facts.gates,
             "rebuild": facts.parameters,
+            "confidential": facts.confidential,
         },
         "resolvedDependencies": [*materials, *tools],
     }

@@ -1,0 +1,1 @@
+"""Confidential models: content keys, encrypted blobs, and keys wrapped for devices."""
