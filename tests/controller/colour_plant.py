@@ -84,7 +84,7 @@ class Plant:
         self.blobs = BlobStore(data / "blobs")
         self.shelf = Shelf()
         self.rollouts = QuickRollouts(self.db)
-        self.repository = ImageRepository(data / "tuf", KeyStore(data / "keys"))
+        self.repository = ImageRepository(data / "tuf" / "image", KeyStore(data / "keys"))
         self.repository.ensure()
 
     def context(self) -> Context:

@@ -284,3 +284,10 @@ class TooManyAttemptsError(RequestError):
 
     number = 110
     remedy = "Wait a minute, then show the right token."
+
+
+class UnknownSigningRequestError(RequestError):
+    """No such signing request waits."""
+
+    number = 111
+    remedy = "It may be done or given up; list what waits with `edgewright keys requests`."

@@ -1,9 +1,9 @@
 """Models and their versions: numbers, source files, states, artifacts. Functions on a database session.
 
-A version is ``building`` from the moment it has a number, then ``ready`` or ``failed``, and at any time
-``withdrawn``. Its source files are blobs named by path, so a version can be built again from the database and
-the blobs alone. Whoever adds a version has verified it (``verify_upload``): what cannot become an artifact
-gets no number.
+A version is ``building`` from the moment it has a number, ``signing`` while it waits for signatures of keys
+that are elsewhere, then ``ready`` or ``failed``, and at any time ``withdrawn``. Its source files are blobs
+named by path, so a version can be built again from the database and the blobs alone. Whoever adds a version
+has verified it (``verify_upload``): what cannot become an artifact gets no number.
 """
 
 import tempfile
@@ -25,9 +25,13 @@ from edgewright.controller.model_toml import read_model, source_files
 from edgewright.wire.errors import EdgewrightError
 
 BUILDING: Final = "building"
+SIGNING: Final = "signing"
 READY: Final = "ready"
 FAILED: Final = "failed"
 WITHDRAWN: Final = "withdrawn"
+
+UNFINISHED: Final = (BUILDING, SIGNING)
+"""States of a version that somebody still works on."""
 
 MAX_PATH_BYTES: Final = 200
 """Of a source file in its model's folder; file systems take 255 for each name in it."""
@@ -157,9 +161,9 @@ def record_build(session: Session, result: BuildResult) -> None:
     row = find_version(session, result.model, result.version)
     for built in result.built:
         session.merge(_artifact_row(result, built))
-    if row.state != BUILDING:
+    if row.state not in UNFINISHED:
         return
-    row.state, row.finished_at = READY, time.time()
+    row.state, row.detail, row.finished_at = READY, "", time.time()
     row.labels, row.metrics = list(result.labels), dict(result.metrics)
     session.add(row)
     count = len(result.built)
@@ -174,7 +178,7 @@ def mark_failed(session: Session, model: str, version: int, error: EdgewrightErr
         UnknownModelError: no such version.
     """
     row = find_version(session, model, version)
-    if row.state != BUILDING:
+    if row.state not in UNFINISHED:
         return
     row.state, row.finished_at = FAILED, time.time()
     row.error, row.detail = error.number, error.sentence
@@ -188,15 +192,40 @@ def mark_failed(session: Session, model: str, version: int, error: EdgewrightErr
     )
 
 
-def withdraw(session: Session, model: str, version: int) -> None:
-    """Take a version out of circulation: no rollout takes it, and nothing is built on it.
+def mark_signing(session: Session, model: str, version: int, sentence: str) -> bool:
+    """Record that a version waits for signatures, and whose; returns whether it still may.
 
     Raises:
         UnknownModelError: no such version.
     """
     row = find_version(session, model, version)
-    row.state = WITHDRAWN
+    if row.state not in UNFINISHED:
+        return False
+    if row.state == BUILDING:
+        said = f"{model} v{version} is compiled. {sentence}"
+        record(session, "version.signing", said, model=model, version=version)
+    row.state, row.detail = SIGNING, sentence
     session.add(row)
+    return True
+
+
+def withdraw(session: Session, model: str, version: int, reason: str = "") -> bool:
+    """Take a version out of circulation: no rollout takes it, and nothing is built on it.
+
+    Returns:
+        Whether it was not withdrawn already.
+
+    Raises:
+        UnknownModelError: no such version.
+    """
+    row = find_version(session, model, version)
+    if row.state == WITHDRAWN:
+        return False
+    row.state, row.detail, row.finished_at = WITHDRAWN, reason, time.time()
+    session.add(row)
+    sentence = f"{model} v{version} was withdrawn{': ' + reason if reason else '.'}"
+    record(session, "version.withdrawn", sentence, model=model, version=version)
+    return True
 
 
 def find_version(session: Session, model: str, version: int) -> ModelVersion:
@@ -268,4 +297,5 @@ def _artifact_row(result: BuildResult, built: Built) -> Artifact:
         },
         profile_sha256=built.profile_sha256,
         provenance_sha256=built.bundle_sha256,
+        confidential=built.custom.confidential,
     )

@@ -17,7 +17,7 @@ from edgewright.controller.cli.client import PART_BYTES, Client, RefusedError, c
 from edgewright.controller.cli.options import Data, Url
 from edgewright.controller.cli.output import console
 from edgewright.controller.cli.rollouts import read_wave
-from edgewright.controller.errors import NotAModelError, RolloutStateError
+from edgewright.controller.errors import NotAModelError, RolloutStateError, VersionNotReadyError
 from edgewright.controller.model_toml import locate_model, read_model, source_files
 from edgewright.controller.web.words import size
 
@@ -101,18 +101,25 @@ def _parts(path: Path, progress: Progress, task: TaskID) -> Iterator[bytes]:
 
 
 def _await_build(client: Client, model: str, number: int, progress: Progress) -> None:
-    """Wait until the version is ready.
+    """Wait until the version is ready; say whose signatures it waits for.
 
     Raises:
         RefusedError: it could not be built; the controller's number says why.
     """
     task = progress.add_task("build", total=None, said="compiling and proving")
+    waits = ""
     while True:
         found = client.get(f"/models/{model}/versions/{number}")
         if found["state"] == "failed":
             raise RefusedError(found["error"] or 1, found["detail"], "Push a corrected model.")
-        if found["state"] != "building":
+        if found["state"] == "withdrawn":
+            raise VersionNotReadyError(f"{model} v{number} was withdrawn before it was ready.")
+        if found["state"] == "ready":
             break
+        if found["state"] == "signing" and found["detail"] != waits:
+            waits = found["detail"]
+            progress.update(task, description="sign", said="waits for signatures")
+            progress.console.print(f"{model} v{number} is compiled. {waits}", soft_wrap=True)
         time.sleep(POLL_S)
     progress.update(task, total=1, completed=1, said=f"{len(found['artifacts'])} targets")
     for artifact in found["artifacts"]:

@@ -1,7 +1,7 @@
 """What the steps of builds and rebuilds need of the rest of the controller."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,10 @@ class Releases(Protocol):
 
     def add_release(self, entries: Sequence[TargetEntry]) -> bool:
         """Sign releases; returns whether anything changed."""
+        ...
+
+    def withdraw(self, paths: Collection[str]) -> bool:
+        """Take releases back, those that wait for signatures included; returns whether anything changed."""
         ...
 
 

@@ -1,8 +1,9 @@
 """From a version's source files to a release that devices can fetch: what a push and a rebuild share.
 
 Compiling comes first and leaves one blob with everything about the build. Releasing works from that blob
-alone, so it can be done again without compiling: what was signed once is signed with the same content. A
-version is ready when devices can have it, not before.
+alone, so it can be done again without compiling: what was signed once is signed with the same content. Where
+keys of the model are elsewhere, a release waits for their signatures, over restarts too, and goes on when
+the last one was imported. A version is ready when devices can have it, not before.
 """
 
 import tempfile
@@ -13,7 +14,8 @@ import msgspec
 from edgewright.controller import registry
 from edgewright.controller.compiler.protocol import BuildResult
 from edgewright.controller.compiler.worker import run_build
-from edgewright.controller.errors import BuildInterruptedError
+from edgewright.controller.confidential.keys import ContentKeys
+from edgewright.controller.errors import BuildInterruptedError, SignaturesMissingError, VersionNotReadyError
 from edgewright.controller.provenance.attest import attest, gather, verify_build
 from edgewright.controller.rebuild.context import Context
 from edgewright.controller.trust.documents import TargetEntry
@@ -39,6 +41,9 @@ def compile_version(context: Context, model: str, version: int) -> str:
             request = registry.plan_build(session, context.blob_root, model, version, folder)
             row = registry.find_version(session, model, version)
             facts = gather(session, context.blobs, row, request.ranges_sha256)
+        if facts.confidential:
+            content_key = ContentKeys(context.data).ensure(model, version)
+            request = msgspec.structs.replace(request, content_key=content_key)
         try:
             result = run_build(request, is_stopped=context.stopping.is_set)
         except BuildInterruptedError:
@@ -57,15 +62,47 @@ def release_version(context: Context, result_sha256: str) -> None:
         Interrupted: the controller goes down.
     """
     result = msgspec.json.decode(context.blobs.read(result_sha256), type=BuildResult)
-    built = result.built
     with context.db.reading() as session:
         files = registry.find_version(session, result.model, result.version).files
     verify_build(result, files, context.blobs, BuildKey(context.data))
-    context.repository.add_release([TargetEntry(b.path, b.length, b.sha256, b.custom) for b in built])
+    _sign(context, result)
     while not _published(context, result):
         context.pause(RETRY_S)
     with context.db.session() as session:
         registry.record_build(session, result)
+
+
+def _sign(context: Context, result: BuildResult) -> None:
+    """Have the release signed; where its keys are elsewhere, wait until their signatures were imported.
+
+    Raises:
+        VersionNotReadyError: the version was withdrawn in the meantime.
+        EdgewrightError: it cannot be signed.
+        Interrupted: the controller goes down.
+    """
+    entries = [TargetEntry(built.path, built.length, built.sha256, built.custom) for built in result.built]
+    while True:
+        try:
+            context.repository.add_release(entries)
+            missing = ""
+        except SignaturesMissingError as error:
+            missing = error.sentence
+        if not _goes_on(context, result, missing):
+            context.repository.withdraw([entry.path for entry in entries])
+            raise VersionNotReadyError(f"{result.model} v{result.version} was withdrawn before it was ready.")
+        if not missing:
+            return
+        context.pause(RETRY_S)
+
+
+def _goes_on(context: Context, result: BuildResult, missing: str) -> bool:
+    """Whether the version is still wanted; says in its row what it waits for."""
+    with context.db.reading() as session:
+        row = registry.find_version(session, result.model, result.version)
+    if not missing or (row.state, row.detail) == (registry.SIGNING, missing):
+        return row.state != registry.WITHDRAWN
+    with context.db.session() as session:
+        return registry.mark_signing(session, result.model, result.version, missing)
 
 
 def _published(context: Context, result: BuildResult) -> bool:

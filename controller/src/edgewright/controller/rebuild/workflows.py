@@ -83,7 +83,7 @@ class Workflows:
         with self._context.db.reading() as session:
             building = session.exec(
                 select(ModelVersion)
-                .where(col(ModelVersion.state) == registry.BUILDING)
+                .where(col(ModelVersion.state).in_(registry.UNFINISHED))
                 .where(col(ModelVersion.source) == "push")
             ).all()
             rebuilding = session.exec(select(Rebuild.id).where(col(Rebuild.state).in_(IN_FLIGHT))).all()

@@ -124,10 +124,9 @@ def begin(
         InvalidRequestError: the folder has a repository already, or a threshold cannot be.
         DataFolderDamagedError: it cannot be written.
     """
+    verify_unbegun(data)
     keys = KeyStore(data / "keys")
     repository = open_folder(data, keys)
-    if repository.is_begun:
-        raise InvalidRequestError(f"{data} has keys already; `edgewright keys rotate` replaces them.")
     online = {role: role_keys([keys.generate(f"image/{role}")], 1) for role in ("snapshot", "timestamp")}
     first = First(
         {
@@ -145,6 +144,48 @@ def begin(
         if signed != request:
             repository.import_signatures(requests.encode(signed))
     return next(iter(repository.requests()), None)
+
+
+def verify_unbegun(data: Path) -> None:
+    """Refuse a data folder that has keys or waits for its first signatures, before any key is made.
+
+    Raises:
+        InvalidRequestError: it does.
+    """
+    if ImageRepository(data / "tuf" / "image", KeyStore(data / "keys")).is_begun:
+        raise InvalidRequestError(f"{data} has keys already; `edgewright keys rotate` replaces them.")
+
+
+def unbegun(data: Path) -> tuple[Request, ...] | None:
+    """What waits in a data folder that has no root yet; None where it has one, or nothing waits.
+
+    Raises:
+        DataFolderDamagedError: a request cannot be read.
+    """
+    repository = ImageRepository(data / "tuf" / "image", KeyStore(data / "keys"))
+    if repository.has_root or not repository.is_begun:
+        return None
+    return repository.requests()
+
+
+def accept(data: Path, request: Request) -> Request | None:
+    """Take a signed first root into a data folder; returns what still waits.
+
+    Raises:
+        SignatureRefusedError: it is out of date, or a signature does not count.
+    """
+    repository = open_folder(data)
+    repository.import_signatures(requests.encode(request))
+    return next(iter(repository.requests()), None)
+
+
+def public_text(path: Path) -> str:
+    """The public key in a file, as an order names it.
+
+    Raises:
+        KeyStoreError: it cannot be read, or is no public key.
+    """
+    return public_pem(_read_public(path)).decode()
 
 
 def open_folder(data: Path, keys: KeyStore | None = None) -> ImageRepository:

@@ -93,7 +93,7 @@ class ImageRepository:
         """
         with self._lock:
             self._pending.load()
-            if self._folder.has(file_name(1, Root.type)):
+            if self.has_root:
                 self._committed = self._read()
             self._review()
             if self._committed is None or not self._committed.roles:
@@ -101,10 +101,15 @@ class ImageRepository:
             self._keys.warn()
 
     @property
+    def has_root(self) -> bool:
+        """Whether there is a root."""
+        return self._folder.has(file_name(1, Root.type))
+
+    @property
     def is_begun(self) -> bool:
         """Whether there is a root, or a request for the first."""
         self._pending.load()
-        return self._folder.has(file_name(1, Root.type)) or any(True for _ in self._pending)
+        return self.has_root or any(True for _ in self._pending)
 
     def begin(self, first: First) -> None:
         """Make the first root and an empty repository with these keys.
