@@ -114,7 +114,7 @@ class Journal:
     def accept(self, assignment: Assignment, raw: bytes, now: float) -> Deployment:
         """Remember an assignment as accepted and open its deployment."""
         with self._database.transaction() as connection:
-            self.renew(assignment, raw)
+            self._note_accepted(assignment, raw)
             cursor = connection.execute(
                 "INSERT INTO deployments (assignment, state, updated_at) VALUES (?, ?, ?)",
                 (msgspec.msgpack.encode(assignment), State.ASSIGNED, now),
@@ -128,15 +128,18 @@ class Journal:
         The deployment takes it over: a content key in it may have been wrapped anew, for a renewed device key.
         """
         with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE device SET assignment_version = ?, assignment_sha256 = ?, assignment_raw = ?, "
-                "clock = max(clock, ?)",
-                (assignment.version, assignment.sha256, raw, assignment.orders.issued),
-            )
+            self._note_accepted(assignment, raw)
             connection.execute(
                 "UPDATE deployments SET assignment = ? WHERE id = (SELECT max(id) FROM deployments)",
                 (msgspec.msgpack.encode(assignment),),
             )
+
+    def _note_accepted(self, assignment: Assignment, raw: bytes) -> None:
+        self._database.connection.execute(
+            "UPDATE device SET assignment_version = ?, assignment_sha256 = ?, assignment_raw = ?, "
+            "clock = max(clock, ?)",
+            (assignment.version, assignment.sha256, raw, assignment.orders.issued),
+        )
 
     def set_offset(self, offset: float) -> None:
         """Remember what signed time has told about the system's clock."""
