@@ -4,7 +4,7 @@ remembers.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from edgewright.controller.identity.authority import CertificateAuthority
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.service import RolloutService
+from edgewright.controller.signing import Signing
 from edgewright.controller.trust.director import Director
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository
@@ -31,10 +32,20 @@ class SimulatedPublisher:
     """Remembers what was published for each device, the first first."""
 
     published: list[tuple[str, bytes]] = field(default_factory=list)
+    metadata: int = 0
+    withdrawn: list[str] = field(default_factory=list)
 
     def publish_assignment(self, device: str, document: bytes) -> None:
         """Take one device's document."""
         self.published.append((device, document))
+
+    def publish_metadata(self) -> None:
+        """Count."""
+        self.metadata += 1
+
+    def withdraw_chunks(self, sha256s: Collection[str]) -> None:
+        """Take chunks that are no longer needed."""
+        self.withdrawn += sha256s
 
     def republish_assignments(self, documents: Mapping[str, bytes]) -> None:
         """Take all devices' documents."""
@@ -106,6 +117,7 @@ class Parts:
     register: DeviceRegister
     workflows: SimulatedBuilds
     monitor: SilentMonitor
+    signing: Signing
 
 
 def make_parts(data: Path) -> Parts:
@@ -117,17 +129,21 @@ def make_parts(data: Path) -> Parts:
     authority = CertificateAuthority(data / "ca")
     authority.ensure()
     register = DeviceRegister(db, authority, SimulatedAccess())
-    assigner = make_assigner(data, db, SimulatedPublisher())
+    publisher = SimulatedPublisher()
+    assigner = make_assigner(data, db, publisher)
+    rollouts = RolloutService(db, assigner, lambda: None)
+    blobs = BlobStore(data / "blobs")
     repository = ImageRepository(data / "tuf" / "image", KeyStore(data / "keys"))
     repository.ensure()
     return Parts(
         data=data,
         db=db,
-        blobs=BlobStore(data / "blobs"),
+        blobs=blobs,
         repository=repository,
-        rollouts=RolloutService(db, assigner, lambda: None),
+        rollouts=rollouts,
         enrolment=Enrolment(db, register, lambda host: Address(host, 18830), lambda: root, lambda: root),
         register=register,
         workflows=SimulatedBuilds(),
         monitor=SilentMonitor(),
+        signing=Signing(db, blobs, repository, publisher, rollouts, lambda: None),  # type: ignore[arg-type]
     )

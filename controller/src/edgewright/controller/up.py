@@ -38,6 +38,7 @@ from edgewright.controller.rebuild.workflows import Workflows
 from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.reconciler import Reconciler
 from edgewright.controller.rollouts.service import RolloutService
+from edgewright.controller.signing import Signing
 from edgewright.controller.trust.director import Director
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository
@@ -91,6 +92,7 @@ class Services:
     register: DeviceRegister
     monitor: Monitor
     workflows: Workflows
+    signing: Signing
 
 
 class Site(NamedTuple):
@@ -179,11 +181,12 @@ def _compose(
     assigner = Assigner(db, director, repository, publisher)
     awake = threading.Event()
     rollouts = RolloutService(db, assigner, awake.set)
+    signing = Signing(db, blobs, repository, publisher, rollouts, lambda: assigner.renew(0.0))
     reconciler = Reconciler(db, assigner, awake)
     workflows = Workflows(root, db, blobs, repository, publisher, rollouts)
     monitor = Monitor(db, blobs, workflows.enqueue_for_alarm)
     ingest = Ingest(db, blobs, link, Listeners(monitor.observe, publisher.handle_want, awake.set))
-    republish = _Again(lambda: _republish(db, repository, publisher, assigner), "republish")
+    republish = _Again(lambda: _republish(db, repository, publisher, assigner, signing), "republish")
     link.on_connected(republish.wake)
     monitor.replay()
     link.start()
@@ -201,16 +204,29 @@ def _compose(
         part.start()
         stack.callback(part.stop)
     return Services(
-        root, db, blobs, repository, publisher, rollouts, enrolment, site.register, monitor, workflows
+        root,
+        db,
+        blobs,
+        repository,
+        publisher,
+        rollouts,
+        enrolment,
+        site.register,
+        monitor,
+        workflows,
+        signing,
     )
 
 
-def _republish(db: Database, repository: ImageRepository, publisher: Publisher, assigner: Assigner) -> None:
+def _republish(
+    db: Database, repository: ImageRepository, publisher: Publisher, assigner: Assigner, signing: Signing
+) -> None:
     # Documents may have come of age while the controller was down.
     repository.renew()
     with db.reading() as session:
         manifests = live_manifests(session)
     publisher.republish_all(manifests)
+    signing.clear_withdrawn()
     assigner.renew(ASSIGNMENT_RENEWAL_S)
     # Read only now: while the chunks were published, newer assignments may have been issued.
     assigner.republish()

@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from edgewright.controller.api import devices, evidence, models, provenance, rollouts
+from edgewright.controller.api import devices, evidence, models, provenance, rollouts, signing
 from edgewright.controller.api.access import need
 from edgewright.controller.api.answers import answer_problem
 from edgewright.controller.api.auditing import Auditing
@@ -36,7 +36,7 @@ def create_app(services: Services, names: Sequence[str] = ()) -> FastAPI:
     app.state.people = People(services.db, services.data / "api-token")
     _handle_errors(app)
     references = References(services.blobs)
-    for part in (devices, models, provenance, rollouts, evidence):
+    for part in (devices, models, provenance, rollouts, evidence, signing):
         app.include_router(part.create_router(services, references), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_revocation(services), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_est(services), responses=PROBLEMS)

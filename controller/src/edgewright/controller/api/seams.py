@@ -11,6 +11,7 @@ from edgewright.controller.evidence.version import VersionHealth
 from edgewright.controller.identity.authority import Issued
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.rollouts.policy import Wave
+from edgewright.controller.signing import Signing
 
 
 class RolloutOrders(Protocol):
@@ -131,6 +132,11 @@ class Services(Protocol):
     @property
     def monitor(self) -> Evidence:
         """Evidence of harm and change."""
+        ...
+
+    @property
+    def signing(self) -> Signing:
+        """What waits for signatures, and the keys that give them."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""Commands that look at the fleet: devices, models, targets, drift, events; and the enrolment token."""
+"""Commands that look at the fleet: devices, targets, drift, events; and the enrolment token."""
 
 import time
 from typing import Annotated, Any
@@ -18,7 +18,6 @@ from edgewright.controller.web.words import (
     deployment_word,
     event_tone,
     percent,
-    version_word,
 )
 
 ModelName = Annotated[str | None, typer.Argument(help="Name of the model; all models without it.")]
@@ -54,31 +53,6 @@ def _device_word(device: dict[str, Any]) -> Word:
     if not device["connected"]:
         return Word("offline", "warn") if device["last_seen"] else Word("never seen", "quiet")
     return deployment_word(device["state"])
-
-
-def models(model: ModelName = None, url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
-    """List models, or the versions of one model."""
-    with connect(url, data) as client:
-        names = [model] if model else [found["name"] for found in client.get("/models")]
-        found = [row for name in names for row in client.get(f"/models/{name}/versions")]
-    if as_json:
-        print_json(found)
-        return
-    print_table(
-        ("model", "version", "state", "source", "pushed", "detail"),
-        (
-            (
-                v["model"],
-                version(v["version"]),
-                styled(version_word(v["state"])),
-                f"rebuilt from v{v['parent']}" if v["parent"] else v["source"],
-                day(v["created_at"]),
-                f"E{v['error']:03d} {v['detail']}" if v["error"] else v["detail"],
-            )
-            for v in found
-        ),
-        "No model was pushed. Push one with `edgewright push PATH`.",
-    )
 
 
 def targets(as_json: AsJson = False) -> None:
