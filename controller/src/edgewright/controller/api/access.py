@@ -16,11 +16,12 @@ A token for some models may change only these: a path parameter ``model`` is che
 stands elsewhere by ``verify_scope``.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request
-from fastapi.params import Depends as Dependency
+from fastapi import Depends, FastAPI, Request
+from fastapi.routing import iter_route_contexts
 from fastapi.security import HTTPBearer
 
 from edgewright.controller.api.auditing import acting_of
@@ -116,9 +117,12 @@ def need_form(action: str) -> Any:
     return Depends(Need(action, form=True))
 
 
-def needs_of(dependencies: list[Dependency]) -> list[Need]:
-    """The ``need`` among a route's dependencies."""
-    return [d.dependency for d in dependencies if isinstance(d.dependency, Need)]
+def needs_of(app: FastAPI) -> Iterator[tuple[str, str, list[Need]]]:
+    """Path, method and needs of every route of an application."""
+    for route in iter_route_contexts(app.routes):
+        needs = [d.dependency for d in route.dependencies if isinstance(d.dependency, Need)]
+        for method in sorted(route.methods or ()):
+            yield route.path or "", method, needs
 
 
 def authenticate(request: Request, shown: str) -> Claim:
@@ -145,6 +149,10 @@ def present_person(request: Request) -> Person:
 
 Asking = Annotated[Person, Depends(present_person)]
 """Parameter of a route: who asks."""
+
+
+Peoples = Annotated[People, Depends(people_of)]
+"""Parameter of a route: the application's people."""
 
 
 def verify_scope(request: Request, model: str) -> None:

@@ -72,6 +72,10 @@ class Client:
         """Ask for something; raises as ``get`` does."""
         return self._answer("POST", path, json=dict(body))
 
+    def delete(self, path: str) -> None:
+        """Take something away; raises as ``get`` does."""
+        self._answer("DELETE", path)
+
     def has_blob(self, sha256: str) -> bool:
         """Whether a blob need not be uploaded; raises as ``get`` does."""
         return self._send("HEAD", f"/blobs/{sha256}").status_code == httpx.codes.OK

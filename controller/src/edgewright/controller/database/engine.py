@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import JSON, Boolean, Column, Connection, Engine, Float, Integer, LargeBinary, event, inspect
+from sqlalchemy.exc import DatabaseError
 from sqlmodel import Session, SQLModel, create_engine
 
 from edgewright.controller.database import tables as _tables  # noqa: F401  # registers the tables
+from edgewright.controller.errors import DataFolderDamagedError
 
 BUSY_TIMEOUT_MS = 10_000
 
@@ -91,6 +94,29 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+class Archive(Database):
+    """The database of a data folder that another process may own; nothing is written to it."""
+
+    def __init__(self, data: Path) -> None:
+        path = data / "edgewright.db"
+        if not path.is_file():
+            raise DataFolderDamagedError(f"{data} is no data folder: it has no edgewright.db.")
+        super().__init__(f"sqlite:///file:{quote(str(path.resolve()))}?mode=ro&uri=true")
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A consistent view.
+
+        Raises:
+            DataFolderDamagedError: the file is no database, or lacks a table.
+        """
+        try:
+            with super().reading() as session:
+                yield session
+        except DatabaseError as error:
+            raise DataFolderDamagedError(f"The database cannot be read: {error.orig}.") from error
 
 
 def _empty(column: Column[Any]) -> str:

@@ -12,13 +12,14 @@ and the API enters a changing request that did neither, after it, and every refu
 Secrets never belong into ``detail``.
 """
 
+import re
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
 
-from edgewright.controller.database import Session, col, func, select
+from edgewright.controller.database import Session, case, col, func, or_, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import AuditEntry
 from edgewright.controller.errors import AuditBrokenError
@@ -27,6 +28,8 @@ from edgewright.wire.canonical import canonical_json, sha256_hex
 
 GENESIS: Final = sha256_hex(b"edgewright audit 1")
 DONE: Final = "done"
+WORDS_AT_MOST: Final = 10
+"""Of a search; each is one more condition for the database."""
 
 ENTERED_EVENTS: Final = frozenset(
     {
@@ -39,6 +42,9 @@ ENTERED_EVENTS: Final = frozenset(
     }
 )
 """Events that change something or that a person has to answer for; telemetry is not among them."""
+
+
+_SECRET: Final = re.compile(r"\b(ewt_[0-9a-f]{12}|ewe|ew)_[\w-]{20,}(?:\.\w+)?")
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -93,14 +99,23 @@ def enter(
         actor=actor or CONTROLLER,
         role=role,
         action=action,
-        subject=subject,
+        subject=without_secrets(subject),
         outcome=outcome,
         # What is digested has to be what JSON gives back: text as keys, lists for tuples.
-        detail=msgspec.json.decode(msgspec.json.encode(said)),
+        detail=msgspec.json.decode(without_secrets(msgspec.json.encode(said).decode())),
         previous_sha256=before.sha256,
     )
     session.add(AuditEntry(**{**msgspec.structs.asdict(entry), "sha256": digest(entry)}))
     session.flush()
+
+
+def without_secrets(text: str) -> str:
+    """A text in which no token is whole, whoever put it there: an address, a reason, a name.
+
+    >>> without_secrets("token ewt_0123456789ab_" + "x" * 43)
+    'token ewt_0123456789ab_...'
+    """
+    return _SECRET.sub(r"\1_...", text)
 
 
 def enter_event(
@@ -170,7 +185,9 @@ def verify(log: Iterable[Entry], known: Iterable[Tip] = ()) -> Tip:
     Raises:
         AuditBrokenError: with the number of the first entry that does not fit.
     """
-    heads = {head.seq: head.sha256 for head in known}
+    heads: dict[int, set[str]] = {}
+    for head in known:
+        heads.setdefault(head.seq, set()).add(head.sha256)
     end = Tip()
     for entry in log:
         wanted = end.seq + 1
@@ -180,14 +197,44 @@ def verify(log: Iterable[Entry], known: Iterable[Tip] = ()) -> Tip:
             raise AuditBrokenError(f"Entry {entry.seq} does not follow the entry before it.")
         if digest(entry) != entry.sha256:
             raise AuditBrokenError(f"Entry {entry.seq} was changed: its digest is not its own.")
-        if heads.pop(entry.seq, entry.sha256) != entry.sha256:
+        if heads.pop(entry.seq, {entry.sha256}) != {entry.sha256}:
             raise AuditBrokenError(f"Entry {entry.seq} is not the one that its signed head names.")
         end = Tip(entry.seq, entry.sha256)
-    if heads.pop(0, GENESIS) != GENESIS or heads:
+    if heads.pop(0, {GENESIS}) != {GENESIS} or heads:
         raise AuditBrokenError(f"Entry {end.seq + 1} is missing: a signed head names {max(heads)} entries.")
     return end
 
 
-def count(session: Session) -> int:
-    """How many entries there are."""
-    return session.exec(select(func.count()).select_from(AuditEntry)).one()
+def search(session: Session, text: str, limit: int, *, before: int = 0, offset: int = 0) -> list[AuditEntry]:
+    """Entries in which every word stands somewhere, newest first, of those before a number."""
+    statement = _matching(select(AuditEntry), text).order_by(col(AuditEntry.seq).desc())
+    if before:
+        statement = statement.where(col(AuditEntry.seq) < before)
+    return list(session.exec(statement.offset(offset).limit(limit)))
+
+
+def count(session: Session, text: str = "") -> int:
+    """In how many entries every word stands."""
+    return int(session.exec(_matching(select(func.count()).select_from(AuditEntry), text)).one())
+
+
+def activity(session: Session, text: str, start: float, bucket_s: int) -> dict[int, tuple[int, int]]:
+    """Of each bucket of time since ``start``, by its number: how many were done and how many refused."""
+    bucket = func.floor((col(AuditEntry.at) - start) / float(bucket_s))
+    done = func.sum(case((col(AuditEntry.outcome) == DONE, 1), else_=0))
+    statement = _matching(select(bucket, func.count(), done), text).where(col(AuditEntry.at) >= start)
+    return {int(b): (int(d), n - int(d)) for b, n, d in session.exec(statement.group_by(bucket))}
+
+
+def _matching(statement: Any, text: str) -> Any:
+    columns = (
+        AuditEntry.actor,
+        AuditEntry.role,
+        AuditEntry.action,
+        AuditEntry.subject,
+        AuditEntry.outcome,
+    )
+    for word in text.split()[:WORDS_AT_MOST]:
+        hits = [col(column).icontains(word, autoescape=True) for column in columns]
+        statement = statement.where(or_(*hits))
+    return statement

@@ -4,12 +4,16 @@ Every state and kind has one word and one tone here. Tones are the page's only c
 (nothing to see), ``move`` (something is under way), ``good``, ``warn``, ``bad``.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from edgewright.wire.deployment import State
 
 Tone = Literal["quiet", "move", "good", "warn", "bad"]
+
+TOKEN_NOTICE_S: Final = 14 * 86400.0
+"""So long before its end a token is pointed out."""
 
 NONE: Final = "–"
 """Stands where there is no value."""
@@ -48,6 +52,7 @@ ROLLOUTS: Final[dict[str, Word]] = {
 
 VERSIONS: Final[dict[str, Word]] = {
     "building": Word("building", "move"),
+    "signing": Word("waiting for signatures", "warn"),
     "ready": Word("ready", "good"),
     "failed": Word("failed", "bad"),
     "withdrawn": Word("withdrawn", "quiet"),
@@ -56,9 +61,15 @@ VERSIONS: Final[dict[str, Word]] = {
 EVENTS: Final[dict[str, Tone]] = {
     "device.connected": "good",
     "device.lost": "warn",
+    "device.revoked": "bad",
+    "device.suspicious": "bad",
+    "device.trusted": "good",
+    "device.unsigned": "bad",
     "version.pushed": "move",
     "version.ready": "good",
     "version.failed": "bad",
+    "version.signing": "warn",
+    "version.withdrawn": "warn",
     "rollout.started": "move",
     "rollout.wave": "move",
     "rollout.finished": "good",
@@ -97,6 +108,42 @@ def rollout_word(state: str) -> Word:
 def version_word(state: str) -> Word:
     """The word for a version's state."""
     return VERSIONS.get(state, Word(state, "quiet"))
+
+
+def token_word(revoked_at: float, expires: float, now: float) -> Word:
+    """The word for a token's state.
+
+    >>> token_word(0.0, 100.0, 50.0).text, token_word(0.0, 100.0, 150.0).text
+    ('ends soon', 'too old')
+    """
+    if revoked_at:
+        return Word("revoked", "quiet")
+    if expires <= now:
+        return Word("too old", "quiet")
+    return Word("ends soon", "warn") if expires - now < TOKEN_NOTICE_S else Word("counts", "good")
+
+
+def outcome_word(outcome: str) -> Word:
+    """The word for an audit entry's outcome.
+
+    >>> outcome_word("E107").text
+    'refused, E107'
+    """
+    return Word("done", "quiet") if outcome == "done" else Word(f"refused, {outcome}", "bad")
+
+
+def audit_sentence(detail: Mapping[str, Any]) -> str:
+    """An audit entry's detail in words.
+
+    >>> audit_sentence({"sentence": "Rollout 2 is paused.", "role": "viewer", "models": []})
+    'Rollout 2 is paused. role viewer'
+    """
+    said = [str(detail["sentence"])] if detail.get("sentence") else []
+    for name, value in detail.items():
+        if name != "sentence" and value not in ("", [], {}, None):
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            said.append(f"{name} {text}")
+    return " ".join(said)
 
 
 def rate(part: float, whole: float) -> float | None:
