@@ -8,6 +8,7 @@ issued again every day, and until then the device still has its last key.
 Source: RFC 9180, base mode, DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
 """
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,9 @@ from edgewright.controller.confidential.keys import ContentKeys
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Artifact, Device
 from edgewright.wire.encryption import wrapping_info
-from edgewright.wire.errors import ConfidentialKeyError
+from edgewright.wire.errors import ConfidentialKeyError, EdgewrightError
+
+_log = logging.getLogger(__name__)
 
 SUITE: Final = Suite(KEM.P256, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
@@ -46,23 +49,27 @@ def wrap(content_key: bytes, public_der: bytes, info: bytes) -> str:
 
 
 class Wrapper:
-    """What an assigner asks for ``Orders.content_key``: called with a device's id and an artifact."""
+    """What an assigner asks for ``Orders.content_key``: called with a device's id and an artifact.
+
+    What cannot be wrapped is logged and left empty: the device then refuses the release with error 29 and
+    says so, where an exception here would hold back the assignments of all other devices.
+    """
 
     def __init__(self, db: Database, data: Path) -> None:
         self._db, self._keys = db, ContentKeys(data)
 
     def __call__(self, device: str, artifact: Artifact) -> str:
-        """The wrapped content key; empty for an artifact that is not confidential.
-
-        Raises:
-            ConfidentialKeyError: the device has no key that can be wrapped for.
-            DataFolderDamagedError: the content key is gone.
-        """
+        """The wrapped content key; empty for an artifact that is not confidential, or where there is none."""
         if not artifact.confidential:
             return ""
         with self._db.reading() as session:
             known = session.get(Device, device)
-        if known is None or not known.public_key:
-            raise ConfidentialKeyError(f"{device} has not enrolled a key that could be wrapped for.")
-        content_key = self._keys.read(artifact.model, artifact.version)
-        return wrap(content_key, known.public_key, wrapping_info(artifact.model, artifact.version, device))
+        info = wrapping_info(artifact.model, artifact.version, device)
+        try:
+            content_key = self._keys.read(artifact.model, artifact.version)
+            return wrap(content_key, known.public_key if known else b"", info)
+        except EdgewrightError as error:
+            _log.error(
+                "%s gets no content key of %s v%d: %s", device, artifact.model, artifact.version, error
+            )
+            return ""
