@@ -98,6 +98,15 @@ def test_an_ordered_rollback_may_be_older() -> None:
     verify_agreement(ordered, IMAGE, changed(STANDING, floors={"m": 31}))
 
 
+def test_new_online_keys_count_anew() -> None:
+    """A smaller timestamp under keys that a root has replaced is no rollback; under the same it is."""
+    floor = Seen(1, 2**31, "old")
+    verify_not_older(Seen(2, 5, "new"), floor)
+    for seen in (Seen(2, 5, "old"), Seen(0, 2**31, "new")):
+        with pytest.raises(RollbackAttackError):
+            verify_not_older(seen, floor)
+
+
 @pytest.mark.parametrize("seen", [Seen(0, 7), Seen(1, 6)])
 def test_withheld_metadata_is_refused(seen: Seen) -> None:
     """A root or timestamp older than the director's, or than this device's memory, is refused."""

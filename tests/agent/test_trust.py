@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.agent.agreement import Seen
 from edgewright.agent.fetcher import MetadataFetcher, TopicReader, inflate
 from edgewright.agent.trust import Director, ImageRepository
 from edgewright.wire import topics
@@ -36,7 +35,7 @@ def test_finds_a_signed_release(tmp_path: Path) -> None:
     simulator = RepositorySimulator()
     path = simulator.release(make_manifest(1, ARTIFACT), ARTIFACT)
     seen, found = make(simulator, tmp_path).refresh(time.time(), path)
-    assert (seen, found.path if found else None) == (Seen(1, 2), path)
+    assert (seen.root, seen.timestamp, found.path if found else None) == (1, 2, path)
     assert make(simulator, tmp_path).refresh(time.time(), path.replace("/1.", "/2."))[1] is None
 
 

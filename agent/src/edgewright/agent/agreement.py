@@ -73,10 +73,18 @@ class DirectorTrust(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """Newest versions of image metadata that this device has verified."""
+    """Newest versions of image metadata that this device has verified.
+
+    Attributes:
+        root, timestamp: versions.
+        online_keys: digest of the key ids that the root names for snapshot and timestamp. A version is a
+            floor only under the keys that signed it: who stole them can drive it to the limit (fast forward),
+            and a root that replaces them has to be the way back.
+    """
 
     root: int = 0
     timestamp: int = 0
+    online_keys: str = ""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -152,7 +160,8 @@ def verify_not_older(seen: Seen, floor: Seen) -> None:
     Raises:
         RollbackAttackError: it shows an older one, for example because the cache was emptied.
     """
-    if seen.root < floor.root or seen.timestamp < floor.timestamp:
+    same_keys = floor.online_keys in ("", seen.online_keys)
+    if seen.root < floor.root or (same_keys and seen.timestamp < floor.timestamp):
         raise RollbackAttackError(
             f"The broker shows root {seen.root} and timestamp {seen.timestamp}; "
             f"this device has seen {floor.root} and {floor.timestamp}."

@@ -82,11 +82,11 @@ class Journal:
     def device(self) -> DeviceRecord:
         """The device's own facts."""
         row = self._row(
-            "SELECT assignment_version, assignment_sha256, clock, root, timestamp, active, clock_offset, "
-            "director_root FROM device"
+            "SELECT assignment_version, assignment_sha256, clock, root, timestamp, online_keys, active, "
+            "clock_offset, director_root FROM device"
         )
-        version, sha256, clock, root, timestamp, active, offset, director_root = row
-        return DeviceRecord(version, sha256, clock, Seen(root, timestamp), active, offset, director_root)
+        version, sha256, clock, *seen, active, offset, director_root = row
+        return DeviceRecord(version, sha256, clock, Seen(*seen), active, offset, director_root)
 
     def floors(self) -> dict[str, int]:
         """Release counter of the newest committed release, by model."""
@@ -125,14 +125,15 @@ class Journal:
     def renew(self, assignment: Assignment, raw: bytes) -> None:
         """Remember an assignment that says again what the newest deployment was opened for.
 
-        The deployment takes it over: a content key in it may have been wrapped anew, for a renewed device key.
+        The deployment takes it over: a content key in it may have been wrapped anew, for a renewed key.
         """
         with self._database.transaction() as connection:
             self._note_accepted(assignment, raw)
-            connection.execute(
-                "UPDATE deployments SET assignment = ? WHERE id = (SELECT max(id) FROM deployments)",
-                (msgspec.msgpack.encode(assignment),),
-            )
+            if assignment.orders.content_key:
+                connection.execute(
+                    "UPDATE deployments SET assignment = ? WHERE id = (SELECT max(id) FROM deployments)",
+                    (msgspec.msgpack.encode(assignment),),
+                )
 
     def _note_accepted(self, assignment: Assignment, raw: bytes) -> None:
         self._database.connection.execute(
@@ -180,11 +181,12 @@ class Journal:
             )
 
     def note_seen(self, seen: Seen) -> None:
-        """Remember the newest verified versions of image metadata."""
+        """Remember the newest verified versions of image metadata; see ``Seen`` for what new keys mean."""
         with self._database.transaction() as connection:
             connection.execute(
-                "UPDATE device SET root = max(root, ?), timestamp = max(timestamp, ?)",
-                (seen.root, seen.timestamp),
+                "UPDATE device SET root = max(root, ?1), online_keys = ?3, "
+                "timestamp = CASE WHEN online_keys IN ('', ?3) THEN max(timestamp, ?2) ELSE ?2 END",
+                (seen.root, seen.timestamp, seen.online_keys),
             )
 
     def move(self, deployment: Deployment, event: Event, now: float, **changed: Any) -> Deployment:

@@ -197,7 +197,7 @@ class ImageRepository:
             updater.refresh()
             found = updater.get_targetinfo(path) if path else None
             trusted = updater._trusted_set  # noqa: SLF001 - see _updater
-            seen = Seen(trusted.root.version, trusted.timestamp.version)
+            seen = Seen(trusted.root.version, trusted.timestamp.version, _online_keys(trusted.root))
             return seen, _image_target(found) if found else None
 
     def prove(self, target: ImageTarget) -> bytes:
@@ -324,6 +324,12 @@ class _TufFetcher(FetcherInterface):
         except MissingFile:
             raise tuf_errors.DownloadHTTPError(f"{file} is not published", 404) from None
         return iter((content,))
+
+
+def _online_keys(root: Root) -> str:
+    """Digest of the key ids of snapshot and timestamp."""
+    keyids = sorted({*root.roles["snapshot"].keyids, *root.roles["timestamp"].keyids})
+    return sha256_hex(" ".join(keyids).encode())
 
 
 def _image_target(target: TargetFile) -> ImageTarget:
