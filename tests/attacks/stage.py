@@ -7,8 +7,6 @@ resisted, its state is unchanged, and a report names the attack.
 import zlib
 from pathlib import Path
 
-from securesystemslib.signer import CryptoSigner
-
 from edgewright.wire import topics
 from simulators.device import DeviceStub
 from simulators.releases import GOLDEN, make_manifest, random_artifact
@@ -83,12 +81,3 @@ def file_of(simulator: RepositorySimulator, role: str) -> str:
     prefix, suffix = topics.head().removesuffix("head"), f".{role}.json"
     names = [topic.removeprefix(prefix).removesuffix(suffix) for topic in simulator.topics.retained]
     return topics.metadata(f"{max(int(name) for name in names if name.isdigit())}{suffix}")
-
-
-def replace_online_keys(simulator: RepositorySimulator) -> None:
-    """What the operators do after a theft: a next root names new keys for snapshot and timestamp."""
-    for role in ("snapshot", "timestamp"):
-        simulator._root.roles[role].keyids.clear()
-        simulator._keys[role] = CryptoSigner.generate_ed25519()
-        simulator._root.add_key(simulator._keys[role].public_key, role)
-    simulator.rotate_root()

@@ -128,6 +128,21 @@ def test_stolen_online_keys_roll_back_a_wiped_device(tmp_path: Path) -> None:
     assert "Disagreement" in device.names()
 
 
+def test_fast_forward(device: DeviceStub) -> None:
+    """Versions driven to the limit by stolen online keys: recovered when the root replaces both keys."""
+    thief = Thief(device.simulator, *ONLINE)
+    thief.point_online_to(MODEL, int(thief.newest(MODEL).signed.version), jump=2**31)
+    device.read_topics()
+    assert device.journal.device().seen.timestamp > 2**31
+    device.simulator.renew()
+    device.read_topics()
+    assert_resisted(device, "RollbackAttack")
+    device.simulator.rotate_keys("snapshot", "timestamp")
+    device.read_topics()
+    assert device.journal.device().seen.timestamp < 100
+    assert_lives_on(device)
+
+
 # Release keys
 
 
