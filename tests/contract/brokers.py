@@ -114,12 +114,18 @@ class MosquittoBroker(Broker):
 
     def _command(self) -> list[str]:
         config = self._folder / "mosquitto.conf"
-        user = "user root\n" if os.geteuid() == 0 else ""
         config.write_text(
-            f"{user}listener {self.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n"
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n"
             f"persistence true\npersistence_location {self._folder}/\n"
             "max_inflight_messages 200\nmax_queued_messages 10000\n"
         )
+        return self.command_for(config)
+
+    @staticmethod
+    def command_for(config: Path) -> list[str]:
+        """How to start it on a configuration."""
+        if os.geteuid() == 0:  # it would become a user who cannot read the test's folder
+            config.write_text(f"user root\n{config.read_text()}")
         return [_mosquitto(), "-c", str(config)]
 
 

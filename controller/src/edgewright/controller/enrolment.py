@@ -24,7 +24,7 @@ from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Device, EnrolmentToken
 from edgewright.controller.errors import EnrolmentRefusedError
 from edgewright.controller.events import record
-from edgewright.controller.identity.authority import Issued
+from edgewright.controller.identity.authority import CONTROLLER, Issued
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.identity.requests import key_in
 from edgewright.wire.canonical import sha256_hex
@@ -199,6 +199,8 @@ def _as_new(device: Device, now: float) -> Device:
 
 
 def _check_id(device: str) -> None:
+    if device == CONTROLLER:
+        raise EnrolmentRefusedError(f"The id {CONTROLLER} is this controller's own.")
     try:
         check_device_id(device)
     except UnknownTopicError as error:

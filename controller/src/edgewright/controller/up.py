@@ -13,22 +13,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from edgewright.controller.api.app import create_app
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.broker import nats
-from edgewright.controller.broker.access import BatchedAccess
-from edgewright.controller.broker.embedded import ANY_HOST, EmbeddedBroker, Security
+from edgewright.controller.broker.embedded import ANY_HOST
 from edgewright.controller.broker.probe import Address
+from edgewright.controller.broker.site import Site, open_embedded, open_external
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Artifact, ModelVersion
 from edgewright.controller.datadir import DataFolder, Endpoint, write_private
 from edgewright.controller.enrolment import Enrolment
-from edgewright.controller.identity.authority import CONTROLLER, CertificateAuthority
-from edgewright.controller.identity.register import DeviceRegister, admitted, revoked
-from edgewright.controller.identity.tls import TlsContext, client_context, door_context, show_anew
+from edgewright.controller.identity.authority import CONTROLLER
+from edgewright.controller.identity.register import DeviceRegister
+from edgewright.controller.identity.tls import TlsContext, door_context, show_anew
 from edgewright.controller.ingest.writer import Ingest, Listeners
 from edgewright.controller.link import BrokerLink
 from edgewright.controller.listeners import LOOPBACK, Door, listen, loopback_server
@@ -59,6 +58,8 @@ class Options:
         broker_port: of the embedded broker; 0 takes the last one, or a free one.
         listen: address on which door and broker listen.
         names: host names and addresses of this machine, for the certificates of door and broker.
+        broker: a site's own broker instead of the embedded one.
+        broker_files: folder that it was started with.
     """
 
     port: int = 0
@@ -66,6 +67,8 @@ class Options:
     broker_port: int = 0
     listen: str = LOOPBACK
     names: tuple[str, ...] = ()
+    broker: Address | None = None
+    broker_files: Path | None = None
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -93,17 +96,6 @@ class Services:
     monitor: Monitor
     workflows: Workflows
     signing: Signing
-
-
-class Site(NamedTuple):
-    """The broker and the certificates by which it and the door are known."""
-
-    authority: CertificateAuthority
-    register: DeviceRegister
-    broker: Address
-    tls: TlsContext
-    renew: Callable[[], bool]
-    """Renews the certificates; whether that of broker and door is a new one."""
 
 
 @contextmanager
@@ -134,37 +126,10 @@ def running(root: Path, options: Options) -> Iterator[tuple[DataFolder, Services
 
 
 def _open_site(stack: ExitStack, root: Path, db: Database, options: Options) -> Site:
-    """The certificate authority, and the embedded broker that admits its certificates."""
-    authority = CertificateAuthority(root / "ca")
-    authority.ensure(options.all_names)
-    authority.warn()
-    own = client_context(authority.bundle, authority.controller)
-    security = Security(
-        options.listen,
-        authority.server,
-        authority.bundle,
-        lambda: own,
-        lambda: nats.users_file(authority.controller_key_sha256(), admitted(db)),
-    )
-    broker = EmbeddedBroker(root / "broker", security, options.broker_port)
-
-    def refresh() -> None:
-        authority.publish_revoked(revoked(db))
-        broker.reload()
-
-    def renew() -> bool:
-        fresh = authority.ensure(options.all_names)
-        show_anew(own, authority.controller)
-        if fresh:
-            broker.renew()
-        return fresh
-
-    address = broker.start()
-    stack.callback(broker.stop)
-    access = BatchedAccess(refresh)
-    access.start()
-    stack.callback(access.stop)
-    return Site(authority, DeviceRegister(db, authority, access), address, own, renew)
+    if options.broker is None:
+        return open_embedded(stack, root, db, options.listen, options.all_names, options.broker_port)
+    files = options.broker_files or root / "site-broker"
+    return open_external(stack, root, db, options.all_names, options.broker, files)
 
 
 def _compose(
@@ -191,14 +156,7 @@ def _compose(
     monitor.replay()
     link.start()
     stack.callback(link.stop)
-    # Whoever reached the door by a name reaches the broker by the same.
-    enrolment = Enrolment(
-        db,
-        site.register,
-        lambda host: Address(host or site.broker.host, site.broker.port),
-        repository.root_bytes,
-        director.root_bytes,
-    )
+    enrolment = Enrolment(db, site.register, site.reached, repository.root_bytes, director.root_bytes)
     renew = _Again(lambda: _renew(repository, publisher, assigner), "renewal", RENEWAL_S)
     for part in (republish, ingest, reconciler, workflows, renew):
         part.start()

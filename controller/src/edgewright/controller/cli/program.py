@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import typer
 from typer.exceptions import TyperException
 
-from edgewright.controller.cli import audit, fleet, keys, models, people, provenance, push, rollouts
+from edgewright.controller.cli import audit, broker, fleet, keys, models, people, provenance, push, rollouts
 from edgewright.controller.cli.client import RefusedError
 from edgewright.controller.cli.output import console
 from edgewright.wire.errors import EdgewrightError
@@ -54,12 +54,20 @@ def up(
         list[str] | None,
         typer.Option(help="Host name or address of this machine for its certificates; may be repeated."),
     ] = None,
+    site_broker: Annotated[
+        str,
+        typer.Option("--broker", metavar="HOST:PORT", help="A site's broker instead of the embedded one."),
+    ] = "",
+    broker_files: Annotated[
+        Path | None, typer.Option(help="Folder that `edgewright broker config` wrote for it.")
+    ] = None,
 ) -> None:
     """Run the controller: API, page, HTTPS door, broker, compiler and everything else."""
     from edgewright.controller.up import Options, serve
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    options = Options(port, https_port, broker_port, listen, tuple(name or ()))
+    reached = broker.read_address(site_broker) if site_broker else None
+    options = Options(port, https_port, broker_port, listen, tuple(name or ()), reached, broker_files)
     serve(data, options, lambda address: _announce(address, data))
 
 
@@ -91,6 +99,7 @@ app.command()(fleet.drift)
 app.command()(fleet.events)
 app.command()(fleet.token)
 app.command()(fleet.revoke)
+app.add_typer(broker.app, name="broker")
 app.command()(provenance.provenance)
 app.command()(provenance.export)
 app.command()(provenance.verify)

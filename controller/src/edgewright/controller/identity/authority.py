@@ -164,6 +164,25 @@ class CertificateAuthority:
         names = [x509.UniformResourceIdentifier(certificates.device_urn(device))]
         return self._issue(device, key, [*names, *certificates.key_names(key)], DEVICE_LIFE)
 
+    def issue_server(self, names: Sequence[str]) -> bytes:
+        """Key, certificate and issuer for a broker that is reached by these names."""
+        found = certificates.host_names(names)
+        pair = self._leaf(names[0], found, certificates.SERVER, datetime.now(UTC))
+        return pair.pem + certificates.pem_of(self._authority().certificate)
+
+    def renewed_server(self, path: Path) -> bytes:
+        """A new certificate in place of a server's that ends soon; empty while it does not.
+
+        Raises:
+            CertificateAuthorityError: the file is damaged.
+        """
+        held = _read_pair(path).certificate
+        if held.not_valid_after_utc - datetime.now(UTC) >= SERVER_RENEWAL:
+            return b""
+        san = held.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [*san.get_values_for_type(x509.DNSName), *map(str, san.get_values_for_type(x509.IPAddress))]
+        return self.issue_server(names)
+
     def issue_takeover(self, device: str) -> bytes:
         """Key and certificate for one minute, by which the controller takes a device's place on a broker.
 
@@ -258,13 +277,16 @@ class CertificateAuthority:
         return self._issuing
 
     def _load(self, name: str) -> Pair:
-        path = self._folder / name
-        try:
-            content = path.read_bytes()
-            key = serialization.load_pem_private_key(content, password=None)
-            certificate = x509.load_pem_x509_certificates(content)[0]
-        except (OSError, ValueError, TypeError) as error:
-            raise CertificateAuthorityError(f"{path} cannot be read: {error}.") from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise CertificateAuthorityError(f"{path} holds no key of the kind that this release makes.")
-        return Pair(certificate, key)
+        return _read_pair(self._folder / name)
+
+
+def _read_pair(path: Path) -> Pair:
+    try:
+        content = path.read_bytes()
+        key = serialization.load_pem_private_key(content, password=None)
+        certificate = x509.load_pem_x509_certificates(content)[0]
+    except (OSError, ValueError, TypeError) as error:
+        raise CertificateAuthorityError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise CertificateAuthorityError(f"{path} holds no key of the kind that this release makes.")
+    return Pair(certificate, key)
