@@ -1,5 +1,6 @@
 """Confidential models on the controller: what lies in its store, what leaves it, and for whom."""
 
+import json
 import stat
 import subprocess
 import sys
@@ -31,10 +32,12 @@ from edgewright.controller.database.tables import Artifact, Device
 from edgewright.controller.errors import DataFolderDamagedError
 from edgewright.controller.model_toml import ConfidentialPart
 from edgewright.controller.publisher import Publisher
+from edgewright.controller.rebuild.versions import compile_version, release_version
 from edgewright.wire.assignment import Orders, TargetCustom
 from edgewright.wire.encryption import FRAME_BYTES, Place, sealed_length
 from edgewright.wire.errors import ConfidentialKeyError, DisagreementError
 from edgewright.wire.manifest import Manifest, decode_manifest, split_blob
+from tests.controller.colour_plant import Plant
 from tests.controller.small_model import spec, write_folder
 
 MODEL, TARGET = "small", "x86_64-ort-cpu-fp32"
@@ -103,8 +106,10 @@ def _has_run(data: bytes, secret: bytes) -> bool:
 
 
 def test_the_probe_finds_what_is_open(secret: Secret) -> None:
-    """The search that the other tests rely on finds the model in a file that holds it."""
-    assert _has_run(b"head" + secret.source, secret.source)
+    """The search that the other tests rely on finds the weights in the artifact once it is opened."""
+    path = secret.blobs.path(secret.manifest.artifact.sha256)
+    key = ContentKeys(secret.data).read(MODEL, 1)
+    assert _has_run(open_blob(path, key, secret.manifest.place("artifact")), secret.source)
 
 
 def test_the_blob_store_holds_no_run_of_the_model(secret: Secret) -> None:
@@ -295,6 +300,26 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 16 << 20
+
+
+def test_a_pushed_secret_is_built_in_the_child_and_signed(tmp_path: Path) -> None:
+    """The whole way of a push: the child gets the key by its standard input, and the release is signed."""
+    (tmp_path / "data").mkdir()
+    plant = Plant(tmp_path / "data")
+    files = registry.store_folder(plant.blobs, write_folder(tmp_path / "pushed", SECRET))
+    with plant.db.session() as session:
+        registry.add_version(session, MODEL, files, "push")
+    release_version(plant.context(), compile_version(plant.context(), MODEL, 1))
+    with plant.db.reading() as session:
+        row = session.get_one(Artifact, (MODEL, 1, TARGET))
+    manifest = decode_manifest(plant.blobs.read(row.manifest_sha256))
+    key = ContentKeys(plant.data).read(MODEL, 1)
+    source = plant.blobs.read(files["small.onnx"])
+    opened = open_blob(plant.blobs.path(row.artifact_sha256), key, manifest.place("artifact"))
+    assert _has_run(opened, source)
+    assert plant.shelf.releases == [row.manifest_sha256]
+    signed = json.loads(plant.repository.files()["1.small.json"])
+    assert signed["signed"]["targets"][f"small/{TARGET}/1.json"]["custom"]["confidential"] is True
 
 
 def test_custom_is_what_devices_compare() -> None:
