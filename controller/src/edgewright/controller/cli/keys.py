@@ -240,9 +240,10 @@ def sign(
     if (key is None) == (pkcs11 is None):
         raise InvalidRequestError("Name one key: --key FILE or --pkcs11 LIBRARY.")
     request = ceremony.read_request(file)
+    signer = ceremony.signer_of(key) if key else ceremony.token_signer(pkcs11 or Path(), label, number)
+    ceremony.verify_asked(request, signer)
     for line in ceremony.describe(request):
         console().print(line, soft_wrap=True)
-    signer = ceremony.signer_of(key) if key else ceremony.token_signer(pkcs11 or Path(), label, number)
     if not yes:
         typer.confirm(f"Sign this with the key {signer.public_key.keyid[:16]}?", abort=True)
     signed = ceremony.sign(file, request, signer)

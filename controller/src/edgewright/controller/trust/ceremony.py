@@ -235,6 +235,20 @@ def signer_of(path: Path) -> Signer:
     return load_private(path)
 
 
+def verify_asked(request: Request, signer: Signer) -> None:
+    """Refuse a key that a request does not ask, or that has signed it.
+
+    Raises:
+        SignatureRefusedError: it is such a key.
+    """
+    keyid = signer.public_key.keyid
+    parts = [part for part in request.parts if any(keyid in demand.keys for demand in part.demands)]
+    if not parts:
+        raise SignatureRefusedError(f"The key {keyid[:16]} is no key of a role that the request is about.")
+    if all(keyid in part.signatures for part in parts):
+        raise SignatureRefusedError(f"The key {keyid[:16]} has signed it already.")
+
+
 def sign(path: Path, request: Request, signer: Signer) -> Request:
     """Sign a request and write it back; returns it.
 
@@ -242,12 +256,8 @@ def sign(path: Path, request: Request, signer: Signer) -> Request:
         SignatureRefusedError: no document asks for this key, or it has signed already.
         KeyStoreError: the key's store refuses, or the file cannot be written.
     """
-    keyid = signer.public_key.keyid
+    verify_asked(request, signer)
     signed = requests.sign(request, [signer])
-    if signed == request:
-        asked = any(keyid in demand.keys for part in request.parts for demand in part.demands)
-        said = "has signed it already" if asked else "is no key of a role that it is about"
-        raise SignatureRefusedError(f"The key {keyid[:16]} {said}.")
     try:
         write_durably(path, requests.encode(signed))
     except OSError as error:
