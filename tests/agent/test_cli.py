@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.agent.cli import main
-from edgewright.agent.database import Database
+from edgewright.agent.database import SCHEMA_VERSION, Database
 from edgewright.agent.footprint import installed_version
 from edgewright.agent.identity import Identity
 from edgewright.agent.settings import read_settings
@@ -121,7 +121,7 @@ def test_newer_data_folder(door: OpenDoor, tmp_path: Path, capsys: pytest.Captur
     """A data folder of a newer agent ends ``run`` with status 49 and its remedy."""
     enroll(door.url, tmp_path, "--token", door.token())
     database = Database(tmp_path / "agent.db")
-    database.connection.execute("PRAGMA user_version = 2")
+    database.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     database.close()
     assert main(["run", "--config", str(tmp_path / "agent.toml")]) == 49
     assert "Run the newer agent again" in capsys.readouterr().err
