@@ -96,8 +96,12 @@ def verify_granted(
         raise IdentityError("The answer holds no certificate.")
     own, *others = certificates
     der = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    names = [name.value for name in own.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    if own.public_key().public_bytes(*der) != key.public_der() or names != [device]:
+    try:
+        names = [name.value for name in own.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        shown = own.public_key().public_bytes(*der)
+    except _UNREADABLE as error:
+        raise IdentityError("The certificate in the answer cannot be read.") from error
+    if shown != key.public_der() or names != [device]:
         raise IdentityError("The certificate in the answer is made out to somebody else.")
     (root,) = read_pem(authority)
     for issuer in others:

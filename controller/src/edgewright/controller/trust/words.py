@@ -26,6 +26,14 @@ def describe(part: Part) -> list[str]:
     Raises:
         SignatureRefusedError: the bytes are not the document that the request says.
     """
+    try:
+        return _describe(part)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # tuf reads documents whose parts do not fit one another, for example a role of keys that it lacks.
+        raise SignatureRefusedError(f"The {part.role} in the request contradicts itself: {error}.") from error
+
+
+def _describe(part: Part) -> list[str]:
     new = _read(part.signed)
     if new.version != part.version or _shape(part.role) is not type(new):
         raise SignatureRefusedError(f"The request says {part.role} v{part.version} and holds something else.")
