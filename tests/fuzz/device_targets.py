@@ -12,12 +12,19 @@ from backports import zstd
 from securesystemslib.formats import encode_canonical
 from tuf.api.metadata import Metadata
 
+from edgewright.agent.certificates import read_certificates, verify_granted
+from edgewright.agent.confidential import ContentKeys
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.agent.fetcher import MAX_METADATA_BYTES, MetadataFetcher, MissingFile, TopicReader, inflate
 from edgewright.agent.patches import decode
 from edgewright.agent.runner.artifacts import read_golden
 from edgewright.agent.trust import Director, ImageRepository
+from edgewright.controller.confidential.wrapping import wrap
+from edgewright.controller.identity.authority import CertificateAuthority
+from edgewright.controller.identity.requests import certs_only
 from edgewright.wire import cell, messages, topics
+from edgewright.wire.assignment import Orders, TargetCustom
+from edgewright.wire.encryption import wrapping_info
 from edgewright.wire.histograms import SCHEMAS, Histogram
 from edgewright.wire.manifest import GoldenVectors, decode_manifest, encode_manifest, split_blob
 from edgewright.wire.sealed import seal, unseal
@@ -168,11 +175,45 @@ def golden() -> Prepared:
     folder = tempfile.TemporaryDirectory()
     path = Path(folder.name) / "golden"
 
+    described = make_manifest(1, ARTIFACT)
+
     def parse(data: bytes, _folder: object = folder) -> object:
         path.write_bytes(data)
-        return read_golden(path)
+        return read_golden(path, described, b"")
 
     return Prepared(parse, [GOLDEN, msgspec.msgpack.encode(GoldenVectors(4, bytes(64), bytes(32)))])
+
+
+def content_key() -> Prepared:
+    """A wrapped content key out of an assignment."""
+    key = DeviceKey.generate()
+    custom = TargetCustom("m", "t", 1, 1, confidential=True)
+    orders = Orders("robot-1", 1.0, 1, 1, 1)
+    keys = ContentKeys("robot-1", lambda: [key])
+    good = wrap(bytes(32), key.public_der(), wrapping_info("m", 1, "robot-1"))
+
+    def parse(data: bytes) -> object:
+        text = data.decode("latin-1")
+        return keys.unwrap(custom, msgspec.structs.replace(orders, content_key=text))
+
+    return Prepared(parse, [good.encode()])
+
+
+def granted_certificates() -> Prepared:
+    """What the HTTPS door answers a device that enrols or renews."""
+    key = DeviceKey.generate()
+    with tempfile.TemporaryDirectory() as folder:
+        authority = CertificateAuthority(Path(folder) / "ca")
+        authority.ensure()
+        root = authority.root_pem.encode()
+        issued = authority.issue_device("robot-1", key.private.public_key())
+        own, others = certs_only([issued.certificate]), certs_only(authority.authorities)
+
+    def parse(data: bytes) -> object:
+        first, _, rest = data.partition(b"|")
+        return verify_granted([*read_certificates(first), *read_certificates(rest)], root, key, "robot-1")
+
+    return Prepared(parse, [own + b"|" + others])
 
 
 def cell_stream() -> Prepared:

@@ -3,7 +3,13 @@
 from typing import Final
 
 from edgewright.controller.errors import ControllerError
-from edgewright.wire.errors import EdgewrightError, MessageError, RepositoryError, TransferError
+from edgewright.wire.errors import (
+    DeviceError,
+    EdgewrightError,
+    MessageError,
+    RepositoryError,
+    TransferError,
+)
 from tests.fuzz import controller_targets as controller
 from tests.fuzz import device_targets as device
 from tests.fuzz.target import Target
@@ -23,5 +29,12 @@ TARGETS: Final[dict[str, Target]] = {
     "cell": Target(device.cell_stream, (MessageError,)),
     "topics": Target(device.topic_names, (MessageError,)),
     "histogram": Target(device.histogram, (MessageError,)),
+    "content-key": Target(device.content_key, (RepositoryError,), 5),
+    "granted-certificates": Target(device.granted_certificates, (DeviceError,), 5),
     "model-toml": Target(controller.model_toml, (ControllerError,)),
+    "certificate-request": Target(controller.certificate_request, (ControllerError,)),
+    "signed-statement": Target(controller.signed_statement, (ControllerError,)),
+    "model-signature": Target(controller.model_signature, (ControllerError,), 5),
+    "signing-request": Target(controller.signing_request, (ControllerError,)),
+    "audit-head": Target(controller.audit_head, (ControllerError,)),
 }
