@@ -1,7 +1,7 @@
 """Keys that are not on the controller: thresholds, requests, rotations, recovery, and kills in between."""
 
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -19,11 +19,11 @@ from edgewright.controller.errors import (
 from edgewright.controller.trust import ceremony, requests
 from edgewright.controller.trust.ceremony import Holder
 from edgewright.controller.trust.documents import signed_bytes
-from edgewright.controller.trust.durable import write_durably
+from edgewright.controller.trust.durable import Write, write_durably
 from edgewright.controller.trust.keys import KeyStore, Signer
 from edgewright.controller.trust.orders import KeyOrder
 from edgewright.controller.trust.pem import public_pem
-from edgewright.controller.trust.repository import ImageRepository
+from edgewright.controller.trust.repository import ImageRepository, now_utc
 from edgewright.controller.trust.requests import Request
 from tests.controller.test_trust_repository import Clock, Device, Killed, KilledAt, Observer, entry, versions
 
@@ -46,14 +46,11 @@ class Factory:
     def signer(self, role: str, who: str) -> Signer:
         return ceremony.signer_of(self.stick(role, who))
 
-    def opened(self, write: object = write_durably, clock: object = None) -> ImageRepository:
-        more = {"clock": clock} if clock else {}
-        repository = ImageRepository(
-            self.data / "tuf" / "image",
-            KeyStore(self.data / "keys", write),  # type: ignore[arg-type]
-            write=write,  # type: ignore[arg-type]
-            **more,  # type: ignore[arg-type]
-        )
+    def opened(
+        self, write: Write = write_durably, clock: Callable[[], datetime] = now_utc
+    ) -> ImageRepository:
+        keys = KeyStore(self.data / "keys", write)
+        repository = ImageRepository(self.data / "tuf" / "image", keys, write=write, clock=clock)
         repository.ensure()
         return repository
 
@@ -443,13 +440,33 @@ def test_a_laboratory_becomes_a_factory(tmp_path: Path) -> None:
     assert repository.laboratory
     device = Device(tmp_path / "device", repository.root_bytes())
     new = [ceremony.make_key(tmp_path / who / "key.pem") for who in THREE]
-    for roles in (("root", "targets", "release"),):
-        order = KeyOrder(roles, add=pems(*new), replace=True, threshold=2)
-        with pytest.raises(SignaturesMissingError):
-            repository.order_keys(order)
+    order = KeyOrder(("root", "targets", "release"), add=pems(*new), replace=True, threshold=2)
+    with pytest.raises(SignaturesMissingError):
+        repository.order_keys(order)
     (request,) = repository.requests()
     assert repository.import_signatures(requests.encode(requests.sign(request, new[:2])))[1]
     assert not repository.laboratory
     assert device.sees(repository.files(), entry(1).path) == entry(1).custom
     with pytest.raises(SignaturesMissingError, match="2 more signatures of garment-packing"):
         repository.add_release([entry(2)])
+
+
+def test_a_repository_from_before_goes_on(tmp_path: Path) -> None:
+    """A laboratory's repository whose targets do not name release keys takes them from its key folder."""
+    keys = KeyStore(tmp_path / "keys")
+    repository = ImageRepository(tmp_path / "tuf", keys)
+    repository.ensure()
+    path = tmp_path / "tuf" / "1.targets.json"
+    document = Metadata[Targets].from_bytes(path.read_bytes())
+    document.signed.unrecognized_fields.clear()
+    document.sign(keys.signers("image/targets")[0])
+    path.write_bytes(document.to_bytes())
+    repository = ImageRepository(tmp_path / "tuf", KeyStore(tmp_path / "keys"))
+    repository.ensure()
+    assert repository.add_release([entry(1)])
+    new = ceremony.make_key(tmp_path / "new.pem")
+    with pytest.raises(SignaturesMissingError, match="1 more signature of garment-packing"):
+        repository.order_keys(KeyOrder(("release",), add=pems(new), replace=True))
+    (request,) = repository.requests()
+    assert repository.import_signatures(requests.encode(requests.sign(request, [new])))[1]
+    assert {row.keyid for row in repository.roster() if row.role == "release"} == {new.public_key.keyid}

@@ -1,5 +1,6 @@
 """``edgewright keys`` and ``edgewright models withdraw``, as people type them."""
 
+import io
 import json
 import stat
 from collections.abc import Iterator
@@ -205,7 +206,7 @@ def test_signing_asks_first(capsys: Capture, monkeypatch: pytest.MonkeyPatch) ->
     said(capsys, "keys", "export", number, "root.json", "--data", "plant")
     before = Path("root.json").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("sys.stdin", open("/dev/null"))  # noqa: PTH123, SIM115
+        patch.setattr("sys.stdin", io.StringIO("n\n"))
         assert run("keys", "sign", "root.json", "--key", "ann.pem") == 130
     assert Path("root.json").read_bytes() == before
 
