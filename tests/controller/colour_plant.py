@@ -14,6 +14,7 @@ import numpy as np
 
 from edgewright.controller import registry
 from edgewright.controller.blobs import BlobStore
+from edgewright.controller.confidential.vault import StorageVault
 from edgewright.controller.database import col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Event, Rebuild, Rollout, Sample
@@ -81,7 +82,7 @@ class Plant:
         self.data = data
         self.db = Database.in_folder(data)
         self.db.create()
-        self.blobs = BlobStore(data / "blobs")
+        self.blobs = BlobStore(data / "blobs", StorageVault(data))
         self.shelf = Shelf()
         self.rollouts = QuickRollouts(self.db)
         self.repository = ImageRepository(data / "tuf" / "image", KeyStore(data / "keys"))

@@ -26,6 +26,7 @@ from edgewright.controller.compiler.patches import Base
 from edgewright.controller.compiler.protocol import BuildRequest, BuildResult
 from edgewright.controller.confidential.keys import ContentKeys
 from edgewright.controller.confidential.sealing import put_sealed, seal
+from edgewright.controller.confidential.vault import StorageVault
 from edgewright.controller.confidential.wrapping import Wrapper, wrap
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Artifact, Device
@@ -317,9 +318,54 @@ def test_a_pushed_secret_is_built_in_the_child_and_signed(tmp_path: Path) -> Non
     source = plant.blobs.read(files["small.onnx"])
     opened = open_blob(plant.blobs.path(row.artifact_sha256), key, manifest.place("artifact"))
     assert _has_run(opened, source)
+    blobs = [path for path in (plant.data / "blobs").rglob("*") if path.is_file()]
+    assert not [path.name for path in blobs if _has_run(path.read_bytes(), source)]
+    assert not BlobStore(plant.data / "blobs").path(files["small.onnx"]).exists()
+    with pytest.raises(DataFolderDamagedError):
+        BlobStore(plant.data / "blobs").read(files["small.onnx"])
     assert plant.shelf.releases == [row.manifest_sha256]
     signed = json.loads(plant.repository.files()["1.small.json"])
     assert signed["signed"]["targets"][f"small/{TARGET}/1.json"]["custom"]["confidential"] is True
+
+
+def test_a_source_that_was_published_openly_is_not_sealed(tmp_path: Path) -> None:
+    """Bytes that an open version publishes are no secret; sealing them would take them from that version."""
+    plant = Plant(tmp_path)
+    files = registry.store_folder(plant.blobs, write_folder(tmp_path / "pushed", SECRET))
+    with plant.db.session() as session:
+        registry.add_version(session, MODEL, files, "push")
+        row = Artifact(
+            model="open",
+            version=1,
+            target=TARGET,
+            precision="fp32",
+            qualification="hardware",
+            manifest_sha256="00",
+            manifest_length=1,
+            artifact_sha256=files["small.onnx"],
+            artifact_length=1,
+            profile_sha256="00",
+        )
+        session.add(row)
+    compile_version(plant.context(), MODEL, 1)
+    assert plant.blobs.path(files["small.onnx"]).exists()
+
+
+def test_a_sealed_blob_keeps_its_name(tmp_path: Path) -> None:
+    """Sealed twice, read by who has the vault, found by all; moved under another name it does not open."""
+    blobs = BlobStore(tmp_path / "blobs", StorageVault(tmp_path))
+    sha256 = blobs.put(b"secret" * 1000)
+    blobs.seal(sha256)
+    blobs.seal(sha256)
+    assert blobs.has(sha256)
+    assert blobs.read(sha256) == b"secret" * 1000
+    other = "ab" * 32
+    blobs.path(other).parent.mkdir(parents=True)
+    blobs.path(sha256).with_suffix(".sealed").rename(blobs.path(other).with_suffix(".sealed"))
+    with pytest.raises(DataFolderDamagedError, match="does not open"):
+        blobs.read(other)
+    with pytest.raises(DataFolderDamagedError, match="without a vault"):
+        BlobStore(tmp_path / "blobs").seal(other)
 
 
 def test_custom_is_what_devices_compare() -> None:

@@ -28,13 +28,7 @@ class ContentKeys:
         Raises:
             DataFolderDamagedError: it cannot be read or written.
         """
-        path = self._path(model, version)
-        if not path.exists():
-            try:
-                write_durably(path, os.urandom(KEY_BYTES))
-            except OSError as error:
-                raise DataFolderDamagedError(f"{path} cannot be written: {error.strerror}.") from error
-        return self.read(model, version)
+        return read_or_make(self._path(model, version))
 
     def read(self, model: str, version: int) -> bytes:
         """The key of a version.
@@ -42,15 +36,31 @@ class ContentKeys:
         Raises:
             DataFolderDamagedError: it is missing or damaged.
         """
-        path = self._path(model, version)
-        try:
-            key = path.read_bytes()
-        except OSError as error:
-            said = f"The content key {path} cannot be read: {error.strerror}."
-            raise DataFolderDamagedError(said) from error
-        if len(key) != KEY_BYTES:
-            raise DataFolderDamagedError(f"The content key {path} is damaged.")
-        return key
+        return _read(self._path(model, version))
 
     def _path(self, model: str, version: int) -> Path:
         return self._folder / model / str(version)
+
+
+def read_or_make(path: Path) -> bytes:
+    """The key in a file, which is made where it is missing.
+
+    Raises:
+        DataFolderDamagedError: it cannot be read or written.
+    """
+    if not path.exists():
+        try:
+            write_durably(path, os.urandom(KEY_BYTES))
+        except OSError as error:
+            raise DataFolderDamagedError(f"{path} cannot be written: {error.strerror}.") from error
+    return _read(path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        key = path.read_bytes()
+    except OSError as error:
+        raise DataFolderDamagedError(f"The content key {path} cannot be read: {error.strerror}.") from error
+    if len(key) != KEY_BYTES:
+        raise DataFolderDamagedError(f"The content key {path} is damaged.")
+    return key

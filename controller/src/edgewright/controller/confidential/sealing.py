@@ -1,13 +1,27 @@
 """Sealing blobs with a content key; ``edgewright.wire.encryption`` has the layout and the reasons."""
 
 import hashlib
+import io
 from collections.abc import Iterator
+from pathlib import Path
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from edgewright.controller.blobs import BlobStore
 from edgewright.wire.canonical import sha256_hex
-from edgewright.wire.encryption import FRAME_BYTES, KEY_BYTES, MAGIC, Place, blob_key, nonce, salt_digest
+from edgewright.wire.encryption import (
+    FRAME_BYTES,
+    HEADER_BYTES,
+    KEY_BYTES,
+    MAGIC,
+    Place,
+    blob_key,
+    frames,
+    nonce,
+    read_header,
+    salt_digest,
+)
 from edgewright.wire.errors import ConfidentialKeyError
 from edgewright.wire.manifest import CHUNK_BYTES, Blob
 
@@ -30,6 +44,26 @@ def seal(plain: bytes, content_key: bytes, place: Place) -> Iterator[bytes]:
     for number in range(count):
         frame = view[number * FRAME_BYTES : (number + 1) * FRAME_BYTES]
         yield cipher.encrypt(nonce(number, last=number == count - 1), frame, context)
+
+
+def open_sealed(path: Path, content_key: bytes, place: Place) -> bytes:
+    """The plaintext of a sealed file; takes one frame of memory beside it.
+
+    Raises:
+        ConfidentialKeyError: the key does not open it.
+        MalformedMessageError: the file is not sealed.
+        OSError: it cannot be read.
+    """
+    plain = io.BytesIO()
+    with path.open("rb") as file:
+        salt = read_header(file.read(HEADER_BYTES))
+        cipher, context = AESGCM(blob_key(content_key, salt, place)), place.context
+        for frame in frames(path.stat().st_size):
+            try:
+                plain.write(cipher.decrypt(frame.nonce, file.read(frame.length), context))
+            except InvalidTag as error:
+                raise ConfidentialKeyError(f"The sealed file {path.name[:12]} does not open.") from error
+    return plain.getvalue()
 
 
 def put_sealed(blobs: BlobStore, plain: bytes, content_key: bytes, place: Place) -> Blob:

@@ -30,6 +30,7 @@ from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.manifest import decode_manifest, encode_manifest, target_path
 
 FILE_URI: Final = "model:"
+SOURCE_MODEL: Final = "source model"
 
 
 def gather(session: Session, blobs: BlobStore, version: ModelVersion, ranges_sha256: str) -> Facts:
@@ -77,7 +78,7 @@ def role_of(path: str, spec: ModelSpec) -> str:
     roles = {
         FILE_NAME: "declaration and gates",
         CARD_NAME: "model card",
-        spec.model.file: "source model",
+        spec.model.file: SOURCE_MODEL,
         spec.data.calibration: "calibration frames",
         spec.data.holdout: "holdout frames, which judge",
     }

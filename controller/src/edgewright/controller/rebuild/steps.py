@@ -138,6 +138,8 @@ def train(context: Context, rebuild: Rebuild) -> None:
         )
         answer = fit_rung(context, job, folder)
         result = _stored(context, answer, folder)
+    if spec.confidential.enabled:
+        context.blobs.seal(result["files"]["candidate"])
     rungs = {**rebuild.gates["rungs"], rung: result}
     with context.db.session() as session:
         row = session.get_one(Rebuild, rebuild.id)

@@ -15,8 +15,11 @@ from edgewright.controller import registry
 from edgewright.controller.compiler.protocol import BuildResult
 from edgewright.controller.compiler.worker import run_build
 from edgewright.controller.confidential.keys import ContentKeys
+from edgewright.controller.database import col, select
+from edgewright.controller.database.tables import Artifact
 from edgewright.controller.errors import BuildInterruptedError, SignaturesMissingError, VersionNotReadyError
-from edgewright.controller.provenance.attest import attest, gather, verify_build
+from edgewright.controller.provenance.attest import SOURCE_MODEL, attest, gather, verify_build
+from edgewright.controller.provenance.statements import Facts
 from edgewright.controller.rebuild.context import Context
 from edgewright.controller.trust.documents import TargetEntry
 from edgewright.controller.trust.envelopes import BuildKey
@@ -42,6 +45,7 @@ def compile_version(context: Context, model: str, version: int) -> str:
             row = registry.find_version(session, model, version)
             facts = gather(session, context.blobs, row, request.ranges_sha256)
         if facts.confidential:
+            _seal_source(context, facts)
             content_key = ContentKeys(context.data).ensure(model, version)
             request = msgspec.structs.replace(request, content_key=content_key)
         try:
@@ -51,6 +55,15 @@ def compile_version(context: Context, model: str, version: int) -> str:
             raise
     result = attest(facts, result, context.blobs, BuildKey(context.data))
     return context.blobs.put(msgspec.json.encode(result))
+
+
+def _seal_source(context: Context, facts: Facts) -> None:
+    """Encrypt a secret source model at rest, unless another version was published with these very bytes."""
+    (source,) = (item.sha256 for item in facts.materials if item.role == SOURCE_MODEL)
+    with context.db.reading() as session:
+        opened = session.exec(select(Artifact).where(col(Artifact.artifact_sha256) == source)).first()
+    if opened is None:
+        context.blobs.seal(source)
 
 
 def release_version(context: Context, result_sha256: str) -> None:
