@@ -19,6 +19,7 @@ from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.service import RolloutService
 from edgewright.controller.signing import Signing
+from edgewright.controller.trust.acknowledgement import AcknowledgementKey
 from edgewright.controller.trust.director import Director
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository
@@ -55,9 +56,9 @@ class SimulatedPublisher:
 def make_assigner(data: Path, db: Database, publisher: SimulatedPublisher) -> Assigner:
     """A real assigner with keys of its own, over a simulated publisher."""
     keys = KeyStore(data / "keys")
-    repository, director = ImageRepository(data / "tuf" / "image", keys), Director(data / "tuf" / "d", keys)
+    repository, director = ImageRepository(data / "tuf" / "image", keys), Director(data / "director")
     repository.ensure()
-    director.ensure()
+    director.open(AcknowledgementKey(data / "keys" / "ack").ensure())
     return Assigner(db, director, repository, publisher)  # type: ignore[arg-type]  # a simulator
 
 
@@ -145,5 +146,6 @@ def make_parts(data: Path) -> Parts:
         register=register,
         workflows=SimulatedBuilds(),
         monitor=SilentMonitor(),
+        # The publisher is a simulator.
         signing=Signing(db, blobs, repository, publisher, rollouts, lambda: None),  # type: ignore[arg-type]
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgewright.agent.devicekey import DeviceKey
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import select
 from edgewright.controller.database.engine import Database
@@ -10,7 +11,15 @@ from edgewright.controller.database.tables import Device, Window
 from edgewright.controller.ingest.writer import Ingest, Listeners
 from edgewright.controller.link import BrokerLink
 from edgewright.wire import messages, topics
+from edgewright.wire.sealed import seal
 from tests.controller.test_ingest import HELLO, a_window
+
+KEY = DeviceKey.generate()
+
+
+def sealed(message: messages.Upward, key: DeviceKey = KEY) -> bytes:
+    """A message as its device sends it."""
+    return seal(messages.encode(message), "up", key.sign)
 
 
 def test_a_listener_that_fails_does_not_hold_up_the_others(tmp_path: Path) -> None:
@@ -18,18 +27,18 @@ def test_a_listener_that_fails_does_not_hold_up_the_others(tmp_path: Path) -> No
     db = Database.in_folder(tmp_path)
     db.create()
     with db.session() as session:
-        session.add(Device(id="r1", target="t"))
+        session.add(Device(id="r1", target="t", public_key=KEY.public_der()))
     woken: list[bool] = []
 
     def fail(windows: Sequence[messages.Window]) -> None:
         raise RuntimeError(len(windows))
 
     link = BrokerLink("127.0.0.1", 1, "test")
-    listeners = Listeners(fail, print, lambda: woken.append(True))
-    ingest = Ingest(db, BlobStore(tmp_path / "blobs"), link, listeners)
+    listeners = Listeners(fail, print, lambda: woken.append(True), print)
+    ingest = Ingest(db, BlobStore(tmp_path / "blobs"), link, messages.encode, listeners)
     ingest.start()
     for message in (HELLO, a_window(1)):
-        ingest._receive(topics.up("r1", "window"), messages.encode(message))
+        ingest._receive(topics.up("r1", "window"), sealed(message))
     ingest.stop()
     assert woken
     with db.reading() as session:
@@ -43,11 +52,13 @@ def test_after_a_start_only_those_who_speak_are_connected(tmp_path: Path) -> Non
     db.create()
     with db.session() as session:
         for name in ("dead", "r1"):
-            session.add(Device(id=name, target="t", connected=True))
-    listeners = Listeners(print, print, lambda: None)
-    ingest = Ingest(db, BlobStore(tmp_path / "blobs"), BrokerLink("127.0.0.1", 1, "test"), listeners)
+            session.add(Device(id=name, target="t", connected=True, public_key=KEY.public_der()))
+    listeners = Listeners(print, print, lambda: None, print)
+    ingest = Ingest(
+        db, BlobStore(tmp_path / "blobs"), BrokerLink("127.0.0.1", 1, "test"), messages.encode, listeners
+    )
     ingest.start()
-    ingest._receive(topics.up("r1", "hello"), messages.encode(HELLO))
+    ingest._receive(topics.up("r1", "hello"), sealed(HELLO))
     ingest.stop()
     with db.reading() as session:
         assert {row.id: row.connected for row in session.exec(select(Device))} == {"dead": False, "r1": True}

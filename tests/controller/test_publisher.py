@@ -44,6 +44,7 @@ class World:
         self.now = 100.0
         self._heard: list[tuple[str, bytes]] = []
         self._since = 0
+        self.roots = [b"first root"]
         self.link = BrokerLink(host, port, "controller")
         self.witness = BrokerLink(host, port, "witness")
         self.blobs = BlobStore(folder / "blobs")
@@ -57,7 +58,7 @@ class World:
 
     def new_publisher(self) -> Publisher:
         """The publisher of a restarted controller."""
-        return Publisher(self.link, self.blobs, self.repository, clock=lambda: self.now)
+        return Publisher(self.link, self.blobs, self.repository, lambda: self.roots, clock=lambda: self.now)
 
     def release(self, version: int, artifact: bytes, patch: bytes = b"a patch") -> str:
         """Store and sign a release; returns the manifest's digest."""
@@ -182,7 +183,13 @@ def test_the_timestamp_comes_last(world: World) -> None:
     head = messages.decode_down(content[topics.head()])
     assert isinstance(head, Head)
     assert head.root == 1
-    assert {topics.metadata(name) for name in head.files} == set(names) - {topics.head()}
+    assert head.director_root == 1
+    assert content[topics.director_root(1)] == zlib.compress(b"first root", 9)
+    assert at(topics.director_root(1)) < at(topics.head())
+    assert {topics.metadata(name) for name in head.files} == set(names) - {
+        topics.head(),
+        topics.director_root(1),
+    }
     for name, data in world.repository.files().items():
         assert zlib.decompress(content[topics.metadata(name)]) == data
 

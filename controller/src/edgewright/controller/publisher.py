@@ -5,7 +5,7 @@ whenever it likes, whether this controller runs or not. The order matters, becau
 timestamp and to its assignment at once and has to find everything else then:
 
 1. chunks of a release, each published once however many releases share it;
-2. metadata files, then the hint ``head`` that lists them;
+2. metadata files and the director's roots, then the hint ``head`` that names them;
 3. ``timestamp.json``;
 4. assignments.
 
@@ -81,11 +81,13 @@ class Publisher:
         link: BrokerLink,
         blobs: BlobStore,
         repository: ImageRepository,
+        director_roots: Callable[[], Sequence[bytes]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._link = link
         self._blobs = blobs
         self._repository = repository
+        self._director_roots = director_roots
         self._clock = clock
         self._waiting = threading.RLock()
         self._lock = threading.Lock()
@@ -126,13 +128,24 @@ class Publisher:
             fresh = [name for name in numbered if name not in self._published]
             self._link.publish_paced(_metadata_message(name, files[name]) for name in fresh)
             self._published.update(fresh)
+            roots = self._publish_director_roots()
             # Each call returns when the broker has it: a device that sees the timestamp finds the rest.
-            self._link.publish_paced([(topics.head(), _head(files))])
+            self._link.publish_paced([(topics.head(), _head(files, roots))])
             self._link.publish_paced([_metadata_message(_TIMESTAMP, files[_TIMESTAMP])])
             old = self._repository.superseded()
             self._clear(topics.metadata(name) for name in old)
             self._repository.discard(old)
             self._published.difference_update(old)
+
+    def publish_director_roots(self) -> None:
+        """Publish the director's newest root, and the hint that names it.
+
+        Raises:
+            BrokerUnreachableError: the broker did not take them all; calling again goes on.
+        """
+        with self._waiting:
+            roots = self._publish_director_roots()
+            self._link.publish_paced([(topics.head(), _head(self._repository.files(), roots))])
 
     def publish_assignment(self, device: str, document: bytes) -> None:
         """Publish a device's signed assignment; an empty document takes it back.
@@ -210,6 +223,15 @@ class Publisher:
         """
         self._link.publish_paced((topics.assignment(device), data) for device, data in documents.items())
 
+    def _publish_director_roots(self) -> int:
+        """Publish the roots that this process has not yet; how many there are."""
+        roots = self._director_roots()
+        named = {topics.director_root(n): root for n, root in enumerate(roots, start=1)}
+        fresh = [name for name in named if name not in self._published]
+        self._link.publish_paced((name, zlib.compress(named[name], 9)) for name in fresh)
+        self._published.update(fresh)
+        return len(roots)
+
     def _clear(self, names: Iterator[str]) -> None:
         self._link.publish_paced((name, _CLEARED) for name in names)
 
@@ -228,9 +250,9 @@ class Publisher:
         return topics.chunk(sha256), data
 
 
-def _head(files: Collection[str]) -> bytes:
+def _head(files: Collection[str], director_root: int) -> bytes:
     roots = [name for name in files if name.partition(".")[2] == "root.json"]
-    return messages.encode(Head(root=len(roots), files=tuple(sorted(files))))
+    return messages.encode(Head(root=len(roots), files=tuple(sorted(files)), director_root=director_root))
 
 
 def _metadata_message(name: str, data: bytes) -> tuple[str, bytes]:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from edgewright.controller.blobs import BlobStore
 from edgewright.controller.broker.embedded import ANY_HOST
 from edgewright.controller.broker.probe import Address
 from edgewright.controller.broker.site import Site, open_embedded, open_external
+from edgewright.controller.confidential.vault import StorageVault
+from edgewright.controller.confidential.wrapping import Wrapper
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Artifact, ModelVersion
@@ -38,7 +40,9 @@ from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.reconciler import Reconciler
 from edgewright.controller.rollouts.service import RolloutService
 from edgewright.controller.signing import Signing
-from edgewright.controller.trust.director import Director
+from edgewright.controller.trust.acknowledgement import AcknowledgementKey
+from edgewright.controller.trust.director import move_in
+from edgewright.controller.trust.director_process import DirectorProcess
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository
 
@@ -111,16 +115,17 @@ def running(root: Path, options: Options) -> Iterator[tuple[DataFolder, Services
         db = Database.in_folder(root)
         db.create()
         stack.callback(db.close)
-        blobs = BlobStore(root / "blobs")
+        blobs = BlobStore(root / "blobs", StorageVault(root))
         blobs.clear_left_overs()
         keys = KeyStore(root / "keys")
         repository = ImageRepository(root / "tuf" / "image", keys)
         repository.ensure()
-        director = Director(root / "tuf" / "director", keys)
-        director.ensure()
+        director = DirectorProcess(move_in(root), AcknowledgementKey(root / "keys" / "ack"))
+        director.start()
+        stack.callback(director.stop)
         site = _open_site(stack, root, db, options)
         link = BrokerLink(*site.broker, CONTROLLER, site.tls)
-        publisher = Publisher(link, blobs, repository)
+        publisher = Publisher(link, blobs, repository, director.roots)
         services = _compose(stack, root, db, blobs, link, publisher, repository, director, site)
         yield folder, services, site
 
@@ -140,25 +145,34 @@ def _compose(
     link: BrokerLink,
     publisher: Publisher,
     repository: ImageRepository,
-    director: Director,
+    director: DirectorProcess,
     site: Site,
 ) -> Services:
-    assigner = Assigner(db, director, repository, publisher)
+    assigner = Assigner(db, director, repository, publisher, Wrapper(db, root))
     awake = threading.Event()
     rollouts = RolloutService(db, assigner, awake.set)
     signing = Signing(db, blobs, repository, publisher, rollouts, lambda: assigner.renew(0.0))
     reconciler = Reconciler(db, assigner, awake)
     workflows = Workflows(root, db, blobs, repository, publisher, rollouts)
     monitor = Monitor(db, blobs, workflows.enqueue_for_alarm)
-    ingest = Ingest(db, blobs, link, Listeners(monitor.observe, publisher.handle_want, awake.set))
+    answers = _Again(assigner.answer, "signed time")
+
+    def ask(questions: Mapping[str, str]) -> None:
+        assigner.ask(questions)
+        answers.wake()
+
+    listeners = Listeners(monitor.observe, publisher.handle_want, awake.set, ask)
+    ingest = Ingest(db, blobs, link, director.seal, listeners)
     republish = _Again(lambda: _republish(db, repository, publisher, assigner, signing), "republish")
     link.on_connected(republish.wake)
     monitor.replay()
     link.start()
     stack.callback(link.stop)
     enrolment = Enrolment(db, site.register, site.reached, repository.root_bytes, director.root_bytes)
+    # A document under a key that is out of use verifies no more: all are issued again.
+    director.on_root += [publisher.publish_director_roots, lambda: assigner.renew(0.0)]
     renew = _Again(lambda: _renew(repository, publisher, assigner), "renewal", RENEWAL_S)
-    for part in (republish, ingest, reconciler, workflows, renew):
+    for part in (answers, republish, ingest, reconciler, workflows, renew):
         part.start()
         stack.callback(part.stop)
     return Services(

@@ -11,7 +11,8 @@ EnrolmentToken          enrolment
 Certificate             identity
 ApiToken, PageSession   people
 AuditEntry              people.audit, append only
-Assignment              rollouts.assigner
+Assignment,
+IssuedAssignment        rollouts.assigner
 Model, ModelVersion,
 Artifact                registry
 Rollout, RolloutDevice  rollouts
@@ -74,6 +75,10 @@ class Device(SQLModel, table=True):
     seen_root: int = 0
     seen_timestamp: int = 0
     director_root: int = 0
+    greeted_at: float = 0.0
+    """``sent_at`` of its newest hello, by its own clock: tells one connection from another."""
+    stream: str = ""
+    """Its outbox, as of that hello."""
     suspicion: str = ""
     """Why it may be a copy or restored from an old backup; one sentence, empty where nothing says so."""
 
@@ -165,7 +170,18 @@ class Assignment(SQLModel, table=True):
     manifest_sha256: str
     rollout: int
     issued: float
+    allow_rollback: bool = False
+    """As it was ordered; a renewal orders the same."""
     document: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class IssuedAssignment(SQLModel, table=True):
+    """Digest of each document that was issued: a device that acts on another one got it from a thief."""
+
+    device: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    sha256: str
+    issued: float = Field(index=True)
 
 
 class Model(SQLModel, table=True):
@@ -268,6 +284,8 @@ class Position(SQLModel, table=True):
     device: str = Field(primary_key=True)
     stream: str = Field(primary_key=True)
     through: int = 0
+    recent: bytes = _bytes()
+    """Digests of the newest messages; see ``ingest.positions``."""
 
 
 class Window(SQLModel, table=True):

@@ -1,4 +1,4 @@
-"""Applying a batch of upward messages in one transaction.
+"""Applying a batch of upward messages, whose signatures were verified, in one transaction.
 
 The rows of one batch and the positions of its streams are committed together, so that a controller that
 is killed has stored a message and counted it, or neither. Acknowledgements are what the caller publishes
@@ -10,10 +10,26 @@ from typing import Any
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.bulk import add_to_rollups, insert_outcomes, insert_windows
-from edgewright.controller.database.tables import Device, Position, RolloutDevice, Sample
+from edgewright.controller.database.tables import (
+    Assignment,
+    Device,
+    IssuedAssignment,
+    Position,
+    RolloutDevice,
+    Sample,
+)
 from edgewright.controller.events import record
-from edgewright.controller.ingest.positions import Place, after_hello, place
+from edgewright.controller.ingest.positions import Place, after_hello, is_other, place, remember
 from edgewright.controller.ingest.rows import event_of, outcome_rows, rollup_rows, verify_numbers, window_row
+from edgewright.controller.ingest.suspicion import (
+    Known,
+    Name,
+    Suspicion,
+    is_late,
+    not_issued,
+    other_content,
+    suspect,
+)
 from edgewright.wire import messages
 from edgewright.wire.deployment import State
 from edgewright.wire.errors import MalformedMessageError, ProtocolMismatchError
@@ -28,6 +44,7 @@ class Batch:
     Attributes:
         windows: windows that were stored, for those who look at evidence.
         unknown: devices that sent something and are not enrolled.
+        questions: nonces of devices that asked for signed time, by device.
         rejected: errors of messages that were dropped.
     """
 
@@ -42,6 +59,7 @@ class Batch:
         self._touched: set[tuple[str, str]] = set()
         self.windows: list[messages.Window] = []
         self.unknown: set[str] = set()
+        self.questions: dict[str, str] = {}
         self.rejected: list[MalformedMessageError | ProtocolMismatchError] = []
 
     def apply(self, message: messages.Upward) -> None:
@@ -82,11 +100,14 @@ class Batch:
         if position is None:
             return  # its hello is still on the way; the device sends again
         self._touched.add(key)
-        if place(position.through, message.seq) is not Place.NEXT:
+        stands, body = place(position.through, message.seq), messages.encode(message)
+        if stands is Place.REPEATED and is_other(position.recent, position.through, message.seq, body):
+            self._suspect(device, other_content(message.stream, message.seq))
+        if stands is not Place.NEXT:
             return
         # The position moves even when the content is rejected: a message that cannot be read will not become
         # readable, and it must not hold up those behind it.
-        position.through = message.seq
+        position.through, position.recent = message.seq, remember(position.recent, body)
         device.connected = True
         verify_numbers(message)
         match message:
@@ -102,6 +123,12 @@ class Batch:
     def _hello(self, device: Device, hello: messages.Hello) -> None:
         verify_protocol(hello.protocol, hello.device)
         verify_numbers(hello)
+        known = _known(device)
+        if is_late(known, hello):
+            return
+        self._weigh(device, known, hello)
+        if hello.nonce:
+            self.questions[device.id] = hello.nonce
         if not device.connected:
             sentence = f"{device.id} connected, agent {hello.agent_version}."
             record(self._session, "device.connected", sentence, device=device.id)
@@ -109,11 +136,43 @@ class Batch:
         device.agent_version, device.runtime = hello.agent_version, hello.runtime
         device.target, device.tags = hello.target, {**device.tags, **hello.tags}
         device.assignment_version = hello.assignment_version
+        device.counter, device.greeted_at, device.stream = hello.counter, hello.sent_at, hello.stream
+        device.seen_root, device.seen_timestamp = hello.seen_root, hello.seen_timestamp
+        device.director_root = hello.director_root
         device.active_model = hello.active.model if hello.active else ""
         device.active_version = hello.active.version if hello.active else 0
         device.standby_version = hello.standby.version if hello.standby else 0
         if hello.stream:
             self._greet_stream(device.id, hello)
+
+    def _weigh(self, device: Device, known: Known, hello: messages.Hello) -> None:
+        other = known.stream not in ("", hello.stream) and bool(hello.stream)
+        stream_is_old = other and self._position(device.id, hello.stream) is not None
+        if suspicion := suspect(known, hello, stream_is_old=stream_is_old):
+            self._suspect(device, suspicion)
+        if hello.assignment_sha256 and not self._was_issued(hello):
+            self._suspect(device, not_issued(hello))
+
+    def _was_issued(self, hello: messages.Hello) -> bool:
+        known = self._session.get(IssuedAssignment, (hello.device, hello.assignment_version))
+        if known is not None:
+            return known.sha256 == hello.assignment_sha256
+        # Digests of old documents are forgotten, and those of older releases were never kept.
+        newest = self._session.get(Assignment, hello.device)
+        return newest is not None and hello.assignment_version <= newest.version
+
+    def _suspect(self, device: Device, suspicion: Suspicion) -> None:
+        """Write a suspicion down; one that stands is replaced by a worse one only, and told once."""
+        if device.suspicion and not suspicion.name.outweighs(device.suspicion):
+            return
+        device.suspicion = suspicion.sentence
+        if suspicion.name is Name.EQUIVOCATION:
+            kind, said = "director.equivocation", f"{device.id} was given orders by somebody else"
+        elif suspicion.name is Name.CLONE:
+            kind, said = "device.suspicious", f"{device.id} may be two machines"
+        else:
+            kind, said = "device.suspicious", f"{device.id} may have been restored from an older copy"
+        record(self._session, kind, f"{said}; {suspicion.sentence}", device=device.id)
 
     def _greet_stream(self, device: str, hello: messages.Hello) -> None:
         key = (device, hello.stream)
@@ -132,8 +191,8 @@ class Batch:
         self._touched.add(key)
 
     def _goodbye(self, device: Device, goodbye: messages.Goodbye) -> None:
-        # A will that was held back by the broker may come after the next connection's hello; telemetry that
-        # follows sets the device connected again.
+        if goodbye.connected_at < device.greeted_at:
+            return  # the will of an earlier connection, held back by the broker: a newer one has said hello
         if device.connected:
             what = "stopped" if goodbye.reason == "stopped" else "is lost"
             record(self._session, "device.lost", f"{device.id} {what}.", device=device.id)
@@ -206,3 +265,16 @@ class Batch:
         if key not in self._positions:
             self._positions[key] = self._session.get(Position, key)
         return self._positions[key]
+
+
+def _known(device: Device) -> Known:
+    return Known(
+        counter=device.counter,
+        sent_at=device.greeted_at,
+        assignment_version=device.assignment_version,
+        seen_root=device.seen_root,
+        seen_timestamp=device.seen_timestamp,
+        director_root=device.director_root,
+        stream=device.stream,
+        suspicion=device.suspicion,
+    )

@@ -11,6 +11,15 @@ never holds those again.
 """
 
 from enum import StrEnum
+from hashlib import sha256
+from typing import Final
+
+RECENT: Final = 128
+"""How many of a stream's newest messages are compared with their repetitions; a device sends at most 64 ahead
+of an acknowledgement."""
+
+_DIGEST_BYTES: Final = 8
+"""Enough against chance; against a forger there is the device's signature."""
 
 
 class Place(StrEnum):
@@ -35,3 +44,27 @@ def after_hello(through: int, oldest: int) -> int:
     (7, 11)
     """
     return max(through, oldest - 1)
+
+
+def remember(recent: bytes, body: bytes) -> bytes:
+    """The digests of the newest messages with one more at their end.
+
+    >>> len(remember(remember(b"", b"one"), b"two"))
+    16
+    """
+    return (recent + _digest(body))[-RECENT * _DIGEST_BYTES :]
+
+
+def is_other(recent: bytes, through: int, seq: int, body: bytes) -> bool:
+    """Whether message ``seq`` of a stream that is stored up to ``through`` was stored with other content.
+
+    >>> recent = remember(remember(b"", b"one"), b"two")
+    >>> is_other(recent, 2, 1, b"one"), is_other(recent, 2, 1, b"another"), is_other(recent, 200, 1, b"x")
+    (False, True, False)
+    """
+    begin = len(recent) - (through - seq + 1) * _DIGEST_BYTES
+    return begin >= 0 and recent[begin : begin + _DIGEST_BYTES] != _digest(body)
+
+
+def _digest(body: bytes) -> bytes:
+    return sha256(body).digest()[:_DIGEST_BYTES]

@@ -1,13 +1,14 @@
 """The one writer: a thread that takes upward messages off the link and stores them in batches.
 
-After the commit it acknowledges, hands new windows to those who look at evidence, and wakes the rollouts.
+What is not signed by its device is dropped first (``opening``). After the commit it acknowledges, signed,
+hands new windows to those who look at evidence, and wakes the rollouts.
 """
 
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from edgewright.controller.blobs import BlobStore
@@ -15,9 +16,10 @@ from edgewright.controller.database import col, update
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Device
 from edgewright.controller.ingest.batch import Batch
+from edgewright.controller.ingest.opening import Opener
 from edgewright.controller.link import BrokerLink
 from edgewright.wire import messages, topics
-from edgewright.wire.errors import EdgewrightError, MessageError, UnknownTopicError
+from edgewright.wire.errors import EdgewrightError
 
 BATCH_MESSAGES: Final = 500
 BATCH_S: Final = 0.1
@@ -29,21 +31,48 @@ _log = logging.getLogger(__name__)
 
 
 class Listeners(NamedTuple):
-    """Who is told after a commit."""
+    """Who is told after a commit.
+
+    Attributes:
+        windows: of new windows.
+        want: of a device that misses something.
+        stored: that something was stored.
+        time: of devices that asked for signed time, each with its nonce; must not wait.
+    """
 
     windows: Callable[[Sequence[messages.Window]], None]
     want: Callable[[messages.Want], object]
     stored: Callable[[], None]
+    time: Callable[[Mapping[str, str]], None]
 
 
 class Ingest:
-    """See the module's text."""
+    """See the module's text.
 
-    def __init__(self, db: Database, blobs: BlobStore, link: BrokerLink, listeners: Listeners) -> None:
+    Args:
+        db, blobs: where messages are stored.
+        link: where they come from.
+        seal: signs an acknowledgement.
+        listeners: who is told.
+
+    Attributes:
+        opener: knows what was dropped.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        blobs: BlobStore,
+        link: BrokerLink,
+        seal: Callable[[messages.Ack], bytes],
+        listeners: Listeners,
+    ) -> None:
         self._db = db
         self._blobs = blobs
         self._link = link
+        self._seal = seal
         self._listeners = listeners
+        self.opener = Opener(db)
         self._queue: queue.Queue[tuple[str, bytes] | None] = queue.Queue(QUEUE_MESSAGES)
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
         self._warned: set[str] = set()
@@ -73,7 +102,7 @@ class Ingest:
     def _run(self) -> None:
         while True:
             batch, last = self._collect()
-            decoded = [message for item in batch if (message := self._decode(*item)) is not None]
+            decoded = self._open(batch)
             if decoded:
                 self._take(decoded)
             if last:
@@ -95,16 +124,16 @@ class Ingest:
             items.append(item)
         return items, False
 
-    def _decode(self, topic: str, payload: bytes) -> messages.Upward | None:
+    def _open(self, batch: Sequence[tuple[str, bytes]]) -> list[messages.Upward]:
         try:
-            sender = topics.parse_up(topic)
-            message = messages.decode_up(payload)
-            if message.device != sender.device:
-                raise UnknownTopicError(f"{sender.device} speaks as {message.device[:64]!r}.")
-        except MessageError as error:
-            self._warn(f"message {topic}", str(error))
-            return None
-        return message
+            opened, sentences = self.opener.open(batch)
+        # The top of the thread: what is not opened is not acknowledged, so nothing is lost.
+        except Exception:  # noqa: BLE001
+            _log.exception("A batch of %d messages could not be opened.", len(batch))
+            return []
+        for sentence in sentences:
+            _log.warning("%s", sentence)
+        return opened
 
     def _take(self, decoded: list[messages.Upward]) -> None:
         try:
@@ -135,7 +164,9 @@ class Ingest:
             self._warn(str(error), str(error))
         self._listeners.stored()
         for device, ack in acks:
-            self._link.publish(topics.ack(device), messages.encode(ack))
+            self._link.publish(topics.ack(device), self._seal(ack))
+        if stored.questions:
+            self._listeners.time(stored.questions)
         self._pass_on(message for message in decoded if isinstance(message, messages.Want))
         if stored.windows:
             self._listeners.windows(stored.windows)

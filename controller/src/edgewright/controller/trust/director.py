@@ -4,72 +4,172 @@ The document is Targets metadata with one target and our field beside it (``wire
 not the image repository's: who steals one half can order nothing that the other half has not signed. It has
 no snapshot and no timestamp; expiry, a version that only grows, and the device's own floors stand in their
 place (Uptane's partial verification for the director's half, full verification for the image half).
+
+::
+
+    director/roots/ keys/ waiting.json    see ``director_roots``
+    director/last.db                      see ``director_record``
+
+What it refuses whoever asks: a version that does not grow, and a second document under one version. Expiry
+and the smallest root of its own it sets itself. In a controller it runs as a process of its own
+(``director_process``), and nothing else reads its folder.
 """
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
-from tuf.api.metadata import Root, Targets
+import msgspec
+from tuf.api.metadata import Timestamp
 
-from edgewright.controller.errors import DataFolderDamagedError
-from edgewright.controller.trust import documents
-from edgewright.controller.trust.documents import TargetEntry
+from edgewright.controller.errors import DataFolderDamagedError, InvalidRequestError
+from edgewright.controller.trust import documents, requests
+from edgewright.controller.trust.director_record import Record
+from edgewright.controller.trust.director_roots import ROLES, DirectorRoots
+from edgewright.controller.trust.director_seam import Adopt, Order, RoleState, Rotate, State
+from edgewright.controller.trust.documents import role_keys
 from edgewright.controller.trust.durable import Write, write_durably
-from edgewright.controller.trust.keys import DIRECTOR_ROLES, KeyStore
+from edgewright.controller.trust.pem import read_public
 from edgewright.controller.trust.repository import now_utc
-from edgewright.wire.assignment import Orders
+
+MAX_ORDER_LIFE_S: Final = 3600.0
+"""How far an order's ``issued`` may be from the director's clock: a device takes the time from it."""
 
 
 class Director:
-    """Signs assignments under a root of its own, which lies in its folder."""
+    """Signs assignments under roots of its own, which lie in its folder; used by one thread at a time."""
 
     def __init__(
         self,
         folder: Path,
-        keys: KeyStore,
         *,
         write: Write = write_durably,
         clock: Callable[[], datetime] = now_utc,
     ) -> None:
-        self._root = folder / "1.root.json"
-        self._keys = keys
-        self._write = write
+        self._folder = folder
+        self._roots = DirectorRoots(folder, write, clock)
         self._clock = clock
+        self._record: Record | None = None
 
-    def ensure(self) -> None:
-        """Make keys and root at the first start; verify them later.
-
-        Raises:
-            DataFolderDamagedError: keys or root are missing, changed or cannot be written.
-        """
-        if self._root.exists():
-            documents.read_root(self.root_bytes(), None)
-            self._keys.signers("director/targets")
-            return
-        self._keys.ensure(DIRECTOR_ROLES)
-        signers = {role: self._keys.signers(f"director/{role}") for role in (Root.type, Targets.type)}
-        root = documents.new_root(signers, self._clock())
-        try:
-            self._write(self._root, documents.sign(root, signers[Root.type]))
-        except OSError as error:
-            raise DataFolderDamagedError(f"{self._root} cannot be written: {error.strerror}.") from error
-
-    def root_bytes(self) -> bytes:
-        """The root, which a device gets when it enrols."""
-        try:
-            return self._root.read_bytes()
-        except OSError as error:
-            raise DataFolderDamagedError(f"{self._root} cannot be read: {error.strerror}.") from error
-
-    def assign(self, version: int, entry: TargetEntry, orders: Orders) -> bytes:
-        """The signed document for the device that ``orders`` names, good for seven days.
+    def open(self, acknowledger: str) -> State:
+        """Make keys and a root at the first start; verify them later.
 
         Args:
-            version: larger than that of every earlier document for this device; the same version must never
-                stand over two different contents, because the device would report an equivocation.
-            entry: the release, as in the image repository.
-            orders: everything else.
+            acknowledger: the controller's public acknowledgement key, PEM.
+
+        Raises:
+            DataFolderDamagedError: keys, roots or record are missing, changed or cannot be written.
         """
-        document = documents.assignment(version, entry, orders, self._clock())
-        return documents.sign(document, self._keys.signers("director/targets"))
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataFolderDamagedError(f"{self._folder} cannot be made: {error.strerror}.") from error
+        self._roots.open(role_keys([read_public(acknowledger.encode())], 1))
+        self._record = self._record or Record(self._folder / "last.db")
+        return self.show()
+
+    def close(self) -> None:
+        """Close the record."""
+        if self._record is not None:
+            self._record.close()
+
+    def last(self, devices: Sequence[str]) -> list[int]:
+        """Version of each device's last document, 0 for none."""
+        return self._opened.last(devices)
+
+    def sign(self, orders: Sequence[Order]) -> list[bytes]:
+        """The signed documents, in order, each good for seven days: all of them, or none.
+
+        Raises:
+            DirectorUnavailableError: a version does not grow, or stood over other content.
+            InvalidRequestError: an order is dated long before or after now.
+        """
+        now = self._clock()
+        for order in orders:
+            if abs(order.orders.issued - now.timestamp()) > MAX_ORDER_LIFE_S:
+                raise InvalidRequestError(
+                    f"An order for {order.orders.device} is dated {order.orders.issued:.0f}, not now."
+                )
+        signers, version = self._roots.signers(), self._roots.newest.version
+
+        def make(order: Order) -> bytes:
+            said = msgspec.structs.replace(order.orders, min_director_root=version)
+            return documents.sign(documents.assignment(order.version, order.entry, said, now), signers)
+
+        return self._opened.sign(orders, make)
+
+    def show(self) -> State:
+        """What a person and the controller may know."""
+        roots, waiting = self._roots, self._roots.waiting()
+        newest = roots.newest
+        keys = [newest.keys[keyid] for keyid in newest.roles[Timestamp.type].keyids]
+        names = (*ROLES, Timestamp.type)
+        return State(
+            roots=roots.files(),
+            expires=newest.expires.timestamp(),
+            roles={n: RoleState(newest.roles[n].threshold, roots.key_state(n)) for n in names},
+            acknowledgers=tuple(key.keyval["public"] for key in keys),
+            laboratory=roots.laboratory(),
+            devices=self._opened.devices(),
+            waiting=requests.encode(waiting) if waiting else b"",
+            waits_for=waiting.short_of() if waiting else "",
+        )
+
+    def rotate(self, rotation: Rotate) -> State:
+        """Give a role other keys, in a next root.
+
+        Raises:
+            InvalidRequestError: the director has no such role, or the keys cannot be.
+            KeyStoreError: a public key cannot be read.
+        """
+        if rotation.role not in (*ROLES, Timestamp.type):
+            raise InvalidRequestError(
+                f"The director has no role {rotation.role[:80]!r}: root, targets or timestamp."
+            )
+        if rotation.role == Timestamp.type and not rotation.public:
+            raise InvalidRequestError("The controller makes the acknowledgement key, not the director.")
+        given = [read_public(text.encode()) for text in rotation.public]
+        keys = role_keys(given, rotation.threshold) if given else self._roots.made(rotation.role)
+        self._roots.change({rotation.role: keys})
+        return self.show()
+
+    def adopt(self, signed: Adopt) -> State:
+        """Take signatures for a next root that were made elsewhere.
+
+        Raises:
+            SignatureRefusedError: they do not count.
+        """
+        self._roots.adopt(signed.request)
+        return self.show()
+
+    @property
+    def _opened(self) -> Record:
+        if self._record is None:
+            raise DataFolderDamagedError("The director was not opened.")
+        return self._record
+
+
+def move_in(data: Path) -> Path:
+    """The director's folder in a data folder; what an older release had elsewhere is moved there once.
+
+    Keys and roots are renamed, never read: the controller's process does this before the director's starts.
+
+    Raises:
+        DataFolderDamagedError: something cannot be moved.
+    """
+    folder = data / "director"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        old_keys, old_roots = data / "keys" / "director", data / "tuf" / "director"
+        marker = data / "keys" / "LABORATORY.txt"
+        if old_keys.is_dir():
+            if marker.exists():
+                shutil.copy(marker, folder / marker.name)
+            old_keys.rename(folder / "keys")
+        if old_roots.is_dir():
+            old_roots.rename(folder / "roots")
+    except OSError as error:
+        raise DataFolderDamagedError(f"The director's keys cannot be moved: {error.strerror}.") from error
+    return folder
