@@ -12,6 +12,7 @@ Sources: https://slsa.dev/spec/v1.0/provenance, https://github.com/in-toto/attes
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version as distribution_version
 from typing import Any, Final
 
@@ -82,7 +83,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     confidential: bool = False
 
 
-def compilers() -> dict[str, str]:
+@cache
+def compilers() -> Mapping[str, str]:
     """Versions of the packages that compile, by name; the child process has the same installation."""
     return {name: distribution_version(name) for name in COMPILERS}
 
