@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -17,6 +17,8 @@ from edgewright.controller.cli.client import connect
 from edgewright.controller.cli.options import AsJson, Data, Url
 from edgewright.controller.cli.output import console, print_json, print_table
 from edgewright.controller.errors import InvalidRequestError, KeyStoreError, UnknownSigningRequestError
+
+KINDS: Final = {"ed25519": "Ed25519", "ecdsa-sha2-nistp256": "P-256"}
 
 app = typer.Typer(no_args_is_help=True, help="Who may sign what: make, change and use signing keys.")
 
@@ -120,8 +122,8 @@ def show(url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
         (
             (
                 row["role"],
-                row["keyid"][:16],
-                row["scheme"],
+                row["keyid"][:12],
+                KINDS.get(row["scheme"], row["scheme"]),
                 row["store"],
                 f"{row['threshold']} of {row['of']}",
                 datetime.fromtimestamp(row["expires"], UTC).date().isoformat() if row["expires"] else "–",

@@ -35,6 +35,7 @@ def roster(state: State, keys: KeyStore) -> tuple[KeyRow, ...]:
     due = {
         Root.type: state.root.expires.timestamp(),
         "snapshot": state.snapshot.expires.timestamp(),
+        "timestamp": (state.timestamp_due + documents.LIFE["timestamp"] / 2).timestamp(),
         **{role: signed.expires.timestamp() for role, signed in state.roles.items()},
     }
     rows: list[KeyRow] = []
