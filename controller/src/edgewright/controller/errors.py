@@ -291,3 +291,10 @@ class UnknownSigningRequestError(RequestError):
 
     number = 111
     remedy = "It may be done or given up; list what waits with `edgewright keys requests`."
+
+
+class UnknownAlarmError(RequestError):
+    """No such alarm, or it is closed."""
+
+    number = 115
+    remedy = "List what there is with `edgewright drift`."

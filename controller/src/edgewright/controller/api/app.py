@@ -8,7 +8,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from edgewright.controller.api import audit, devices, evidence, models, people, provenance, rollouts, signing
+from edgewright.controller.api import (
+    audit,
+    devices,
+    evidence,
+    models,
+    people,
+    provenance,
+    rollouts,
+    settling,
+    signing,
+)
 from edgewright.controller.api.access import Need, need, needs_of
 from edgewright.controller.api.answers import answer_problem
 from edgewright.controller.api.auditing import Auditing
@@ -38,7 +48,7 @@ def create_app(services: Services, names: Sequence[str] = ()) -> FastAPI:
     app.state.people = People(services.db, services.data / "api-token")
     _handle_errors(app)
     references = References(services.blobs)
-    for part in (devices, models, provenance, rollouts, evidence, people, audit, signing):
+    for part in (devices, models, provenance, rollouts, evidence, people, audit, signing, settling):
         app.include_router(part.create_router(services, references), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_revocation(services), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_est(services), responses=PROBLEMS)

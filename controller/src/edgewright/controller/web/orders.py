@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
@@ -10,8 +11,11 @@ from edgewright.controller.api.access import need_form, verify_scope
 from edgewright.controller.api.seams import RolloutOrders, Services
 from edgewright.controller.database.tables import Rollout
 from edgewright.controller.errors import UnknownRolloutError
+from edgewright.controller.settling import alarm_model, close_alarm, trust_device
+from edgewright.controller.web.entry import Fields
 
 ORDERED_BY: Final = "Ordered on the page."
+REASON_AT_MOST: Final = 500
 
 ORDERS: Final[dict[str, Callable[[RolloutOrders, int], Any]]] = {
     "pause": lambda rollouts, number: rollouts.pause(number, ORDERED_BY),
@@ -32,6 +36,23 @@ def add_orders(router: APIRouter, services: Services) -> None:
             dependencies=[need_form(f"rollout.{order}")],
         )
 
+    @router.post("/devices/{device}/revoke", dependencies=[need_form("device.revoke")])
+    def revoke(device: str, fields: Fields) -> Response:
+        services.register.revoke(device, _reason(fields))
+        return RedirectResponse(f"/devices/{quote(device)}", 303)
+
+    @router.post("/devices/{device}/trust", dependencies=[need_form("device.trust")])
+    def trust(device: str, fields: Fields) -> Response:
+        trust_device(services.db, device, _reason(fields))
+        return RedirectResponse(f"/devices/{quote(device)}", 303)
+
+    @router.post("/alarms/{number}/close", dependencies=[need_form("alarm.close")])
+    def close(number: int, request: Request) -> Response:
+        model = alarm_model(services.db, number)
+        verify_scope(request, model)
+        close_alarm(services.db, number)
+        return RedirectResponse(f"/models/{quote(model)}", 303)
+
 
 def _order_of(order: str, services: Services) -> Callable[[Request, int], Response]:
     def order_rollout(request: Request, number: int) -> Response:
@@ -44,3 +65,7 @@ def _order_of(order: str, services: Services) -> Callable[[Request, int], Respon
         return RedirectResponse(f"/rollouts/{following or number}", 303)
 
     return order_rollout
+
+
+def _reason(fields: dict[str, str]) -> str:
+    return fields.get("reason", "")[:REASON_AT_MOST]

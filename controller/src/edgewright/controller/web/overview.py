@@ -122,6 +122,10 @@ def device_row(
 
 def device_word(device: Device) -> Word:
     """What a robot does, in one word."""
+    if device.revoked_at:
+        return Word("revoked", "bad")
+    if device.suspicion:
+        return Word("suspicious", "bad")
     if not device.connected:
         return Word("offline", "warn") if device.last_seen else Word("never seen", "quiet")
     if device.state and device.state not in FINISHED:

@@ -18,6 +18,7 @@ from edgewright.controller.web.charts import DEFAULT_SINCE_S, MAX_SINCE_S
 from edgewright.controller.web.entry import NeedOrLink, add_entry, with_session
 from edgewright.controller.web.live import open_live, stream
 from edgewright.controller.web.orders import add_orders
+from edgewright.controller.web.peoplepages import add_people_pages
 from edgewright.controller.web.references import References
 from edgewright.controller.web.rendering import render
 from edgewright.controller.web.views import VIEWS, Source
@@ -37,6 +38,7 @@ def create_pages(services: Services, references: References) -> APIRouter:
     _add_views(router, services, references)
     _add_live(router, services, references)
     add_orders(router, services)
+    add_people_pages(router, services)
     return router
 
 

@@ -30,7 +30,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("percent", "count", "size", "duration", "clock", "day", "iso"):
+    for name in ("percent", "count", "size", "duration", "clock", "day", "iso", "age"):
         env.filters[name] = getattr(words, name)
     env.filters["json_block"] = json_block
     env.filters["hue"] = hue

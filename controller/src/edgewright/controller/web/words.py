@@ -120,7 +120,7 @@ def token_word(revoked_at: float, expires: float, now: float) -> Word:
         return Word("revoked", "quiet")
     if expires <= now:
         return Word("too old", "quiet")
-    return Word("ends soon", "warn") if expires - now < TOKEN_NOTICE_S else Word("counts", "good")
+    return Word("ends soon", "warn") if expires - now < TOKEN_NOTICE_S else Word("valid", "good")
 
 
 def outcome_word(outcome: str) -> Word:
