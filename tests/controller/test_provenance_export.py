@@ -5,18 +5,23 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
 from edgewright.controller import registry
 from edgewright.controller.cli.program import app
+from edgewright.controller.database import select
+from edgewright.controller.database.tables import Artifact
+from edgewright.controller.datadir import read_endpoint
 from edgewright.controller.errors import InvalidRequestError, ProvenanceError
 from edgewright.controller.provenance.verification import Verified, verify_artifact
 from edgewright.controller.trust.documents import TargetEntry
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository
+from edgewright.controller.web.origins import origin_of
 from tests.controller.attested import TARGET, Attested, attested_version
-from tests.controller.parts import Parts, make_parts
+from tests.controller.parts import TOKEN, Parts, make_parts
 from tests.controller.served import served
 
 Released = tuple[Attested, Parts, Path]
@@ -143,6 +148,26 @@ def test_a_controller_tells_the_same(released: Released) -> None:
     assert "L2-like" in done.output
     told = json.loads(_run(app, ["provenance", "small@1", "--data", data, "--json"]).output)
     assert told["targets"][0]["provenance"]["predicateType"] == "https://slsa.dev/provenance/v1"
+
+
+def test_the_models_page_tells_it_too(released: Released) -> None:
+    """The page of a model has the same words about its newest version."""
+    parts = released[1]
+    with parts.db.reading() as session:
+        rows = session.exec(select(Artifact).order_by(Artifact.target)).all()
+    origin = origin_of({1: rows}, parts.blobs)
+    assert origin is not None
+    assert [line.about for line in origin.lines][-1] == "Signed by"
+    damaged = Artifact(**{**rows[0].model_dump(), "provenance_sha256": rows[0].manifest_sha256})
+    broken = origin_of({1: [damaged]}, parts.blobs)
+    assert broken is not None
+    assert broken.problem.startswith("E106")
+    address = read_endpoint(parts.data).api
+    with httpx.Client(base_url=address, follow_redirects=True) as browser:
+        browser.get("/", params={"token": TOKEN})
+        page = browser.get("/models/small").text
+    assert "Where v1 comes from" in page
+    assert "top-1 agreement" in page
 
 
 def test_bad_words_are_refused(released: Released, tmp_path: Path) -> None:

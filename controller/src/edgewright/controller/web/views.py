@@ -17,6 +17,7 @@ from edgewright.controller.web.activity import BUCKET_S, CELLS, recent, recent_s
 from edgewright.controller.web.charts import ROLLUP_FROM_S, Charts, Reference, bucket_for, shape_charts
 from edgewright.controller.web.details import history_row, sums_of, version_row
 from edgewright.controller.web.fleet import Page
+from edgewright.controller.web.origins import origin_of
 from edgewright.controller.web.overview import (
     RolloutCard,
     device_row,
@@ -167,6 +168,7 @@ def _model(source: Source, key: str, since_s: int) -> Context:
             "name": key,
             "versions": versions,
             "references": references,
+            "origin": origin_of(grouped, source.services.blobs),
             "alarms": rows.alarms(session, key),
             "rebuilds": rows.rebuilds(session, key),
             "charts": load_charts(session, key, since_s, references, source.now),
