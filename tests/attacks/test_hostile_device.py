@@ -18,6 +18,8 @@ from tests.contract.test_broker_identity import device as connected
 
 HOSTILE, OTHER = "robot-1", "robot-2"
 CHUNK, BYTES = topics.chunk(split_blob(TWO)[0].chunks[0]), split_blob(TWO)[1][0]
+RETAINED = {CHUNK: BYTES, topics.assignment(OTHER): b"signed"}
+"""What the controller has published; it hears that itself, early or late."""
 
 
 @pytest.fixture
@@ -26,43 +28,55 @@ def broker(tmp_path: Path) -> Iterator[Secured]:
     with secured("nats", tmp_path) as started:
         eventually(lambda: answers(started), "the broker")
         with controller(started) as link:
-            link.publish_paced({CHUNK: BYTES, topics.assignment(OTHER): b"signed"}.items())
+            link.publish_paced(RETAINED.items())
         yield started
 
 
 @pytest.fixture
-def hostile(broker: Secured) -> Iterator[Link]:
+def link(broker: Secured) -> Iterator[BrokerLink]:
+    """The controller, connected."""
+    with controller(broker) as opened:
+        yield opened
+
+
+@pytest.fixture
+def hostile(broker: Secured, link: BrokerLink) -> Iterator[Link]:
     """The taken device, connected; what it says for itself is delivered."""
-    with controller(broker) as link, connected(broker, broker.enrol(HOSTILE)) as up:
+    with connected(broker, broker.enrol(HOSTILE)) as up:
         heard = Heard(link, up, HOSTILE)
         up.publish(topics.up(HOSTILE, "report"), b"mine")
         heard.settle()
-        assert heard.others() == [(topics.up(HOSTILE, "report"), b"mine")]
+        assert _foreign(heard) == [(topics.up(HOSTILE, "report"), b"mine")]
         yield up
 
 
-def _attack(broker: Secured, hostile: Link, topic: str, payload: bytes) -> list[tuple[str, bytes]]:
+def _foreign(heard: Heard) -> list[tuple[str, bytes]]:
+    return [message for message in heard.others() if message not in RETAINED.items()]
+
+
+def _attack(link: BrokerLink, hostile: Link, topic: str, payload: bytes) -> list[tuple[str, bytes]]:
     """Publish, retained and not; everything that reached the controller because of it."""
-    with controller(broker) as link:
-        heard = Heard(link, hostile, HOSTILE)
-        for retain in (True, False):
-            hostile.publish(topic, payload, retain=retain)
-        heard.settle()
-        return heard.others()
+    heard = Heard(link, hostile, HOSTILE)
+    for retain in (True, False):
+        hostile.publish(topic, payload, retain=retain)
+    heard.settle()
+    return _foreign(heard)
 
 
-def _retained(link: BrokerLink, topic: str) -> bytes:
-    found: list[bytes] = []
-    link.subscribe(topic, lambda _, payload: found.append(payload))
-    eventually(lambda: bool(found), f"a retained {topic}")
-    return found[0]
+def _read_by(broker: Secured, *wanted: str) -> list[bytes]:
+    """What another device reads on these topics."""
+    found: dict[str, bytes] = {}
+    with connected(broker, broker.enrol(OTHER)) as other:
+        for topic in wanted:
+            other.subscribe(topic, lambda payload, topic=topic: found.update({topic: payload}))  # type: ignore[misc]  # bound in the loop
+        eventually(lambda: len(found) == len(wanted), "what is retained")
+    return [found[topic] for topic in wanted]
 
 
-def test_chunk_poisoned_by_a_device(broker: Secured, hostile: Link) -> None:
+def test_chunk_poisoned_by_a_device(broker: Secured, link: BrokerLink, hostile: Link) -> None:
     """A device with valid credentials cannot replace a chunk: it reaches nobody, the retained one stays."""
-    assert _attack(broker, hostile, CHUNK, b"poison") == []
-    with controller(broker) as link:
-        assert _retained(link, CHUNK) == BYTES
+    assert _attack(link, hostile, CHUNK, b"poison") == []
+    assert _read_by(broker, CHUNK) == [BYTES]
 
 
 def test_poisoned_chunk_where_the_broker_has_no_rules(device: DeviceStub) -> None:
@@ -76,13 +90,11 @@ def test_poisoned_chunk_where_the_broker_has_no_rules(device: DeviceStub) -> Non
     assert_lives_on(device)
 
 
-def test_retained_topics_deleted_by_a_device(broker: Secured, hostile: Link) -> None:
+def test_retained_topics_deleted_by_a_device(broker: Secured, link: BrokerLink, hostile: Link) -> None:
     """A device with valid credentials cannot delete what is retained for others."""
     for topic in (CHUNK, topics.assignment(OTHER)):
-        assert _attack(broker, hostile, topic, b"") == []
-    with controller(broker) as link:
-        assert _retained(link, CHUNK) == BYTES
-        assert _retained(link, topics.assignment(OTHER)) == b"signed"
+        assert _attack(link, hostile, topic, b"") == []
+    assert _read_by(broker, CHUNK, topics.assignment(OTHER)) == [BYTES, b"signed"]
 
 
 def test_retained_topics_deleted_where_the_broker_has_no_rules(
@@ -105,7 +117,7 @@ def test_retained_topics_deleted_where_the_broker_has_no_rules(
     assert_lives_on(device)
 
 
-def test_device_speaks_as_another(broker: Secured, hostile: Link) -> None:
+def test_device_speaks_as_another(link: BrokerLink, hostile: Link) -> None:
     """What one device publishes in another's name, or in the controller's, is delivered to nobody."""
     for topic in (
         topics.up(OTHER, "report"),
@@ -113,18 +125,20 @@ def test_device_speaks_as_another(broker: Secured, hostile: Link) -> None:
         topics.timestamp(),
         topics.ack(OTHER),
     ):
-        assert _attack(broker, hostile, topic, b"forged") == []
+        assert _attack(link, hostile, topic, b"forged") == []
 
 
-def test_device_reads_anothers_topics(broker: Secured, hostile: Link) -> None:
+def test_device_reads_anothers_topics(broker: Secured, link: BrokerLink, hostile: Link) -> None:
     """A subscription to another's topics delivers nothing, whatever the broker answers to it."""
     heard: list[bytes] = []
+    own: list[bytes] = []
     for topic in (topics.assignment(OTHER), topics.up(OTHER, "report")):
-        hostile.subscribe(topic, heard.append)
-    with connected(broker, broker.enrol(OTHER)) as other, controller(broker) as link:
-        link.publish(topics.assignment(OTHER), b"secret", retain=True)
+        hostile.subscribe(topic, heard.append, qos=1)
+    hostile.subscribe(topics.assignment(HOSTILE), own.append, qos=1)
+    with connected(broker, broker.enrol(OTHER)) as other:
         other.publish(topics.up(OTHER, "report"), b"private")
-        Heard(link, hostile, HOSTILE)
+        link.publish_paced([(topics.assignment(OTHER), b"secret"), (topics.assignment(HOSTILE), b"last")])
+        eventually(lambda: own == [b"last"], "its own assignment")
     assert heard == []
 
 
