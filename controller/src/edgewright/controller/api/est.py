@@ -10,6 +10,7 @@ import binascii
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPBasic
 
 from edgewright.controller.api.access import bearer_scheme, need
@@ -22,7 +23,16 @@ PREFIX: Final = "/.well-known/est"
 PKCS7: Final = "application/pkcs7-mime"
 BASE64: Final = {"Content-Transfer-Encoding": "base64"}
 
-_scheme = HTTPBasic(auto_error=False, description="A device's id and its enrolment token")
+
+class _DescribedBasic(HTTPBasic):
+    """Stands in the description of the API; what is shown is read by ``_basic``, which refuses by number."""
+
+    async def __call__(self, request: HTTPConnection) -> None:
+        """Read nothing."""
+        del request
+
+
+_scheme = _DescribedBasic(description="A device's id and its enrolment token")
 
 
 async def _body(request: Request) -> bytes:
