@@ -34,6 +34,7 @@ from edgewright.controller.ingest.writer import Ingest, Listeners
 from edgewright.controller.link import BrokerLink
 from edgewright.controller.listeners import LOOPBACK, Door, listen, loopback_server
 from edgewright.controller.monitor import Monitor
+from edgewright.controller.people import heads
 from edgewright.controller.publisher import Publisher
 from edgewright.controller.rebuild.workflows import Workflows
 from edgewright.controller.rollouts.assigner import Assigner
@@ -172,7 +173,9 @@ def _compose(
     # A document under a key that is out of use verifies no more: all are issued again.
     director.on_root += [publisher.publish_director_roots, lambda: assigner.renew(0.0)]
     renew = _Again(lambda: _renew(repository, publisher, assigner), "renewal", RENEWAL_S)
-    for part in (answers, republish, ingest, reconciler, workflows, renew):
+    keep = _Again(lambda: heads.keep_head(db, root), "audit head", RENEWAL_S)
+    keep.wake()
+    for part in (answers, republish, ingest, reconciler, workflows, renew, keep):
         part.start()
         stack.callback(part.stop)
     return Services(
