@@ -209,15 +209,15 @@ def test_what_is_signed_is_said_in_words(factory: Factory) -> None:
         ceremony.describe(msgspec.structs.replace(request, parts=(swapped,)))
 
 
-def kills(moments: Sequence[str] = ("before", "half", "after")) -> Iterator[tuple[int, str]]:
-    """Every write of a change, each at every moment."""
+def kills(*moments: str) -> Iterator[tuple[int, str]]:
+    """Every write of a change, each at every of these moments."""
     yield from ((at, moment) for at in range(1, 12) for moment in moments)
 
 
 def test_killed_at_each_write_of_an_import(tmp_path: Path) -> None:
     """Killed at any write while the last signature is taken, the file can be imported again, or is in."""
     cut_writes = set()
-    for at, moment in kills():
+    for at, moment in kills("half", "after"):
         factory = Factory(tmp_path / f"{at}-{moment}")
         observer = Observer()
         observer.publish(factory.repository.files())
@@ -245,7 +245,7 @@ def test_killed_at_each_write_of_an_import(tmp_path: Path) -> None:
 def test_killed_at_each_write_of_a_rotation(tmp_path: Path) -> None:
     """Killed at any write of a rotation of all offline keys, devices of before go on after a restart."""
     cut_writes = set()
-    for at, moment in kills():
+    for at, moment in kills("before", "after"):
         factory = Factory(tmp_path / f"{at}-{moment}")
         factory.release(1)
         observer = Observer()
@@ -271,6 +271,37 @@ def test_killed_at_each_write_of_a_rotation(tmp_path: Path) -> None:
         assert device.sees(healed.files(), entry(1).path) == entry(1).custom
     # The request, root, targets, snapshot, timestamp.
     assert cut_writes == {1, 2, 3, 4, 5}
+
+
+def test_killed_at_each_write_of_new_online_keys(tmp_path: Path) -> None:
+    """Killed at any write of a laboratory's own rotation, the next start goes on and devices do too."""
+    cut_writes = set()
+    for at, moment in kills("before", "after"):
+        folder = tmp_path / f"{at}-{moment}"
+        repository = ImageRepository(folder / "tuf", KeyStore(folder / "keys"))
+        repository.ensure()
+        repository.add_release([entry(1)])
+        observer = Observer()
+        observer.publish(repository.files())
+        device = Device(folder / "device", repository.root_bytes())
+        device.sees(repository.files(), entry(1).path)
+        cut = KilledAt(at, moment)
+        doomed = ImageRepository(folder / "tuf", KeyStore(folder / "keys", cut), write=cut)
+        doomed.ensure()
+        try:
+            doomed.order_keys(KeyOrder(("snapshot", "timestamp"), replace=True, generate=True))
+            break
+        except Killed:
+            cut_writes.add(at)
+        healed = ImageRepository(folder / "tuf", KeyStore(folder / "keys"))
+        healed.ensure()
+        observer.publish(healed.files())
+        assert device.sees(healed.files(), entry(1).path) == entry(1).custom
+        assert healed.add_release([entry(2)])
+        assert device.sees(healed.files(), entry(2).path) == entry(2).custom
+        assert healed.requests() == ()
+    # Two keys, the change, root, snapshot, timestamp.
+    assert cut_writes == {1, 2, 3, 4, 5, 6}
 
 
 def test_forty_rotations_of_the_root(factory: Factory, tmp_path: Path) -> None:

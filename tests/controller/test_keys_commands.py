@@ -211,6 +211,18 @@ def test_signing_asks_first(capsys: Capture, monkeypatch: pytest.MonkeyPatch) ->
     assert Path("root.json").read_bytes() == before
 
 
+def test_a_controller_may_hold_a_key(parts: Parts, capsys: Capture) -> None:
+    """A key that the controller is given to hold signs by itself, and the table says where it is."""
+    said(capsys, "keys", "new", "line.pem", "--p256")
+    said(capsys, "keys", "add", MODEL, "--public", "line.pem.pub", "--threshold", "1", "--data", "data")
+    assert "1 more signature of bearing" in said(capsys, "keys", "requests", "--data", "data")
+    said(capsys, "keys", "hold", MODEL, "--key", "line.pem", "--data", "data")
+    assert said(capsys, "keys", "requests", "--data", "data") == "Nothing waits for signatures.\n"
+    assert release(parts, 1)
+    rows = json.loads(said(capsys, "keys", "show", "--data", "data", "--json"))["keys"]
+    assert [row["store"] for row in rows if row["role"] == MODEL] == ["file"]
+
+
 def test_a_version_is_withdrawn(parts: Parts, capsys: Capture) -> None:
     """A withdrawn version is in no catalogue and no rollout; its chunks go, those that others need stay."""
     first, second = release(parts, 1), release(parts, 2)

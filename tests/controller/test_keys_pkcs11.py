@@ -84,7 +84,7 @@ def test_a_controller_signs_with_a_token(tmp_path: Path, pin: None, monkeypatch:
     release = [Holder(tmp_path / "token.pub")]
     data = tmp_path / "data"
     ceremony.begin(data, [Holder(stick)], release, release, (1, 1, 1))
-    KeyStore(data / "keys").keep_token("image/release", ceremony.token_reference(LIBRARY, LABEL, 3))
+    ceremony.hold(data, "release", ceremony.token_reference(LIBRARY, LABEL, 3))
     repository = ImageRepository(data / "tuf" / "image", KeyStore(data / "keys"))
     repository.ensure()
     assert repository.add_release([entry(1)])

@@ -70,7 +70,12 @@ class Signing:
 
     def requests(self) -> tuple[Request, ...]:
         """What waits for signatures, the oldest first."""
-        return self._repository.requests()
+        before = self._repository.timestamp_version
+        found = self._repository.requests()
+        if self._repository.timestamp_version != before:
+            # The controller was given a key that completed something.
+            self._follow_up(before)
+        return found
 
     def request(self, number: str) -> Request:
         """One request.

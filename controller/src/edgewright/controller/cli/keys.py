@@ -110,6 +110,26 @@ def init(
 
 
 @app.command()
+def hold(
+    role: Annotated[str, typer.Argument(help="Whose key it is: release, a model, or a role of TUF.")],
+    data: Annotated[Path, typer.Option(help="Data folder of the controller; it may run.")],
+    key: Annotated[Path | None, typer.Option(help="Private key file (PEM); it is copied.")] = None,
+    pkcs11: Library = None,
+    label: Label = "",
+    number: Number = 2,
+) -> None:
+    """Let the controller sign with a key by itself, where a role's rule shall be met without people.
+
+    For a key in a token the controller needs EDGEWRIGHT_PIN in its environment.
+    """
+    from edgewright.controller.trust import ceremony
+
+    _verify_one(key, pkcs11)
+    kept = ceremony.hold(data, role, key or ceremony.token_reference(pkcs11 or Path(), label, number))
+    console().print(f"The controller of {data} signs with {kept.keyid[:16]} where {role} asks for it.")
+
+
+@app.command()
 def show(url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
     """List which keys sign what, how many of them have to, and where they are."""
     with connect(url, data) as client:
@@ -239,8 +259,7 @@ def sign(
     """Show what a request changes and sign it; needs no network and no controller."""
     from edgewright.controller.trust import ceremony
 
-    if (key is None) == (pkcs11 is None):
-        raise InvalidRequestError("Name one key: --key FILE or --pkcs11 LIBRARY.")
+    _verify_one(key, pkcs11)
     request = ceremony.read_request(file)
     signer = ceremony.signer_of(key) if key else ceremony.token_signer(pkcs11 or Path(), label, number)
     ceremony.verify_asked(request, signer)
@@ -273,6 +292,11 @@ def import_file(
     with connect(url, data) as client:
         said = client.post(f"/signing/{request.id}", json.loads(requests.encode(request)))["sentence"]
     console().print(said, soft_wrap=True)
+
+
+def _verify_one(key: Path | None, pkcs11: Path | None) -> None:
+    if (key is None) == (pkcs11 is None):
+        raise InvalidRequestError("Name one key: --key FILE or --pkcs11 LIBRARY.")
 
 
 def _unbegun(data: Path | None) -> "Sequence[Any] | None":

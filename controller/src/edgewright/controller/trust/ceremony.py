@@ -27,7 +27,7 @@ from edgewright.controller.errors import (
 )
 from edgewright.controller.trust import requests, words
 from edgewright.controller.trust.changes import First
-from edgewright.controller.trust.documents import role_keys
+from edgewright.controller.trust.documents import TOP_LEVEL, check_role_name, role_keys
 from edgewright.controller.trust.durable import write_durably
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.pem import PIN_VARIABLE, load_private, public_pem, read_public
@@ -84,12 +84,39 @@ def token_signer(library: Path, label: str, number: int) -> Signer:
 
 
 def token_reference(library: Path, label: str, number: int) -> TokenReference:
-    """Where a token's key is, to be kept by a controller that shall use it by itself.
+    """Where a token's key is.
 
     Raises:
         KeyStoreError: the token or the key is not there.
     """
     return find_key(library, label, number)
+
+
+def hold(data: Path, role: str, signer: Path | TokenReference) -> Key:
+    """Let the controller of a data folder sign with a key by itself.
+
+    Args:
+        data: the data folder; the controller may run.
+        role: whose key it is, for whoever looks into the folder; which roles it signs is signed data.
+        signer: a private key file, which is copied, or where in a token the key is.
+
+    Raises:
+        KeyStoreError: the key cannot be read.
+        DataFolderDamagedError: the folder cannot be written.
+    """
+    store = KeyStore(data / "keys")
+    if isinstance(signer, TokenReference):
+        return store.keep_token(f"image/{check_role(role)}", signer)
+    return store.keep(f"image/{check_role(role)}", load_private(signer))
+
+
+def check_role(role: str) -> str:
+    """Return ``role`` if it can name a role: one of TUF's, ``release``, or a model.
+
+    Raises:
+        ModelTomlError: it cannot.
+    """
+    return role if role in TOP_LEVEL else check_role_name(role)
 
 
 class Holder:

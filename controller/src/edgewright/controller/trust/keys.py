@@ -90,7 +90,14 @@ class KeyStore:
         Raises:
             DataFolderDamagedError: the folder cannot be written.
         """
-        signer = CryptoSigner.generate_ed25519()
+        return self.keep(role, CryptoSigner.generate_ed25519())
+
+    def keep(self, role: str, signer: CryptoSigner) -> Key:
+        """Keep a private key.
+
+        Raises:
+            DataFolderDamagedError: the folder cannot be written.
+        """
         self._put(f"{role}/{_stem(signer.public_key)}.pem", signer.private_bytes)
         return signer.public_key
 

@@ -33,6 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from tuf.api.metadata import MetaFile, Root, Signed, Snapshot, Targets, Timestamp
 
 from edgewright.controller.errors import (
@@ -178,7 +179,10 @@ class ImageRepository:
             return self._state is not state
 
     def requests(self) -> tuple[Request, ...]:
-        """What waits for signatures, the oldest first, as it would be signed now."""
+        """What waits for signatures, the oldest first, as it would be signed now.
+
+        What a key that has come in the meantime can complete is committed; see ``timestamp_version``.
+        """
         with self._lock:
             self._review()
             return tuple(self._pending)
@@ -337,14 +341,20 @@ class ImageRepository:
         request = self._signed_here(request, loud=held is None)
         if request.missing():
             if request != held:
-                self._pending.put(request)
+                self._hold(request)
             raise SignaturesMissingError(f"Request {request.id} waits for {request.short_of()}.")
         self._commit(request)
         return True
 
     def _is_there(self, request: Request) -> bool:
-        texts = {documents.unsigned(doc) for doc in (self._state.root, *self._state.roles.values())}
-        return all(part.signed in texts for part in request.parts)
+        """Whether the repository holds exactly these documents."""
+        docs: dict[str, Signed] = {Root.type: self._state.root, **self._state.roles}
+        return all(
+            part.role in docs
+            and docs[part.role].version == part.version
+            and documents.unsigned(docs[part.role]) == part.signed
+            for part in request.parts
+        )
 
     def _build(self, change: Change, now: datetime) -> Request | None:
         """The request for a change, without signatures; None where nothing is to be done."""
@@ -355,8 +365,7 @@ class ImageRepository:
         for role in sorted(proposal.roles, key=lambda name: (name != Targets.type, name)):
             signed[role] = proposal.roles[role]
         parts = tuple(self._part(role, document, proposal, now) for role, document in signed.items())
-        summary = tuple(line for part in parts for line in words.describe(part))
-        return Request(requests.identify(change), int(now.timestamp()), change, parts, summary)
+        return Request(requests.identify(change), int(now.timestamp()), change, parts)
 
     def _part(self, role: str, signed: Signed, proposal: Proposal, now: datetime) -> Part:
         state = self._committed
@@ -394,8 +403,14 @@ class ImageRepository:
         if not made.missing():
             self._commit(made)
             return None
-        self._pending.put(made)
-        return made
+        return self._hold(made)
+
+    def _hold(self, request: Request) -> Request:
+        if not request.summary:
+            summary = tuple(line for part in request.parts for line in words.describe(part))
+            request = msgspec.structs.replace(request, summary=summary)
+        self._pending.put(request)
+        return request
 
     def _review(self) -> None:
         """Carry on what was complete when the process was killed, and bring the rest up to date."""
@@ -403,7 +418,7 @@ class ImageRepository:
             if request.missing() == 0:
                 self._commit(request)
         for request in list(self._pending):
-            self._refreshed(request)
+            self._try(request.change)
 
     def _commit(self, request: Request) -> None:
         """The parts' files, the root first; then the snapshot over them and the timestamp."""
