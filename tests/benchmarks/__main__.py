@@ -19,6 +19,8 @@ FIGURES: Final[dict[str, str]] = {
     "tuf_check_bytes": "tests.benchmarks.bench_trust",
     "tuf_release_bytes": "tests.benchmarks.bench_trust",
     "tuf_first_contact_bytes": "tests.benchmarks.bench_trust",
+    "assignments_10k_s": "tests.benchmarks.bench_assignments",
+    "report_verify_us": "tests.benchmarks.bench_assignments",
     "verify_100mb_cpu_s": "tests.benchmarks.bench_verify",
     "fuzz_inputs": "tests.benchmarks.bench_fuzz",
 }

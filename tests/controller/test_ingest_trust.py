@@ -138,7 +138,7 @@ def test_a_revoked_device_is_not_heard(controller: Controller) -> None:
 
 
 def test_invented_senders_write_nothing(controller: Controller) -> None:
-    """Payloads in the names of devices that never enrolled leave no event: a flood cannot fill the database."""
+    """Payloads in names that never enrolled leave no event: a flood cannot fill the database."""
     batch = [(topics.up(f"ghost-{i}", "hello"), b"x") for i in range(300)] + [("nonsense/topic", b"x")]
     opened, sentences = controller.opener.open(batch)
     assert (opened, len(sentences), controller.events("device.unsigned")) == ([], 301, [])
