@@ -295,23 +295,31 @@ def rest_page() -> Page:
     """Each operation and each schema, from the OpenAPI description."""
     from edgewright.controller.api.app import create_app
     from edgewright.controller.blobs import BlobStore
+    from edgewright.controller.database.engine import Database
 
     with tempfile.TemporaryDirectory() as scratch:
         # The description needs the routes only: no operation is called, nothing else of the controller runs.
-        services = types.SimpleNamespace(data=Path(scratch), blobs=BlobStore(Path(scratch) / "blobs"))
+        folder = Path(scratch)
+        services = types.SimpleNamespace(
+            data=folder, db=Database.in_folder(folder), blobs=BlobStore(folder / "blobs")
+        )
         described = create_app(typing.cast("Any", services)).openapi()
-    operations: dict[str, list[tuple[str, str, str, str]]] = {}
+    operations: dict[str, list[tuple[str, ...]]] = {}
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
-            row = (f"`{method.upper()} {path}`", _said(operation), _body(operation), _answer(operation))
+            call = f"`{method.upper()} {path}`"
+            row = (call, operation["x-edgewright-role"], *_described(operation))
             operations.setdefault(operation["tags"][0], []).append(row)
     text = (
-        "Every operation but health and enrolment needs `Authorization: Bearer TOKEN`; the local token lies "
-        "in the data folder as `api-token`. `GET /api/v1/openapi.json` has the whole description. A refusal "
-        "is a problem (RFC 9457) with the number of the [error](errors.md).\n"
+        "An operation that takes a role needs `Authorization: Bearer TOKEN` with a token of that role or a "
+        "higher one; [people and audit](../how-to/people-and-audit.md) says how to get one. The local token "
+        "in the data folder's `api-token` is an admin's. Nobody means that no person's token is asked for; a "
+        "device shows its own token or certificate. `GET /api/v1/openapi.json` has the whole description. A "
+        "refusal is a problem (RFC 9457) with the number of the [error](errors.md): 94 (401) without a token "
+        "that counts, 107 (403) with the role that would be needed, 110 (429) after too many wrong ones.\n"
     )
     for tag, rows in operations.items():
-        text += f"\n## {tag.capitalize()}\n\n" + _table(("operation", "what", "body", "answer"), rows)
+        text += f"\n## {tag.capitalize()}\n\n" + _table(("operation", "role", "what", "body", "answer"), rows)
     text += "\n## Schemas\n"
     for name, schema in described["components"]["schemas"].items():
         if "properties" in schema and not name.startswith(("HTTPValidation", "ValidationError")):
@@ -348,6 +356,10 @@ def _content(described: dict[str, Any]) -> str:
 
 def _body(operation: dict[str, Any]) -> str:
     return _content(operation.get("requestBody", {}))
+
+
+def _described(operation: dict[str, Any]) -> tuple[str, str, str]:
+    return _said(operation), _body(operation), _answer(operation)
 
 
 def _answer(operation: dict[str, Any]) -> str:
@@ -408,7 +420,7 @@ def _argparse_sections(parser: argparse.ArgumentParser) -> Iterator[str]:
     for name, sub in subparsers.choices.items():
         rows = [
             (
-                f"`{action.option_strings[0]}`",
+                f"`{action.option_strings[0] if action.option_strings else action.dest}`",
                 "required" if action.required else _shown(action.default),
                 action.help or "",
             )

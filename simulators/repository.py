@@ -73,7 +73,7 @@ class RepositorySimulator:
         self.clock: Callable[[], float] = time.time
         self.assignment_version = 0
         self._thresholds = dict(thresholds or {})
-        self._also: tuple[CryptoSigner, ...] = ()
+        self._signed_roots: dict[int, bytes] = {}
         self._keys: dict[str, CryptoSigner] = {}
         self._more_keys: dict[str, tuple[CryptoSigner, ...]] = {}
         for role in ("root", *ONLINE_ROLES, *models, *DIRECTOR_ROLES):
@@ -98,7 +98,10 @@ class RepositorySimulator:
         for model, role in self._roles.items():
             self._snapshot.meta[f"{model}.json"] = MetaFile(role.version)
             self._retain_metadata(f"{role.version}.{model}.json", self._sign(role, model))
-        self._retain_metadata(f"{self._root.version}.root.json", self._sign(self._root, "root"))
+        version = self._root.version
+        if version not in self._signed_roots:
+            self._signed_roots[version] = self._sign(self._root, "root")
+        self._retain_metadata(f"{version}.root.json", self._signed_roots[version])
         self._timestamp.snapshot_meta = MetaFile(self._snapshot.version)
         self._retain_metadata(
             f"{self._snapshot.version}.snapshot.json", self._sign(self._snapshot, "snapshot")
@@ -145,10 +148,10 @@ class RepositorySimulator:
             self._make_keys(role)
             self._root.roles[role].keyids.clear()
             self._add_keys(self._root, role, role)
-        self._also = old if "root" in roles else ()
         self._root.version += 1
+        signers = {*old, *self._signers("root")}
+        self._signed_roots[self._root.version] = self._sign_with(self._root, [*signers])
         self.renew()
-        self._also = ()
 
     def rotate_director(
         self, *, signed_by: tuple[str, ...] = ("old", "new"), keep_director_key: bool = False
@@ -284,8 +287,7 @@ class RepositorySimulator:
         self.topics.publish(topics.director_root(self._director_root.version), zlib.compress(raw))
 
     def _sign(self, signed: Signed, role: str) -> bytes:
-        also = self._also if isinstance(signed, Root) else ()
-        return self._sign_with(signed, [*self._signers(role), *also])
+        return self._sign_with(signed, self._signers(role))
 
     def _sign_with(self, signed: Signed, signers: Sequence[CryptoSigner]) -> bytes:
         life = timedelta(days=700) if isinstance(signed, Root) else self.life

@@ -84,9 +84,13 @@ def test_the_wire_needs_only_msgspec() -> None:
 
 
 @pytest.mark.parametrize("module", ["edgewright.agent.supervisor", "edgewright.agent.cli"])
-@pytest.mark.parametrize("library", ["numpy", "cv2", "onnxruntime"])
+@pytest.mark.parametrize(
+    "library", ["numpy", "cv2", "onnxruntime", "tuf", "securesystemslib", "urllib3", "cryptography.x509"]
+)
 def test_the_supervisor_stays_small(module: str, library: str) -> None:
-    """A process that has imported the supervisor holds no array library, no OpenCV and no runtime."""
+    """A process that has imported the supervisor holds no array library, no OpenCV, no runtime, and nothing
+    that parses signed metadata or certificates.
+    """
     program = f"import sys, {module}; sys.exit({library!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr or f"{module} imports {library}"

@@ -1,4 +1,4 @@
-"""``edgewright-agent enroll | run | renew | status | doctor``.
+"""``edgewright-agent enroll | run | renew | status | doctor | tuf``.
 
 Every error is one sentence with its remedy on standard error, and its number is the exit status; ``--debug``
 shows where it came from.
@@ -60,9 +60,11 @@ def _renew(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from edgewright.agent.footprint import use_one_arena
+    from edgewright.agent.footprint import load_when_used, use_one_arena
 
     use_one_arena()
+    for module in ("urllib.request", "backports.zstd"):
+        load_when_used(module)
     from edgewright.agent.supervisor import run_agent
 
     logging.basicConfig(
@@ -71,6 +73,26 @@ def _run(given: argparse.Namespace) -> int:
         stream=sys.stderr,
     )
     run_agent(read_settings(given.config))
+    return 0
+
+
+def _tuf(given: argparse.Namespace) -> int:
+    from edgewright.agent.tuf_client import TufClient
+
+    client = TufClient(given.metadata_dir, given.metadata_url)
+    try:
+        if given.action == "init":
+            if given.root is None:
+                raise ConfigurationError("No root was named.")
+            client.init(given.root)
+        elif given.action == "refresh":
+            client.refresh()
+        else:
+            client.download(given.target_name, given.target_base_url, given.target_dir)
+    except EdgewrightError as error:
+        # The suite's contract knows two exit statuses; the error's own number stands in the sentence.
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
 
 
@@ -124,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         "--ca", type=Path, metavar="FILE", help="the authority's certificate, brought by hand"
     )
 
+    _add_tuf(commands, shared)
     for name, command, text in (
         ("run", _run, "run the agent"),
         ("renew", _renew, "ask for a new certificate now; the agent does it by itself when it is due"),
@@ -134,6 +157,20 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         sub.add_argument("--config", required=True, type=Path, metavar="FILE", help="agent.toml")
     return parser
+
+
+def _add_tuf(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", shared: argparse.ArgumentParser
+) -> None:
+    tuf = commands.add_parser("tuf", parents=[shared], help="check any TUF repository over HTTP")
+    tuf.set_defaults(command=_tuf)
+    tuf.add_argument("--metadata-dir", required=True, type=Path, metavar="DIR", help="trusted metadata")
+    tuf.add_argument("--metadata-url", default="", metavar="URL", help="the repository's metadata")
+    tuf.add_argument("--target-name", action="append", default=[], metavar="PATH", help="may be repeated")
+    tuf.add_argument("--target-base-url", default="", metavar="URL", help="the repository's targets")
+    tuf.add_argument("--target-dir", type=Path, default=Path(), metavar="DIR", help="downloaded files")
+    tuf.add_argument("action", choices=("init", "refresh", "download"), help="what to do")
+    tuf.add_argument("root", type=Path, nargs="?", metavar="ROOT", help="the root to trust, for init")
 
 
 if __name__ == "__main__":

@@ -206,6 +206,8 @@ class MetadataFetcher:
         seconds: how long a file that has to exist may take.
         want: asks the controller to publish a file again.
         refresh_seconds: how long all files after one ``begin`` may take together.
+        address: what the reader calls a file; on a broker, its topic.
+        unpack: makes a file's content, of at most so many bytes, out of what was read.
     """
 
     def __init__(
@@ -214,9 +216,12 @@ class MetadataFetcher:
         seconds: float = METADATA_SECONDS,
         want: Callable[[str], None] = lambda _file: None,
         refresh_seconds: float = REFRESH_SECONDS,
+        address: Callable[[str], str] = topics.metadata,
+        unpack: "Callable[[bytes, int], bytes] | None" = None,
     ) -> None:
         self._reader, self._seconds, self._want = reader, seconds, want
         self._refresh_seconds = refresh_seconds
+        self._address, self._unpack = address, unpack or inflate
         self._head: messages.Head | None = None
         self._begun_at = time.monotonic()
 
@@ -250,14 +255,14 @@ class MetadataFetcher:
             BrokerUnreachableError: nobody could be asked.
             UnknownTopicError: the name is none of a metadata file.
         """
-        topic = topics.metadata(file)
+        topic = self._address(file)
         is_root = file.endswith(".root.json")
         if is_root and self._head is not None and file not in self._head.files:
             raise MissingFile(file)
         probing = is_root and self._head is None
         raw = self._read(topic, PROBE_SECONDS if probing else self._seconds)
         if raw is not None:
-            return inflate(raw, MAX_METADATA_BYTES)
+            return self._unpack(raw, MAX_METADATA_BYTES)
         if probing:
             raise MissingFile(file)
         self._want(file)

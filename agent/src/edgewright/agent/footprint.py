@@ -1,19 +1,25 @@
 """What keeps the supervisor's process small: 40 MB resident is the promise on boards that have 512.
 
 Each measure here was measured, after two updates, on x86-64 with CPython 3.11: the versions are read
-without ``importlib.metadata`` (0.8 MB: it brings zip files, CSV and e-mail), and all threads allocate
-from one arena (0.6 MB). ``tuf.ngclient`` imports urllib3 whatever fetcher it is given; its 1.2 MB stay,
-because leaving it out would rest on the inside of another project.
+without ``importlib.metadata`` (0.8 MB: it brings zip files, CSV and e-mail), all threads allocate from one
+arena (0.6 MB), chunks go back to the system when they are stored, and ``urllib.request`` (1.4 MB), which
+paho imports for proxies of web sockets that nobody here uses, is loaded when somebody first uses it. Signed
+metadata is parsed in a process of its own (``verifier``), so tuf, securesystemslib and urllib3 are not here.
 """
 
 import ctypes
+import importlib.util
 import re
 import sys
 from pathlib import Path
 from typing import Final
 
 _M_ARENA_MAX: Final = -8
+_M_MMAP_THRESHOLD: Final = -3
 """mallopt(3); of glibc only, as the arenas are."""
+
+_LARGE_BYTES: Final = 64 * 1024
+"""Half a chunk: what is larger gets pages of its own, which leave no hole behind."""
 
 
 def use_one_arena() -> None:
@@ -21,6 +27,21 @@ def use_one_arena() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_ARENA_MAX, 1)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def load_when_used(module: str) -> None:
+    """Let a module's import cost nothing until one of its names is used (``importlib.util.LazyLoader``)."""
+    spec = importlib.util.find_spec(module)
+    if module in sys.modules or spec is None or spec.loader is None:
+        return
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    lazy = importlib.util.module_from_spec(spec)
+    sys.modules[module] = lazy
+    spec.loader.exec_module(lazy)
+    parent, _, name = module.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], name, lazy)
 
 
 def installed_version(distribution: str) -> str:

@@ -40,10 +40,11 @@ from edgewright.agent.link import Link
 from edgewright.agent.outbox import Outbox
 from edgewright.agent.qualifier import qualify
 from edgewright.agent.releasefiles import ReleaseFiles
+from edgewright.agent.renewing import RenewalWatch
 from edgewright.agent.sealing import Sealer
 from edgewright.agent.settings import Settings
 from edgewright.agent.store import Store
-from edgewright.agent.trust import Director, ImageRepository
+from edgewright.agent.verifier.process import VerifierProcess, verifier_command
 from edgewright.agent.vouching import held_in_slots
 from edgewright.agent.work import Result, Workbench, installed_runtime
 from edgewright.agent.worker import Worker
@@ -77,7 +78,7 @@ class Supervisor:
 
     Raises:
         ConfigurationError: the enrolled roots are missing, or the database cannot be used.
-        TamperedMetadataError: an enrolled root does not sign itself.
+        IdentityError: the device has no key.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -93,11 +94,12 @@ class Supervisor:
         self._early_ack = b""
         self._connections = 0
         self._line_ready = self._vouched = False
-        image_root, director_root = _read_root(settings.image_root), _read_root(settings.director_root)
-        update = settings.update
+        for root in (settings.image_root, settings.director_root):
+            _check_root(root)
         self._database = Database(settings.database)
         self._journal = Journal(self._database)
-        self._outbox = Outbox(self._database, settings.device, update.outbox_mb * _MIB)
+        self._outbox = Outbox(self._database, settings.device, settings.update.outbox_mb * _MIB)
+        self._ledger = Ledger(settings.device, self._database, self._journal, self._outbox)
         self._identity = Identity.load(settings.folder)
         self._sealer = Sealer(self._identity.key)
         self._clock = Clock(self._journal)
@@ -111,16 +113,21 @@ class Supervisor:
             on_connected=lambda: self._post(self._connected),
             on_lost=lambda: self._post(self._lost),
         )
+        self._renewal = RenewalWatch(settings, self._link.reconnect, self._ledger.note)
+        self._compose(settings)
+
+    def _compose(self, settings: Settings) -> None:
+        """Put the parts together that work on releases."""
+        update = settings.update
         reader = TopicReader(self._link)
         store = Store(settings.folder / "store", update.store_mb * _MIB, update.sync_chunks)
         fetcher = MetadataFetcher(reader, want=self._want_metadata)
         trust = settings.folder / "trust"
-        self._director = Director(director_root, trust / "director", fetcher)
-        self._repository = ImageRepository(trust / "image", image_root, fetcher)
+        self._verifier = VerifierProcess(lambda descriptor: verifier_command(trust, descriptor), fetcher)
         keys = ContentKeys.of(settings.device, settings.folder)
         bench = Workbench(
-            self._repository,
-            self._director,
+            self._verifier,
+            self._verifier,
             reader,
             store,
             qualify,
@@ -129,21 +136,20 @@ class Supervisor:
             update.window_chunks,
             keys=keys,
         )
-        self._desk = DocumentDesk(self._director, self._repository, self._post)
+        self._desk = DocumentDesk(self._verifier, self._verifier, self._post)
         self._worker = Worker(bench, self._told_by_worker)
         self._line = LineProcess(
             lambda descriptor: line_command(settings, descriptor),
             said=lambda message: self._post(lambda: self._said(message)),
             ended=lambda: self._post(self._line_ended),
         )
-        self._ledger = Ledger(settings.device, self._database, self._journal, self._outbox)
         self._gate = Gate(
             settings.device,
             settings.target,
             self._journal,
             self._ledger,
             self._clock,
-            self._director,
+            self._verifier,
             self._sealer,
         )
         self._deployer = Deployer(
@@ -221,6 +227,8 @@ class Supervisor:
             self._do(event)
         self._worker.stop()
         self._desk.stop()
+        self._verifier.stop()
+        self._renewal.stop()
         device = self._settings.device
         goodbye = Goodbye(device=device, connected_at=self._connected_at, reason="stopped")
         self._link.stop((topics.up(device, "goodbye"), self._sealer.seal_message(goodbye)))
@@ -380,6 +388,7 @@ class Supervisor:
     def _tick(self) -> None:
         self._line.watch()
         self._gate.watch_clock()
+        self._renewal.watch(self._identity, self._clock.now())
         self._later(TICK_SECONDS, self._tick)
 
 
@@ -409,9 +418,9 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _read_root(path: Path) -> bytes:
+def _check_root(path: Path) -> None:
     try:
-        return path.read_bytes()
+        path.read_bytes()
     except OSError as error:
         raise ConfigurationError(
             f"The enrolled root {path} cannot be read: {error.strerror}. Enrol this device first."

@@ -44,6 +44,7 @@ from edgewright.wire.errors import (
     ExpiredMetadataError,
     MalformedMessageError,
     RollbackAttackError,
+    TamperedArtifactError,
     TamperedMetadataError,
 )
 
@@ -243,6 +244,52 @@ class ImageRepository:
             found = _find(root, chain.roles, target.path)
         if found is None or _image_target(found) != target:
             raise TamperedMetadataError(f"No kept signature names {target.path} with these bytes.")
+
+
+class RepositoryCheck:
+    """One check of any TUF repository, as a client of the specification makes it (``tuf_client``).
+
+    Args:
+        folder: ngclient's cache.
+        root: the root to start from.
+        source: where metadata files come from.
+        now: trusted time, seconds since the epoch.
+    """
+
+    def __init__(self, folder: Path, root: bytes, source: MetadataSource, now: float) -> None:
+        with _as_ours():
+            self._updater = _updater(folder, root, _TufFetcher(source), now)
+        self._found: dict[str, TargetFile] = {}
+
+    def refresh(self) -> Seen:
+        """Verify the newest metadata; see ``ImageRepository.refresh``."""
+        with _as_ours():
+            self._updater.refresh()
+        trusted = self._updater._trusted_set  # noqa: SLF001 - see _updater
+        return Seen(trusted.root.version, trusted.timestamp.version, _online_keys(trusted.root))
+
+    def find(self, path: str) -> tuple[str, int] | None:
+        """Where the file of a signed target lies, and its length in bytes; None where nobody signed it."""
+        with _as_ours():
+            found = self._updater.get_targetinfo(path)
+        if found is None:
+            return None
+        self._found[path] = found
+        trusted = self._updater._trusted_set  # noqa: SLF001 - see _updater
+        folder, slash, name = path.rpartition("/")
+        prefix = f"{next(iter(found.hashes.values()))}." if trusted.root.consistent_snapshot else ""
+        return f"{folder}{slash}{prefix}{name}", found.length
+
+    def verify(self, path: str, data: bytes) -> None:
+        """Hold bytes against what was signed for a target that was found.
+
+        Raises:
+            TamperedArtifactError: they are others.
+        """
+        try:
+            self._found[path].verify_length_and_hashes(data)
+        except tuf_errors.LengthOrHashMismatchError as error:
+            raise TamperedArtifactError(f"{path} is not what was signed: {error}.") from error
 
 
 class _Proof(msgspec.Struct, frozen=True, array_like=True):

@@ -60,7 +60,7 @@ class Fetch(msgspec.Struct, frozen=True):
 
 
 class Qualify(msgspec.Struct, frozen=True):
-    """Hold the artifact against its manifest in a process of its own; ``orders`` may bring its content key."""
+    """Hold the artifact against its manifest in its own process; ``orders`` may bring its content key."""
 
     deployment: int
     target: ImageTarget
