@@ -126,7 +126,8 @@ class DeviceRegister:
                 raise UnknownDeviceError(f"There is no device {device!r}.")
             if row.revoked_at:
                 raise DeviceRevokedError(f"{device} is revoked already.")
-            row.revoked_at = now
+            # Its goodbye would be dropped as a revoked device's.
+            row.revoked_at, row.connected = now, False
             session.add(row)
             for held in self._held(session, device):
                 held.revoked_at, held.reason = now, reason
