@@ -20,6 +20,7 @@ from edgewright.controller.trust.documents import TargetEntry
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository
 from edgewright.controller.web.origins import origin_of
+from edgewright.wire.assignment import TargetCustom
 from tests.controller.attested import TARGET, Attested, attested_version
 from tests.controller.parts import TOKEN, Parts, make_parts
 from tests.controller.served import served
@@ -36,7 +37,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
     bench = attested_version(data)
     parts = make_parts(data)
     entries = [TargetEntry(b.path, b.length, b.sha256, b.custom) for b in bench.result.built]
-    parts.repository.add_release(entries)
+    other = TargetEntry("other/t/1.json", 1, "ab" * 32, TargetCustom("other", "t", 1, 1))
+    parts.repository.add_release([*entries, other])
     with parts.db.session() as session:
         registry.record_build(session, bench.result)
     out = tmp_path_factory.mktemp("taken") / "export"
@@ -66,6 +68,13 @@ def test_an_export_verifies_without_a_controller(released: Released, export: Pat
         assert checked.manifest == bench.manifest()
         assert checked.root_given
     assert not verify_artifact(export).root_given
+
+
+def test_other_models_stay_at_home(released: Released, export: Path) -> None:
+    """An export has the metadata that leads to its own model, and nothing about what other models release."""
+    names = {path.name for path in (export / "metadata").iterdir()}
+    assert names < set(released[1].repository.files())
+    assert not [name for name in names if "other" in name]
 
 
 def test_every_edited_file_is_refused(export: Path) -> None:

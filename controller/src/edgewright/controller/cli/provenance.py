@@ -48,7 +48,8 @@ def export(
         _write_export(client, f"/models/{model}/versions/{number}/artifact/{target}", found, out)
     console().print(f"{model} v{number} for {target} lies in {out}, {len(found['files']) + 1} files.")
     if "model.sig" not in found["files"]:
-        console().print("It has no OpenSSF signature: the controller lacks edgewright-controller[signing].")
+        missing = "It has no OpenSSF signature: the controller lacks edgewright-controller[signing]."
+        console().print(missing, soft_wrap=True)
 
 
 def verify(
@@ -100,7 +101,10 @@ def _trust(checked: Any) -> Sequence[tuple[str, str]]:
     return (
         ("Root", f"{where}, SHA-256 {checked.root_sha256}"),
         ("OpenSSF", signature),
-        ("Withdrawal", f"not withdrawn by then; the metadata was fresh until {checked.fresh_until:%Y-%m-%d}"),
+        (
+            "Withdrawn",
+            f"not when the metadata was signed, which was fresh until {checked.fresh_until:%Y-%m-%d}",
+        ),
     )
 
 

@@ -24,6 +24,7 @@ from edgewright.controller.database.tables import Artifact
 from edgewright.controller.errors import ProvenanceError, UnknownModelError
 from edgewright.controller.provenance import modelsigner
 from edgewright.controller.provenance.bundle import Told, open_bundle
+from edgewright.controller.trust.chain import TIMESTAMP
 from edgewright.controller.trust.envelopes import BuildKey
 from edgewright.wire.manifest import Manifest, decode_manifest
 
@@ -113,7 +114,7 @@ def export(
     files = {
         f"{MODEL_FOLDER}/{MANIFEST}": blobs.read(row.manifest_sha256),
         BUNDLE: blobs.read(row.provenance_sha256),
-        **{f"{METADATA_FOLDER}/{file}": content for file, content in metadata().items()},
+        **{f"{METADATA_FOLDER}/{file}": content for file, content in _chain(metadata(), row.model).items()},
     }
     if manifest.build_key == key.public_der.hex():
         public = key.private.public_key()
@@ -121,6 +122,12 @@ def export(
         if modelsigner.installed():
             files[MODEL_SIGNATURE] = _sign(files[f"{MODEL_FOLDER}/{MANIFEST}"], name, manifest, blobs, key)
     return Exported(files, f"{MODEL_FOLDER}/{name}", manifest.artifact.sha256)
+
+
+def _chain(metadata: Mapping[str, bytes], model: str) -> dict[str, bytes]:
+    """The files that lead to a model; what the other models' roles say is nobody's business."""
+    endings = (".root.json", ".snapshot.json", ".targets.json", f".{model}.json")
+    return {name: data for name, data in metadata.items() if name.endswith(endings) or name == TIMESTAMP}
 
 
 def _sign(manifest_bytes: bytes, name: str, manifest: Manifest, blobs: BlobStore, key: BuildKey) -> bytes:

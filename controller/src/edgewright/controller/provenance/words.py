@@ -49,6 +49,8 @@ def tell(told: Told, build_key: str) -> tuple[Line, ...]:
     tools = [item["uri"].removeprefix("pkg:pypi/") for item in materials if item["uri"].startswith("pkg:")]
     lines.append(Line("Compilers", ", ".join(tool.replace("@", " ") for tool in tools)))
     lines.append(Line("Gates", _gates(told.tests["predicate"])))
+    if internal.get("confidential"):
+        lines.append(Line("Encrypted", "devices open it with a key that is wrapped for each of them"))
     lines.append(Line("Signed by", f"build key {key_id(build_key)}; {LEVEL}"))
     return tuple(lines)
 
