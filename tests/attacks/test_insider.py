@@ -11,6 +11,9 @@ import pytest
 from edgewright.controller.database.engine import Database
 from edgewright.controller.errors import AuditBrokenError
 from edgewright.controller.people import audit
+from edgewright.controller.people.roles import Role
+from tests.controller.parts import make_parts
+from tests.controller.people_rig import Plant, make_plant
 
 
 @pytest.fixture
@@ -78,3 +81,42 @@ def test_audit_log_cut_off(log: Database, tmp_path: Path) -> None:
     assert audit.verify(audit.entries(log)).seq == 3
     with pytest.raises(AuditBrokenError, match="Entry 4 is missing"):
         audit.verify(audit.entries(log), [head])
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Iterator[Plant]:
+    """An application with one person of each role."""
+    parts = make_parts(tmp_path)
+    yield make_plant(parts)
+    parts.db.close()
+
+
+def test_viewer_revokes_a_device(plant: Plant) -> None:
+    """Who may look may not change: refused, nothing is revoked, and the audit log has the attempt."""
+    viewer, admin = plant.client(plant.tokens[Role.VIEWER]), plant.client(plant.tokens[Role.ADMIN])
+    assert viewer.get("/api/v1/devices").status_code == 200
+    answer = viewer.post("/api/v1/devices/robot-1/revoke", json={"reason": "spite"})
+    assert answer.status_code == 403
+    refused = [entry for entry in audit.entries(plant.parts.db) if entry.outcome != audit.DONE]
+    assert any("the viewer" in entry.actor for entry in refused)
+    assert admin.get("/api/v1/devices").status_code == 200
+
+
+def test_stolen_operator_token(plant: Plant) -> None:
+    """A token that was taken back is refused from the next request on, and so is one with another secret."""
+    token = plant.tokens[Role.OPERATOR]
+    thief = plant.client(token)
+    assert thief.get("/api/v1/rollouts").status_code == 200
+    plant.people.tokens.revoke(token.split("_")[1])
+    assert thief.get("/api/v1/rollouts").status_code == 401
+    guessed = plant.client(plant.tokens[Role.ADMIN][:-4] + "aaaa")
+    assert guessed.get("/api/v1/rollouts").status_code == 401
+
+
+def test_stolen_backup_of_the_database(plant: Plant) -> None:
+    """The database holds no token: only digests of secrets of 256 bits."""
+    stored = (plant.parts.data / "edgewright.db").read_bytes()
+    stored += (plant.parts.data / "edgewright.db-wal").read_bytes()
+    for token in plant.tokens.values():
+        assert token.encode() not in stored
+        assert token.split("_", 2)[2].encode() not in stored

@@ -291,3 +291,49 @@ def test_lost_root_key_is_replaced(tmp_path: Path) -> None:
     device.read_topics()
     assert device.journal.device().seen.root == 2
     assert_runs_one(device)
+
+
+# The director's root
+
+
+def test_director_key_replaced(device: DeviceStub) -> None:
+    """After a theft a next root of the director replaces the key: the stolen one signs nothing any more."""
+    stolen = device.simulator.steal("director")
+    device.simulator.rotate_director()
+    device.simulator.assign(PATHS[1])
+    device.read_topics()
+    device.simulator.assign(PATHS[2], signed_by=stolen)
+    device.read_topics()
+    assert_resisted(device, "TamperedMetadata")
+    assert_lives_on(device)
+
+
+@pytest.mark.parametrize("signed_by", ["old", "new"])
+def test_director_root_below_the_threshold(device: DeviceStub, signed_by: str) -> None:
+    """A root of the director that only the old keys, or only the new ones, have signed is not followed."""
+    device.simulator.rotate_director(signed_by=(signed_by,))
+    device.simulator.assign(PATHS[2])
+    device.read_topics()
+    assert_resisted(device, "TamperedMetadata")
+    assert device.director.trust.version == 1
+
+
+def test_director_root_withheld(device: DeviceStub) -> None:
+    """A broker that hides the director's next root does not keep a stolen key good: it is demanded."""
+    device.simulator.rotate_director(keep_director_key=True)
+    device.simulator.topics.publish(topics.director_root(2), b"")
+    device.simulator.assign(PATHS[2])
+    device.read_topics()
+    assert_resisted(device, "RollbackAttack")
+
+
+def test_stolen_director_key_goes_below_the_release_keys_floor(device: DeviceStub) -> None:
+    """An ordered rollback below what the release keys allow is refused, whoever orders it: RollbackAttack."""
+    path = device.simulator.release(make_manifest(3, TWO), TWO, GOLDEN, min_counter=3)
+    device.simulator.assign(path)
+    device.read_topics()
+    assert device.running_artifact == TWO
+    device.simulator.assign(PATHS[1], orders={"allow_rollback": True})
+    device.read_topics()
+    assert device.running_artifact == TWO
+    assert "RollbackAttack" in device.names()
