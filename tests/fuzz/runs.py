@@ -18,6 +18,9 @@ from tests.house.sources import ROOT
 
 _DONE: Final = re.compile(rb"Done (\d+) in \d+ second")
 _EXCEPTION: Final = re.compile(rb"Uncaught Python exception: ===\n(.+)")
+_FUZZER: Final = re.compile(rb"ERROR: libFuzzer: (.+)")
+"""A hang, memory without bound, or a crash of native code."""
+
 _SEED: Final = 1
 
 
@@ -56,9 +59,10 @@ def run_guided(name: str, inputs: int) -> Run:
     output = done.stdout + done.stderr
     counted = _DONE.search(output)
     found = ""
-    if done.returncode or counted is None:
+    # The status alone tells nothing: after the last input libFuzzer's alarm may still end the process.
+    named = _EXCEPTION.search(output) or _FUZZER.search(output)
+    if named or counted is None:
         sys.stderr.buffer.write(output[-4000:])
-        named = _EXCEPTION.search(output)
         found = named[1].decode(errors="replace") if named else f"ended with status {done.returncode}"
     return Run(name, int(counted[1]) if counted else 0, seconds, found)
 
