@@ -54,8 +54,8 @@ def _client(app: FastAPI, base: str, headers: dict[str, str]) -> TestClient:
     )
 
 
-def make_plant(parts: Parts) -> Plant:
-    """An application over these parts."""
-    app = create_app(parts)
+def make_plant(parts: Parts, app: FastAPI | None = None) -> Plant:
+    """An application over these parts, or the given one, with new people."""
+    app = app or create_app(parts)
     tokens = {role: app.state.people.tokens.add(f"the {role.word}", role.word).text for role in Role}
     return Plant(parts, app, tokens)

@@ -39,6 +39,15 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
 
 
 @pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    """An empty database in a folder."""
+    made = Database.in_folder(tmp_path)
+    made.create()
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def plant(parts: Parts) -> Plant:
     """An application in the middle of the story."""
     tell(parts.db, parts.blobs, 1e9, 362.0)
@@ -60,13 +69,13 @@ def _newest(plant: Plant) -> AuditEntry:
     return _log(plant.parts.db)[-1]
 
 
-def test_a_whole_log_is_whole(parts: Parts) -> None:
+def test_a_whole_log_is_whole(db: Database) -> None:
     """The chain begins at the documented genesis, and its end is the last entry's digest."""
-    assert audit.verify(audit.entries(parts.db)) == Tip(0, GENESIS)
-    _write(parts.db)
-    rows = _log(parts.db)
+    assert audit.verify(audit.entries(db)) == Tip(0, GENESIS)
+    _write(db)
+    rows = _log(db)
     assert (rows[0].seq, rows[0].previous_sha256) == (1, GENESIS)
-    assert audit.verify(audit.entries(parts.db, batch=2)) == Tip(6, rows[-1].sha256)
+    assert audit.verify(audit.entries(db, batch=2)) == Tip(6, rows[-1].sha256)
     assert (rows[0].actor, rows[0].role, rows[0].outcome) == ("Ada (0123456789ab)", "engineer", "done")
 
 
@@ -113,11 +122,11 @@ ATTACKS: dict[str, tuple[Change, int]] = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_chain_shows_where_it_was_changed(parts: Parts, tmp_path: Path, attack: str) -> None:
+def test_a_chain_shows_where_it_was_changed(db: Database, tmp_path: Path, attack: str) -> None:
     """Whole before; after the change the first entry that does not fit is named."""
     change, first = ATTACKS[attack]
-    _write(parts.db)
-    audit.verify(audit.entries(parts.db))
+    _write(db)
+    audit.verify(audit.entries(db))
     _without_guards(tmp_path, change)
     with pytest.raises(AuditBrokenError, match=rf"Entry {first}\b") as caught:
         audit.verify(audit.entries(Archive(tmp_path)))
@@ -133,13 +142,13 @@ def test_a_chain_shows_where_it_was_changed(parts: Parts, tmp_path: Path, attack
     ],
 )
 def test_a_kept_head_shows_what_a_chain_cannot(
-    parts: Parts, tmp_path: Path, change: Change, first: int
+    db: Database, tmp_path: Path, change: Change, first: int
 ) -> None:
     """A log that was shortened or written anew is a whole chain, and not the one that the head names."""
-    _write(parts.db)
-    kept = heads.present_head(parts.db, tmp_path)
-    _write(parts.db, 2)
-    audit.verify(audit.entries(parts.db), [kept.head.tip])
+    _write(db)
+    kept = heads.present_head(db, tmp_path)
+    _write(db, 2)
+    audit.verify(audit.entries(db), [kept.head.tip])
     _without_guards(tmp_path, change)
     audit.verify(audit.entries(Archive(tmp_path)))
     with pytest.raises(AuditBrokenError, match=rf"Entry {first}\b"):
@@ -152,23 +161,23 @@ def test_a_kept_head_shows_what_a_chain_cannot(
         "UPDATE auditentry SET actor = 'x'",
         "DELETE FROM auditentry WHERE seq = 2",
         "INSERT OR REPLACE INTO auditentry SELECT * FROM auditentry WHERE seq = 2",
-        "INSERT INTO auditentry SELECT seq + 7, 1, '', '', '', '', '', '{}', '', '' FROM auditentry WHERE seq = 6",
+        "INSERT INTO auditentry VALUES (9, 1.0, '', '', '', '', '', '{}', '', '')",
     ],
 )
-def test_the_table_only_grows_at_its_end(parts: Parts, tmp_path: Path, statement: str) -> None:
+def test_the_table_only_grows_at_its_end(db: Database, tmp_path: Path, statement: str) -> None:
     """The database itself refuses to change, to remove, to replace and to leave a gap."""
-    _write(parts.db)
+    _write(db)
     connection = sqlite3.connect(tmp_path / "edgewright.db", isolation_level=None)
     with pytest.raises(sqlite3.IntegrityError, match="append only"):
         connection.execute(statement)
     connection.close()
-    assert audit.verify(audit.entries(parts.db)).seq == 6
+    assert audit.verify(audit.entries(db)).seq == 6
 
 
-def test_a_head_of_another_key_or_a_changed_one_is_refused(parts: Parts, tmp_path: Path) -> None:
+def test_a_head_of_another_key_or_a_changed_one_is_refused(db: Database, tmp_path: Path) -> None:
     """A head counts with its own signature and, where a fingerprint is given, with that key only."""
-    _write(parts.db)
-    signed = heads.present_head(parts.db, tmp_path)
+    _write(db)
+    signed = heads.present_head(db, tmp_path)
     data = canonical_json(signed)
     own = heads.HeadKey(tmp_path / "keys" / "audit").fingerprint
     assert heads.read_head(data, own) == signed
@@ -182,12 +191,12 @@ def test_a_head_of_another_key_or_a_changed_one_is_refused(parts: Parts, tmp_pat
     assert key.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_head_is_kept_once_a_day(parts: Parts, tmp_path: Path) -> None:
+def test_a_head_is_kept_once_a_day(db: Database, tmp_path: Path) -> None:
     """The second one of a day changes nothing: it would hide what happened since the first."""
-    _write(parts.db, 2)
-    heads.keep_head(parts.db, tmp_path)
-    _write(parts.db, 2)
-    heads.keep_head(parts.db, tmp_path)
+    _write(db, 2)
+    heads.keep_head(db, tmp_path)
+    _write(db, 2)
+    heads.keep_head(db, tmp_path)
     (kept,) = heads.kept_heads(tmp_path)
     assert kept.head.seq == 2
     (path,) = (tmp_path / "audit").iterdir()
@@ -281,17 +290,17 @@ def test_no_secret_gets_into_an_entry(plant: Plant) -> None:
     assert f"ewt_{plant.tokens[Role.VIEWER].split('_')[1]}_..." in told
 
 
-def test_a_request_that_ended_acts_no_longer(parts: Parts) -> None:
+def test_a_request_that_ended_acts_no_longer(db: Database) -> None:
     """A thread that copied the context of a request does not write in its name later."""
     over = Acting(person=ADA, action="model.push")
     with acting(over):
         pass
     with acting(Acting()) as present:
         present.ended = True
-        with parts.db.session() as session:
+        with db.session() as session:
             audit.enter(session, "rebuild.started", "m v2")
     assert over.ended
-    assert _log(parts.db)[-1].actor == "controller"
+    assert _log(db)[-1].actor == "controller"
 
 
 def test_a_suspicion_that_is_settled_is_entered(plant: Plant) -> None:

@@ -3,11 +3,12 @@
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 
 from edgewright.controller.api.access import COOKIE
+from edgewright.controller.api.app import create_app
 from edgewright.controller.database import col, select
 from edgewright.controller.database.tables import ApiToken, PageSession
 from edgewright.controller.errors import (
@@ -18,16 +19,28 @@ from edgewright.controller.errors import (
 )
 from edgewright.controller.people.attempts import ROWS_AT_MOST, WINDOW_S, WRONG_AT_MOST, Attempts
 from edgewright.controller.people.roles import Role
-from tests.controller.parts import TOKEN, make_parts
+from tests.controller.parts import TOKEN, Parts, make_parts
 from tests.controller.people_rig import BASE, LOCAL, OWN, Plant, bearer, make_plant
 
 
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    """Services that the tests of this file share."""
+    made = make_parts(tmp_path_factory.mktemp("data"))
+    yield made
+    made.db.close()
+
+
+@pytest.fixture(scope="module")
+def app(parts: Parts) -> FastAPI:
+    """Their application."""
+    return create_app(parts)
+
+
 @pytest.fixture
-def plant(tmp_path: Path) -> Iterator[Plant]:
-    """An application with one person of each role."""
-    parts = make_parts(tmp_path)
-    yield make_plant(parts)
-    parts.db.close()
+def plant(parts: Parts, app: FastAPI) -> Plant:
+    """The application with one new person of each role."""
+    return make_plant(parts, app)
 
 
 def _set(plant: Plant, token: str, **values: float) -> None:
@@ -38,7 +51,7 @@ def _set(plant: Plant, token: str, **values: float) -> None:
         session.add(row)
 
 
-def test_a_token_is_shown_once_and_stored_as_a_digest(plant: Plant, tmp_path: Path) -> None:
+def test_a_token_is_shown_once_and_stored_as_a_digest(plant: Plant) -> None:
     """The answer has the token; neither the list, nor the log, nor any file of the folder has its secret."""
     body = {"name": "Ada", "role": "operator", "models": ["m"], "days": 7}
     made = plant.client(TOKEN).post("/api/v1/people/tokens", json=body).json()
@@ -48,7 +61,7 @@ def test_a_token_is_shown_once_and_stored_as_a_digest(plant: Plant, tmp_path: Pa
     listed = plant.client(TOKEN).get("/api/v1/people/tokens").text
     assert "Ada" in listed
     assert secret not in listed
-    for path in tmp_path.rglob("*"):
+    for path in plant.parts.data.rglob("*"):
         assert path.is_dir() or secret.encode() not in path.read_bytes(), path
     who = plant.client(made["token"]).get("/api/v1/whoami").json()
     assert (who["name"], who["role"], who["models"]) == ("Ada", "operator", ["m"])
@@ -285,6 +298,8 @@ def test_the_link_opens_a_session_and_a_wrong_one_does_not(plant: Plant) -> None
 def test_a_replaced_local_token_ends_its_sessions(plant: Plant) -> None:
     """Who replaces the file ends what was opened with the old one."""
     browser = plant.browser(TOKEN)
-    (plant.parts.data / "api-token").write_text("ew_another-token")
+    file = plant.parts.data / "api-token"
+    file.write_text("ew_another-token")
     assert browser.get("/").headers["location"] == "/login"
     assert plant.client().get("/api/v1/whoami", headers=LOCAL).status_code == 401
+    file.write_text(TOKEN)
