@@ -10,7 +10,7 @@ from edgewright.agent.downloader import Downloader, Hooks
 from edgewright.agent.fetcher import Interrupted, TopicReader
 from edgewright.agent.store import Store
 from edgewright.wire import topics
-from edgewright.wire.errors import BlobTimeoutError, TamperedArtifactError
+from edgewright.wire.errors import BlobTimeoutError, SlowRetrievalError, TamperedArtifactError
 from edgewright.wire.manifest import CHUNK_BYTES, split_blob
 from simulators.topics import MemoryTopics
 
@@ -119,3 +119,18 @@ def test_interrupt_keeps_what_arrived(tmp_path: Path) -> None:
         make(memory, tmp_path, interrupt=lambda: next(asked, True)).fetch(BLOB)
     with Store(tmp_path).partial(BLOB) as partial:
         assert len(partial.missing) == len(CHUNKS) - 10
+
+
+def test_a_drip_is_slow_retrieval(tmp_path: Path) -> None:
+    """One chunk each five minutes is noticed with the first, and what arrived is kept."""
+    memory = MemoryTopics()
+    retain(memory)
+    hours = iter(range(10_000))
+    store = Store(tmp_path)
+    downloader = Downloader(
+        TopicReader(memory), store, Hooks(), patience=QUICK, monotonic=lambda: 300.0 * next(hours)
+    )
+    with pytest.raises(SlowRetrievalError):
+        downloader.fetch(BLOB)
+    with store.partial(BLOB) as partial:
+        assert 0 < len(partial.missing) < len(CHUNKS)

@@ -58,6 +58,7 @@ class Clock:
         system: seconds since the epoch as the operating system says.
         monotonic: seconds that only grow.
         synchronized: whether the operating system says that its clock is right.
+        built: when this release was made, seconds since the epoch.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class Clock:
         system: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         synchronized: Callable[[], bool] = _SYNCHRONIZED.exists,
+        built: float = BUILD_TIME,
     ) -> None:
         self._journal, self._system, self._monotonic = journal, system, monotonic
+        self._built = built
         record = journal.device()
         self._offset = record.offset or 0.0
         self._suspicious = record.offset is None and not record.clock and not synchronized()
@@ -82,7 +85,7 @@ class Clock:
     @property
     def floor(self) -> float:
         """Seconds since the epoch below which this device never stands."""
-        return max(BUILD_TIME, self._journal.device().clock)
+        return max(self._built, self._journal.device().clock)
 
     def suspect(self) -> None:
         """Something that is otherwise newer is expired: ask."""
