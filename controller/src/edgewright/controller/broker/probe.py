@@ -30,6 +30,8 @@ def accepts_connect(address: Address, context: TlsContext | None) -> bool:
     try:
         with contextlib.ExitStack() as stack:
             plain = stack.enter_context(socket.create_connection(address, timeout=TIMEOUT_S))
+            # Else the CONNECT waits 40 ms for the broker's acknowledgement of the handshake's last packet.
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection: socket.socket = (
                 stack.enter_context(context.wrap_socket(plain, server_hostname=address.host))
                 if context
