@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgewright.agent.clock import Clock
+from edgewright.agent.confidential import ContentKeys
 from edgewright.agent.control import QualificationResult
 from edgewright.agent.database import Database
 from edgewright.agent.deployer import Deployer
@@ -78,6 +79,7 @@ class DeviceStub:
         self.repository = ImageRepository(folder / "image", simulator.image_root, fetcher)
         self.director = Director(simulator.director_root, folder / "director", fetcher)
         self.clock = Clock(self.journal, system_time, synchronized=lambda: True)
+        keys = ContentKeys(device, lambda: [self.key])
         self._bench = Workbench(
             self.repository,
             self.director,
@@ -88,6 +90,7 @@ class DeviceStub:
             self._note,
             window=8,
             patience=(0.02, 0.02, 0.02),
+            keys=keys,
         )
         ledger = self._ledger = Ledger(device, self._database, self.journal, self.outbox)
         self._connections = 0
@@ -96,7 +99,7 @@ class DeviceStub:
             self.gate,
             self.journal,
             ledger,
-            ReleaseFiles(self.store),
+            ReleaseFiles(self.store, keys),
             submit=self.jobs.append,
             call_off=self.jobs.clear,
             send=self.line.send,

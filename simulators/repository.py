@@ -115,7 +115,12 @@ class RepositorySimulator:
             for piece in split_blob(data)[1]:
                 self.topics.publish(topics.chunk(sha256_hex(piece)), piece)
         custom = TargetCustom(
-            manifest.model, manifest.target, manifest.version, manifest.release_counter, min_counter
+            manifest.model,
+            manifest.target,
+            manifest.version,
+            manifest.release_counter,
+            min_counter,
+            confidential=manifest.encryption is not None,
         )
         path = target_path(manifest.model, manifest.target, manifest.version)
         self._roles[manifest.model].targets[path] = _target_file(path, encode_manifest(manifest), custom)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,9 +18,23 @@ from edgewright.agent.runner.runtimes import installed, open_runtime
 from edgewright.controller.confidential.sealing import seal
 from edgewright.controller.confidential.wrapping import wrap
 from edgewright.wire.assignment import Orders, TargetCustom
-from edgewright.wire.encryption import FRAME_BYTES, HEADER_BYTES, TAG_BYTES, Place, wrapping_info
+from edgewright.wire.deployment import State
+from edgewright.wire.encryption import (
+    FRAME_BYTES,
+    HEADER_BYTES,
+    SCHEME,
+    TAG_BYTES,
+    Encryption,
+    Place,
+    key_id,
+    wrapping_info,
+)
 from edgewright.wire.errors import ConfidentialKeyError, MalformedMessageError
 from edgewright.wire.manifest import RuntimeRange
+from simulators.device import DeviceStub
+from simulators.releases import GOLDEN
+from simulators.releases import make_manifest as make_release
+from simulators.repository import RepositorySimulator
 from tests.agent.confidential_release import CONTENT_KEY, write_confidential
 from tests.agent.line_rig import running_line
 from tests.agent.tflite_model import tflite_bytes
@@ -241,6 +256,77 @@ def test_a_key_is_not_in_the_words_of_an_order() -> None:
     words = repr(Load("a", "m", "a", content_key=CONTENT_KEY))
     assert "content_key" not in words
     assert repr(CONTENT_KEY)[2:-1] not in words
+
+
+SECRET = b"".join(
+    seal(b"w" * 200_000, CONTENT_KEY, Place("garment-packing", 1, "x86_64-ort-cpu", "artifact"))
+)
+
+
+def _secret_device(folder: Path) -> tuple[RepositorySimulator, DeviceStub]:
+    """A repository with a confidential release, and a device that runs nothing."""
+    simulator = RepositorySimulator()
+    manifest = make_release(1, SECRET)
+    encryption = Encryption(SCHEME, key_id(CONTENT_KEY))
+    simulator.release(msgspec.structs.replace(manifest, encryption=encryption), SECRET, GOLDEN)
+    return simulator, DeviceStub(simulator, folder).start()
+
+
+def _assign(device: DeviceStub, content_key: str) -> None:
+    device.simulator.assign("garment-packing/x86_64-ort-cpu/1.json", orders={"content_key": content_key})
+    device.read_topics()
+
+
+def _wrapped(device: DeviceStub) -> str:
+    info = wrapping_info("garment-packing", 1, device.device)
+    return wrap(CONTENT_KEY, device.key.public_der(), info)
+
+
+def test_an_assignment_without_its_key_is_refused_before_a_byte_is_fetched(tmp_path: Path) -> None:
+    """The deployment ends as refused with error 29, and nothing of the release was asked for."""
+    _, device = _secret_device(tmp_path / "device")
+    _assign(device, "")
+    assert (device.latest.state, device.latest.error) == (State.REFUSED, ConfidentialKeyError.number)
+    assert device.latest.fetched_bytes == 0
+    assert not device.store.digests()
+
+
+def test_a_confidential_release_goes_the_whole_way(tmp_path: Path) -> None:
+    """With its key it is committed; the line gets the key, the disk never does, and a restart unwraps it."""
+    simulator, device = _secret_device(tmp_path / "device")
+    _assign(device, _wrapped(device))
+    assert device.latest.state is State.COMMITTED
+    again = DeviceStub(simulator, tmp_path / "device")
+    again.key = device.key
+    again.start()
+    for one in (device, again):
+        loads = [order for order in one.line.orders if isinstance(order, Load)]
+        assert [order.content_key for order in loads] == [CONTENT_KEY]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path.name for path in files if CONTENT_KEY in path.read_bytes()]
+
+
+@pytest.mark.parametrize("by_time", [False, True])
+def test_a_new_wrapping_of_the_same_release_is_taken_over(tmp_path: Path, by_time: bool) -> None:
+    """The same release, wrapped for a renewed key, is not loaded anew, and a restart opens it with that key.
+
+    It comes with the daily assignment, or with one that only answers the question for the time.
+    """
+    simulator, device = _secret_device(tmp_path / "device")
+    _assign(device, _wrapped(device))
+    device.key = DeviceKey.generate()
+    if by_time:
+        opened = device.latest.assignment
+        orders = msgspec.structs.replace(opened.orders, content_key=_wrapped(device))
+        device.journal.renew(msgspec.structs.replace(opened, version=2, orders=orders), b"raw")
+    else:
+        _assign(device, _wrapped(device))
+    assert device.latest.state is State.COMMITTED
+    assert not [order for order in device.line.orders if isinstance(order, Load)][1:]
+    again = DeviceStub(simulator, tmp_path / "device")
+    again.key = device.key
+    again.start()
+    assert [order.content_key for order in again.line.orders if isinstance(order, Load)] == [CONTENT_KEY]
 
 
 @pytest.mark.skipif(not installed("litert"), reason="ai_edge_litert is not installed")
