@@ -33,11 +33,15 @@ from edgewright.controller.database.tables import Artifact, Device
 from edgewright.controller.errors import DataFolderDamagedError
 from edgewright.controller.model_toml import ConfidentialPart
 from edgewright.controller.publisher import Publisher
+from edgewright.controller.rebuild.orders import queue_rebuild
+from edgewright.controller.rebuild.states import IN_FLIGHT, RebuildState
+from edgewright.controller.rebuild.steps import carry_on
 from edgewright.controller.rebuild.versions import compile_version, release_version
 from edgewright.wire.assignment import Orders, TargetCustom
 from edgewright.wire.encryption import FRAME_BYTES, Place, sealed_length
 from edgewright.wire.errors import ConfidentialKeyError, DisagreementError
 from edgewright.wire.manifest import Manifest, decode_manifest, split_blob
+from tests.controller import colour_plant
 from tests.controller.colour_plant import Plant
 from tests.controller.small_model import spec, write_folder
 
@@ -326,6 +330,33 @@ def test_a_pushed_secret_is_built_in_the_child_and_signed(tmp_path: Path) -> Non
     assert plant.shelf.releases == [row.manifest_sha256]
     signed = json.loads(plant.repository.files()["1.small.json"])
     assert signed["signed"]["targets"][f"small/{TARGET}/1.json"]["custom"]["confidential"] is True
+
+
+def test_a_rebuild_of_a_secret_stays_one(tmp_path: Path) -> None:
+    """Candidates of every rung are sealed as they come, and the new version has a key of its own."""
+    plant = Plant(tmp_path)
+    plant.push()
+    plant.capture(90)
+    with plant.db.session() as session:
+        row = registry.find_version(session, colour_plant.MODEL, 1)
+        text = plant.blobs.read(row.files["model.toml"]) + b"\n[confidential]\nenabled = true\n"
+        row.files = {**row.files, "model.toml": plant.blobs.put(text)}
+        session.add(row)
+        number = queue_rebuild(session, colour_plant.MODEL, "a person.", 0, 1).id or 0
+    while carry_on(plant.context(), number) in IN_FLIGHT:
+        pass
+    rebuild = plant.rebuild(number)
+    assert (rebuild.state, rebuild.new_version) == (RebuildState.DONE, 2)
+    candidates = [rung["files"]["candidate"] for rung in rebuild.gates["rungs"].values()]
+    assert len(candidates) == 2
+    for sha256 in candidates:
+        assert plant.blobs.read(sha256)
+        assert not plant.blobs.path(sha256).exists()
+    with plant.db.reading() as session:
+        artifact = session.get_one(Artifact, (colour_plant.MODEL, 2, TARGET))
+    key = ContentKeys(plant.data).read(colour_plant.MODEL, 2)
+    place = Place(colour_plant.MODEL, 2, TARGET, "artifact")
+    assert open_blob(plant.blobs.path(artifact.artifact_sha256), key, place)
 
 
 def test_a_source_that_was_published_openly_is_not_sealed(tmp_path: Path) -> None:
