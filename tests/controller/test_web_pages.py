@@ -280,10 +280,16 @@ def test_buttons_order_what_they_say(client: TestClient, parts: Parts) -> None:
     told(parts)
     own = {"Origin": "http://127.0.0.1"}
     before = parse(client.get("/rollouts/2").text)
-    assert {form["action"] for form in before.all("form")} - {"/logout"} == {"/rollouts/2/pause", "/rollouts/2/abort"}
+    assert {form["action"] for form in before.all("form")} - {"/logout"} == {
+        "/rollouts/2/pause",
+        "/rollouts/2/abort",
+    }
     assert client.post("/rollouts/2/pause", headers=own).status_code == 200
     after = parse(client.get("/rollouts/2").text)
-    assert {form["action"] for form in after.all("form")} - {"/logout"} == {"/rollouts/2/resume", "/rollouts/2/abort"}
+    assert {form["action"] for form in after.all("form")} - {"/logout"} == {
+        "/rollouts/2/resume",
+        "/rollouts/2/abort",
+    }
     assert client.post("/rollouts/2/explode", headers=own).status_code == 404
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgewright.controller.database.tables import Event
+from edgewright.controller.people.service import People
 from tests.controller.parts import TOKEN, Parts, make_parts
 from tests.controller.served import served
 from tests.controller.storyline import MODEL, tell
@@ -28,6 +29,8 @@ PAGES = (
     "/rollouts/2",
     "/devices/robot-1",
     "/devices/nobody",
+    "/people",
+    "/audit",
 )
 IS_LIVE = "document.getElementById('live').dataset.state === 'on'"
 IS_DRAWN = "document.querySelectorAll('.plot canvas').length === 2"
@@ -49,6 +52,12 @@ def address(parts: Parts) -> Iterator[str]:
         yield listening
 
 
+@pytest.fixture(scope="module")
+def viewer(parts: Parts) -> str:
+    """Token of somebody who may look and nothing else."""
+    return People(parts.db, parts.data / "api-token").tokens.add("Wall screen", "viewer").text
+
+
 @pytest.fixture
 def browser(tmp_path: Path, address: str) -> Iterator[Browser]:
     """A browser with a session."""
@@ -67,6 +76,50 @@ def test_the_overview_draws_its_charts(browser: Browser) -> None:
     assert browser.evaluate("document.querySelectorAll('#fleet tbody tr').length") == 4
     assert browser.evaluate("document.fonts.check('14px Inter')")
     assert browser.complaints == []
+
+
+def log_in(browser: Browser, address: str, token: str) -> None:
+    """Type a token at the login and wait for what comes."""
+    browser.open(f"{address}/login")
+    browser.evaluate(f"document.getElementById('token').value = '{token}'")
+    browser.evaluate("document.querySelector('form').requestSubmit()")
+    browser.until("location.pathname === '/' || document.getElementById('failed') !== null")
+
+
+def test_a_viewer_sees_and_orders_nothing(browser: Browser, address: str, viewer: str) -> None:
+    """After logging in with a viewer's token every page is there, and its only button is the logout."""
+    log_in(browser, address, viewer)
+    for path in PAGES:
+        browser.open(address + path)
+        browser.until(f"location.pathname === '{path}'")
+        actions = browser.evaluate("[...document.forms].map((form) => form.getAttribute('action'))")
+        assert set(actions) <= {"/logout"}, path
+    assert browser.evaluate("document.body.innerText.includes('takes an admin')")
+    browser.open(f"{address}/")
+    links = browser.evaluate("[...document.querySelectorAll('.top nav a')].map((a) => a.textContent)")
+    assert links == ["Fleet", "Models", "Rollouts"]
+
+
+def test_an_admin_is_asked_before_a_device_is_revoked(browser: Browser, address: str) -> None:
+    """The button opens a form with what will happen; the browser itself wants the reason."""
+    browser.open(f"{address}/devices/robot-1")
+    browser.until("location.pathname === '/devices/robot-1'")
+    form = "document.querySelector('form[action$=\"/revoke\"]')"
+    assert not browser.evaluate(f"{form}.checkVisibility()")
+    browser.evaluate("document.querySelector('.ask summary').click()")
+    assert browser.evaluate(f"{form}.checkVisibility()")
+    assert not browser.evaluate(f"{form}.checkValidity()")
+    assert "comes back by a new enrolment" in browser.evaluate(f"{form}.innerText")
+
+
+def test_a_live_page_ends_with_its_session(browser: Browser, address: str, parts: Parts, viewer: str) -> None:
+    """When the token is revoked the open page stops being live, and the next click leads to the login."""
+    log_in(browser, address, viewer)
+    browser.until(IS_LIVE)
+    People(parts.db, parts.data / "api-token").tokens.revoke(viewer.split("_")[1])
+    browser.until("document.getElementById('live').dataset.state === 'off'")
+    browser.open(f"{address}/models")
+    browser.until("location.pathname === '/login'")
 
 
 def test_nobody_else_is_asked(browser: Browser, address: str) -> None:

@@ -29,7 +29,8 @@ SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
     ),
-    "Referrer-Policy": "no-referrer",
+    # Not "no-referrer": with that a browser sends "Origin: null" with our own forms too.
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 
