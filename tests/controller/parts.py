@@ -53,12 +53,18 @@ class SimulatedPublisher:
         self.published += documents.items()
 
 
+def make_director(data: Path) -> Director:
+    """A real director, in this process: a process for each test would cost half a second."""
+    director = Director(data / "director")
+    director.open(AcknowledgementKey(data / "keys" / "ack").ensure())
+    return director
+
+
 def make_assigner(data: Path, db: Database, publisher: SimulatedPublisher) -> Assigner:
     """A real assigner with keys of its own, over a simulated publisher."""
     keys = KeyStore(data / "keys")
-    repository, director = ImageRepository(data / "tuf" / "image", keys), Director(data / "director")
+    repository, director = ImageRepository(data / "tuf" / "image", keys), make_director(data)
     repository.ensure()
-    director.open(AcknowledgementKey(data / "keys" / "ack").ensure())
     return Assigner(db, director, repository, publisher)  # type: ignore[arg-type]  # a simulator
 
 
@@ -116,6 +122,7 @@ class Parts:
     rollouts: RolloutService
     enrolment: Enrolment
     register: DeviceRegister
+    director: Director
     workflows: SimulatedBuilds
     monitor: SilentMonitor
     signing: Signing
@@ -144,6 +151,7 @@ def make_parts(data: Path) -> Parts:
         rollouts=rollouts,
         enrolment=Enrolment(db, register, lambda host: Address(host, 18830), lambda: root, lambda: root),
         register=register,
+        director=make_director(data),
         workflows=SimulatedBuilds(),
         monitor=SilentMonitor(),
         # The publisher is a simulator.

@@ -23,7 +23,7 @@ from edgewright.controller.errors import (
 from edgewright.controller.trust import requests
 from edgewright.controller.trust.acknowledgement import AcknowledgementKey
 from edgewright.controller.trust.director import Director, move_in
-from edgewright.controller.trust.director_seam import Adopt, Order, Rotate, State
+from edgewright.controller.trust.director_seam import Order, State
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository, TargetEntry
 from edgewright.wire.assignment import FIELD, MAX_ASSIGNMENT_BYTES, Orders, TargetCustom, read_orders
@@ -136,7 +136,7 @@ def test_a_lost_signing_key_is_named(tmp_path: Path, director: Director) -> None
 def test_a_rotated_key_is_gone(tmp_path: Path, director: Director, role: str) -> None:
     """After a rotation the next root names a new key only, the chain holds, and the old file is deleted."""
     (old,) = (tmp_path / "director/keys" / role).iterdir()
-    state = director.rotate(Rotate(role))
+    state = director.rotate(role)
     (new,) = (tmp_path / "director/keys" / role).iterdir()
     assert new.name != old.name
     device = DeviceDirector(state.roots[0])
@@ -151,17 +151,17 @@ def test_a_root_of_two_people_waits_for_both(director: Director) -> None:
     key cannot change it any more.
     """
     people = [CryptoSigner.generate_ed25519() for _ in range(3)]
-    state = director.rotate(Rotate("root", tuple(public_pem(p) for p in people), threshold=2))
+    state = director.rotate("root", [public_pem(p) for p in people], threshold=2)
     assert len(state.roots) == 1
     assert "2 more signatures" in state.waits_for
     request = requests.decode(state.waiting)
     once = requests.sign(request, people[:1])
-    assert len(director.adopt(Adopt(requests.encode(once))).roots) == 1
+    assert len(director.adopt(requests.encode(once)).roots) == 1
     with pytest.raises(SignatureRefusedError, match="brings no signature"):
-        director.adopt(Adopt(requests.encode(once)))
-    state = director.adopt(Adopt(requests.encode(requests.sign(request, people[1:2]))))
+        director.adopt(requests.encode(once))
+    state = director.adopt(requests.encode(requests.sign(request, people[1:2])))
     assert (len(state.roots), state.waiting, state.laboratory) == (2, b"", False)
-    assert "2 more signatures" in director.rotate(Rotate("targets")).waits_for
+    assert "2 more signatures" in director.rotate("targets").waits_for
     verified(state, director.sign([order(1)])[0])
 
 

@@ -98,6 +98,7 @@ class Services:
     rollouts: RolloutService
     enrolment: Enrolment
     register: DeviceRegister
+    director: DirectorProcess
     monitor: Monitor
     workflows: Workflows
     signing: Signing
@@ -187,6 +188,7 @@ def _compose(
         rollouts,
         enrolment,
         site.register,
+        director,
         monitor,
         workflows,
         signing,

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from edgewright.controller.api import (
     audit,
     devices,
+    director,
     evidence,
     models,
     people,
@@ -48,7 +49,7 @@ def create_app(services: Services, names: Sequence[str] = ()) -> FastAPI:
     app.state.people = People(services.db, services.data / "api-token")
     _handle_errors(app)
     references = References(services.blobs)
-    for part in (devices, models, provenance, rollouts, evidence, people, audit, signing, settling):
+    for part in (devices, models, provenance, rollouts, evidence, people, audit, signing, director, settling):
         app.include_router(part.create_router(services, references), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_revocation(services), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_est(services), responses=PROBLEMS)

@@ -43,6 +43,8 @@ class DeviceView(_FromRow):
     error: int
     error_name: str
     detail: str
+    revoked_at: float = Field(description="0 where it is not revoked")
+    suspicion: str = Field(description="Why it may be a copy or restored; empty where nothing says so")
 
 
 class ModelView(_FromRow):

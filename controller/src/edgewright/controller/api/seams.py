@@ -12,6 +12,7 @@ from edgewright.controller.identity.authority import Issued
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.rollouts.policy import Wave
 from edgewright.controller.signing import Signing
+from edgewright.controller.trust.director_seam import State
 
 
 class RolloutOrders(Protocol):
@@ -91,6 +92,22 @@ class SignedMetadata(Protocol):
         ...
 
 
+class DirectorKeys(Protocol):
+    """Who signs assignments, and how that is changed."""
+
+    def show(self) -> State:
+        """What a person may know."""
+        ...
+
+    def rotate(self, role: str, public: Sequence[str] = ..., threshold: int = ...) -> State:
+        """Give a role other keys."""
+        ...
+
+    def adopt(self, request: bytes) -> State:
+        """Bring signatures that were made elsewhere."""
+        ...
+
+
 class Services(Protocol):
     """The running controller, as far as HTTP needs it."""
 
@@ -132,6 +149,11 @@ class Services(Protocol):
     @property
     def monitor(self) -> Evidence:
         """Evidence of harm and change."""
+        ...
+
+    @property
+    def director(self) -> DirectorKeys:
+        """The director's keys."""
         ...
 
     @property

@@ -47,9 +47,16 @@ def devices(url: Url = None, data: Data = None, as_json: AsJson = False) -> None
         ),
         "No device is enrolled. Make a token with `edgewright token`.",
     )
+    for d in found:
+        if d["suspicion"]:
+            console().print(f"{d['id']} is suspicious. {d['suspicion']}", soft_wrap=True)
 
 
 def _device_word(device: dict[str, Any]) -> Word:
+    if device["revoked_at"]:
+        return Word("revoked", "bad")
+    if device["suspicion"]:
+        return Word("suspicious", "bad")
     if not device["connected"]:
         return Word("offline", "warn") if device["last_seen"] else Word("never seen", "quiet")
     return deployment_word(device["state"])
@@ -189,3 +196,15 @@ def revoke(
     with connect(url, data) as client:
         client.post(f"/devices/{device}/revoke", {"reason": reason})
     console().print(f"{device} is revoked.")
+
+
+def trust(
+    device: Annotated[str, typer.Argument(help="Its id.")],
+    reason: Reason = "",
+    url: Url = None,
+    data: Data = None,
+) -> None:
+    """Trust a suspicious device again, after a look at it."""
+    with connect(url, data) as client:
+        client.post(f"/devices/{device}/trust", {"reason": reason})
+    console().print(f"{device} is trusted again.")

@@ -15,7 +15,18 @@ from typing import Annotated, Final
 import typer
 from typer.exceptions import TyperException
 
-from edgewright.controller.cli import audit, broker, fleet, keys, models, people, provenance, push, rollouts
+from edgewright.controller.cli import (
+    audit,
+    broker,
+    director,
+    fleet,
+    keys,
+    models,
+    people,
+    provenance,
+    push,
+    rollouts,
+)
 from edgewright.controller.cli.client import RefusedError
 from edgewright.controller.cli.output import console
 from edgewright.wire.errors import EdgewrightError
@@ -92,14 +103,16 @@ app.add_typer(models.app, name="models")
 app.command()(fleet.targets)
 app.add_typer(rollouts.app, name="rollout")
 app.add_typer(keys.app, name="keys")
-app.add_typer(people.app, name="people")
-app.command()(people.whoami)
-app.add_typer(audit.app, name="audit")
+app.add_typer(director.app, name="director")
 app.command()(fleet.drift)
 app.command()(fleet.events)
 app.command()(fleet.token)
 app.command()(fleet.revoke)
+app.command()(fleet.trust)
 app.add_typer(broker.app, name="broker")
+app.add_typer(people.app, name="people")
+app.command()(people.whoami)
+app.add_typer(audit.app, name="audit")
 app.command()(provenance.provenance)
 app.command()(provenance.export)
 app.command()(provenance.verify)

@@ -28,7 +28,7 @@ from edgewright.controller.errors import DataFolderDamagedError, InvalidRequestE
 from edgewright.controller.trust import documents, requests
 from edgewright.controller.trust.director_record import Record
 from edgewright.controller.trust.director_roots import ROLES, DirectorRoots
-from edgewright.controller.trust.director_seam import Adopt, Order, RoleState, Rotate, State
+from edgewright.controller.trust.director_seam import Order, RoleState, State
 from edgewright.controller.trust.documents import role_keys
 from edgewright.controller.trust.durable import Write, write_durably
 from edgewright.controller.trust.pem import read_public
@@ -117,31 +117,34 @@ class Director:
             waits_for=waiting.short_of() if waiting else "",
         )
 
-    def rotate(self, rotation: Rotate) -> State:
+    def rotate(self, role: str, public: Sequence[str] = (), threshold: int = 1) -> State:
         """Give a role other keys, in a next root.
+
+        Args:
+            role: ``root``, ``targets``, or ``timestamp`` with a key.
+            public: public keys in PEM; the director makes one itself where none is given.
+            threshold: how many of them have to sign.
 
         Raises:
             InvalidRequestError: the director has no such role, or the keys cannot be.
             KeyStoreError: a public key cannot be read.
         """
-        if rotation.role not in (*ROLES, Timestamp.type):
-            raise InvalidRequestError(
-                f"The director has no role {rotation.role[:80]!r}: root, targets or timestamp."
-            )
-        if rotation.role == Timestamp.type and not rotation.public:
+        if role not in (*ROLES, Timestamp.type):
+            raise InvalidRequestError(f"The director has no role {role[:80]!r}: root, targets or timestamp.")
+        if role == Timestamp.type and not public:
             raise InvalidRequestError("The controller makes the acknowledgement key, not the director.")
-        given = [read_public(text.encode()) for text in rotation.public]
-        keys = role_keys(given, rotation.threshold) if given else self._roots.made(rotation.role)
-        self._roots.change({rotation.role: keys})
+        given = [read_public(text.encode()) for text in public]
+        keys = role_keys(given, threshold) if given else self._roots.made(role)
+        self._roots.change({role: keys})
         return self.show()
 
-    def adopt(self, signed: Adopt) -> State:
+    def adopt(self, request: bytes) -> State:
         """Take signatures for a next root that were made elsewhere.
 
         Raises:
             SignatureRefusedError: they do not count.
         """
-        self._roots.adopt(signed.request)
+        self._roots.adopt(request)
         return self.show()
 
     @property

@@ -305,10 +305,10 @@ def _answer(director: "Director", request: Request) -> Answer:
             return Documents(tuple(director.sign(orders)))
         case Show():
             return director.show()
-        case Rotate():
-            return director.rotate(request)
-        case Adopt():
-            return director.adopt(request)
+        case Rotate(role, public, threshold):
+            return director.rotate(role, public, threshold)
+        case Adopt(signed):
+            return director.adopt(signed)
 
 
 if __name__ == "__main__":
