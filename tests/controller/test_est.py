@@ -17,8 +17,10 @@ from fastapi.testclient import TestClient
 from edgewright.agent.certificates import make_request
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.controller.api.app import create_app
+from edgewright.controller.cli import main
 from edgewright.controller.identity.authority import CertificateAuthority
 from tests.controller.doors import OpenDoor, opened
+from tests.controller.parts import TOKEN
 
 ROBOT = "press-7"
 EST = "/.well-known/est"
@@ -163,6 +165,21 @@ def test_certificates_are_given_out_over_tls_only(door: OpenDoor) -> None:
     http = TestClient(create_app(door.parts), base_url="http://127.0.0.1")
     answer = http.get(f"{EST}/cacerts")
     assert (answer.status_code, answer.json()["number"]) == (422, 99)
+
+
+def test_the_command_line_trusts_the_named_authority(
+    door: OpenDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A person elsewhere reaches the door with the authority's certificate, and with no other."""
+    stranger = CertificateAuthority(tmp_path / "other")
+    stranger.ensure()
+    monkeypatch.setenv("EDGEWRIGHT_TOKEN", TOKEN)
+    outcomes = {door.authority.bundle: 0, stranger.bundle: 64, tmp_path / "none.pem": 64}
+    for named, status in outcomes.items():
+        monkeypatch.setenv("EDGEWRIGHT_CA", str(named))
+        with pytest.raises(SystemExit) as ended:
+            main(["devices", "--url", door.url])
+        assert ended.value.code == status, capsys.readouterr().err
 
 
 def test_the_door_serves_the_api_too(door: OpenDoor) -> None:

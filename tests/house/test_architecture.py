@@ -27,6 +27,7 @@ AGENT_ADAPTERS = {
     "onnxruntime": "agent/runner",
     "ai_edge_litert": "agent/runner",
     "cv2": "agent/preprocess.py",
+    "ssl": "agent/tls.py",
 }
 CONTROLLER_ADAPTERS = {
     "paho": "link.py",
@@ -37,6 +38,8 @@ CONTROLLER_ADAPTERS = {
     "sqlalchemy": "database",
     "onnxruntime": "compiler",
     "typer": "cli",
+    "ssl": "identity/tls.py",
+    "uvicorn": "listeners.py",
 }
 # Where the rule is one file, wherever it stands.
 ONE_FILE = [

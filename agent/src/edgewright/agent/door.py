@@ -1,12 +1,13 @@
 """Speaking HTTPS to the controller's door, for short-lived processes."""
 
 import json
-import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from typing import Any, Final
+
+from edgewright.agent.tls import TlsContext
 
 TIMEOUT_SECONDS: Final = 60
 """A controller answers an enrolment once its broker admits the device, which takes a moment in a crowd."""
@@ -30,7 +31,7 @@ class DoorError(Exception):
 
 
 def ask(
-    url: str, context: ssl.SSLContext, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    url: str, context: TlsContext, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> bytes:
     """GET an address, or POST a body to it.
 

@@ -12,7 +12,6 @@ processes (``renewal``).
 
 import hashlib
 import shutil
-import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ import msgspec
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.agent.privatefiles import sync_folder, write_private
 from edgewright.agent.settings import Settings
-from edgewright.agent.tls import presenting
+from edgewright.agent.tls import TlsContext, presenting
 from edgewright.wire.errors import IdentityError
 
 FOLDER: Final = "identity"
@@ -89,7 +88,7 @@ class Identity:
         spread = int.from_bytes(hashlib.sha256(self.device.encode()).digest()[:2], "big") / 0xFFFF
         return life > 0 and now >= self.certificate_issued + life * (RENEWAL_SHARE + SPREAD_SHARE * spread)
 
-    def tls_context(self) -> ssl.SSLContext:
+    def tls_context(self) -> TlsContext:
         """A client's TLS context for broker and door.
 
         Raises:

@@ -11,9 +11,11 @@ that a device acts on is signed by other keys. The other side does look at the t
 
 import ssl
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from edgewright.wire.errors import IdentityError
+
+TlsContext: TypeAlias = ssl.SSLContext
 
 NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which the module ssl has no name for."""

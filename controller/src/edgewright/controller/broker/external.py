@@ -95,7 +95,7 @@ class BrokerFiles:
             os.kill(int((self.folder / "broker.pid").read_text()), signal.SIGHUP)
         except (OSError, ValueError):
             logger.warning(
-                "The lists in %s have changed, but no broker runs from there: copy them to it, send it SIGHUP.",
+                "The lists in %s have changed and no broker runs there: copy them to it and send it SIGHUP.",
                 self.folder,
             )
 

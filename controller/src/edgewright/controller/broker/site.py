@@ -1,4 +1,4 @@
-"""The broker of a running controller, the embedded one or a site's own, and the certificates of both sides."""
+"""The broker of a running controller, the embedded one or a site's own, and certificates for both sides."""
 
 from collections.abc import Callable
 from contextlib import ExitStack

@@ -2,7 +2,8 @@
 
 Which controller: ``--url``, else the data folder of ``--data``, else EDGEWRIGHT_URL, else the data folder of
 EDGEWRIGHT_DATA, else the folder ``data`` here. The token: EDGEWRIGHT_TOKEN, else the ``api-token`` of that
-data folder, which is sent to the address where that folder's controller listens and to no other.
+data folder, which is sent to the address where that folder's controller listens and to no other. A door on
+another machine is trusted by the fleet's authority: its certificate in the file that EDGEWRIGHT_CA names.
 """
 
 import json
@@ -16,6 +17,7 @@ import httpx
 
 from edgewright.controller.datadir import read_endpoint
 from edgewright.controller.errors import ControllerUnreachableError, NotAuthorisedError
+from edgewright.controller.identity.tls import TlsContext, trusting
 
 API: Final = "/api/v1"
 DEFAULT_DATA: Final = Path("data")
@@ -46,6 +48,7 @@ class Client:
             headers={"Authorization": f"Bearer {token}"},
             timeout=TIMEOUT_S,
             trust_env=False,
+            verify=_trusted(),
         )
 
     def __enter__(self) -> Self:
@@ -145,6 +148,19 @@ def _listens_at(folder: Path, url: str) -> bool:
         return read_endpoint(folder).api.rstrip("/") == url.rstrip("/")
     except ControllerUnreachableError:
         return False
+
+
+def _trusted() -> TlsContext | bool:
+    """Whom to trust over HTTPS: the named authority, else those of this machine."""
+    named = os.environ.get("EDGEWRIGHT_CA")
+    if not named:
+        return True
+    try:
+        return trusting(Path(named))
+    except OSError as error:
+        raise ControllerUnreachableError(
+            f"The authority in {named}, which EDGEWRIGHT_CA names, cannot be used: {error}."
+        ) from error
 
 
 def _read_token(folder: Path) -> str:

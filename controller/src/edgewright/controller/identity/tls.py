@@ -12,6 +12,17 @@ NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which the module ssl has no name for."""
 
 
+def trusting(authorities: Path) -> TlsContext:
+    """What somebody speaks to the door with who shows no certificate.
+
+    Raises:
+        OSError: the file cannot be read, or holds no certificate.
+    """
+    context = ssl.create_default_context(cafile=authorities)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 def client_context(authorities: Path, own: Path) -> ssl.SSLContext:
     """What the controller speaks to a broker with.
 
@@ -23,8 +34,7 @@ def client_context(authorities: Path, own: Path) -> ssl.SSLContext:
         CertificateAuthorityError: one of them cannot be used.
     """
     try:
-        context = ssl.create_default_context(cafile=authorities)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = trusting(authorities)
         context.load_cert_chain(own)
     except OSError as error:  # ssl.SSLError is an OSError
         raise CertificateAuthorityError(f"The certificate {own} cannot be used: {error}.") from error
