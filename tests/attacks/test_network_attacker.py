@@ -1,7 +1,9 @@
 """The attacker holds the network and the broker: every byte that a device reads is his. He holds no key."""
 
 import random
+import time
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -195,6 +197,20 @@ def test_mix_and_match(device: DeviceStub, role: str) -> None:
     device.read_topics()
     assert_resisted(device, "RollbackAttack")
     assert device.latest.state is State.REFUSED
+
+
+def test_freeze(device: DeviceStub, tmp_path: Path) -> None:
+    """Metadata that is shown past its expiry installs nothing; the running model goes on."""
+    device.cut_power()
+    late = DeviceStub(
+        device.simulator, tmp_path / "device", system_time=lambda: time.time() + 8 * 24 * 3600
+    ).start()
+    assert_runs_one(late)
+    late.read_topics()
+    assert_resisted(late, "ExpiredMetadata")
+    late.simulator.life *= 3
+    late.simulator.renew()
+    assert_lives_on(late)
 
 
 def test_withheld_metadata(device: DeviceStub) -> None:
