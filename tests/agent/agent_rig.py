@@ -107,6 +107,10 @@ class ControllerHand:
         self._client.subscribe(topics.up_filter(), qos=1)
         assert self._subscribed.wait(PATIENCE_SECONDS)
 
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publish without retaining, as anybody may who holds the broker."""
+        self._client.publish(topic, payload, qos=1).wait_for_publish(PATIENCE_SECONDS)
+
     def close(self) -> None:
         """Leave the broker."""
         self._client.disconnect()

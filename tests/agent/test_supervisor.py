@@ -10,9 +10,18 @@ from pathlib import Path
 import pytest
 
 from edgewright.agent.database import Database
+from edgewright.wire import messages, topics
 from edgewright.wire.deployment import State
 from edgewright.wire.messages import Goodbye, Hello, Report, Window
-from tests.agent.agent_rig import MODEL, PATIENCE_SECONDS, AgentRig, ControllerHand, running_agent, wait_for
+from tests.agent.agent_rig import (
+    DEVICE,
+    MODEL,
+    PATIENCE_SECONDS,
+    AgentRig,
+    ControllerHand,
+    running_agent,
+    wait_for,
+)
 from tests.contract.brokers import Broker, nats, running
 
 __all__ = ["nats"]
@@ -143,6 +152,26 @@ def test_controller_that_listens_late_hears_everything(nats: Broker, tmp_path: P
         journal = Database(agent.folder / "agent.db", read_only=True)
         waiting = "SELECT min(seq) FROM messages"
         wait_for(lambda: (journal.connection.execute(waiting).fetchone()[0] or 2) > 1, "acknowledgements")
+
+
+def test_unsealed_acknowledgements_are_dropped_and_told_once(steady: Pair) -> None:
+    """An acknowledgement without the director's seal takes nothing out of the outbox and is told once."""
+    agent, controller = steady
+    stream = controller.of(Hello)[0].stream
+    forged = messages.encode(messages.Ack(stream=stream, through=10**9))
+    for _ in range(3):
+        controller.publish(topics.ack(DEVICE), forged)
+
+    def told() -> list[Report]:
+        return [report for report in controller.of(Report) if report.name == "UnsignedMessage"]
+
+    wait_for(told, "the report")
+    before = max(report.seq for report in told())
+    wait_for(
+        lambda: agent.decides(1) and max((w.seq for w in controller.of(Window)), default=0) > before,
+        "windows",
+    )
+    assert {report.seq for report in told()} == {before}
 
 
 def test_line_that_is_killed_comes_back(pair: Pair) -> None:
