@@ -29,6 +29,7 @@ from edgewright.controller.cli import (
 )
 from edgewright.controller.cli.client import RefusedError
 from edgewright.controller.cli.output import console
+from edgewright.controller.datadir import read_endpoint
 from edgewright.wire.errors import EdgewrightError
 
 DEFAULT_PORT: Final = 8420
@@ -89,6 +90,7 @@ def _announce(address: str, data: Path) -> None:
         console().print(f"Edgewright runs: {address}/?token={token}", soft_wrap=True)
     else:
         console().print(f"Edgewright runs: {address}/", soft_wrap=True)
+    console().print(f"Devices enrol at: {read_endpoint(data).door}", soft_wrap=True)
 
 
 @app.command()
