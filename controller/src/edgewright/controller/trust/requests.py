@@ -103,7 +103,7 @@ def decode(data: bytes) -> Request:
         raise SignatureRefusedError(f"A signing request of {len(data)} bytes is none.")
     try:
         return msgspec.json.decode(data, type=Request)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SignatureRefusedError(f"The file is no signing request: {error}.") from error
 
 

@@ -7,6 +7,7 @@ cheats. The document that is replaced is believed only as far as the role's own 
 import json
 from typing import Final
 
+import msgspec
 from tuf.api.metadata import Root, Signed, Targets
 
 from edgewright.controller.errors import SignatureRefusedError
@@ -14,7 +15,7 @@ from edgewright.controller.trust import documents
 from edgewright.controller.trust.documents import RoleKeys
 from edgewright.controller.trust.requests import Part, verifies
 from edgewright.controller.trust.state import release_keys
-from edgewright.wire.errors import EdgewrightError
+from edgewright.wire.errors import EdgewrightError, MalformedMessageError
 
 SHOWN: Final = 50
 """So many lines of each kind are shown; a change that is larger says so."""
@@ -28,7 +29,11 @@ def describe(part: Part) -> list[str]:
     """
     try:
         return _describe(part)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except MalformedMessageError as error:
+        raise SignatureRefusedError(
+            f"The {part.role} in the request names no release: {error.sentence}"
+        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError, msgspec.ValidationError) as error:
         # tuf reads documents whose parts do not fit one another, for example a role of keys that it lacks.
         raise SignatureRefusedError(f"The {part.role} in the request contradicts itself: {error}.") from error
 
