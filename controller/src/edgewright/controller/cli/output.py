@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -36,8 +36,11 @@ def print_json(value: Any) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], empty: str) -> None:
     """A table, or one sentence where there is nothing to list. Columns that end in ``>`` align right."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        table.add_column(column.removesuffix(">"), justify="right" if column.endswith(">") else "left")
+    for index, column in enumerate(columns):
+        justify: Literal["left", "right"] = "right" if column.endswith(">") else "left"
+        # The first column names the row, so a person may want to copy it; nothing is cut off.
+        name = column.removesuffix(">")
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=index == 0)
     for row in rows:
         table.add_row(*row)
     console().print(table if table.row_count else empty)

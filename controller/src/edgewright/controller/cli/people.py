@@ -105,4 +105,4 @@ def whoami(url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
     said.append(f" ({found['token']}): {found['role']}")
     said.append(f" for {', '.join(found['models'])}" if found["models"] else " for all models")
     said.append(f", until {day(found['expires'])}." if found["expires"] else ".")
-    console().print(said)
+    console().print(said, soft_wrap=True)
