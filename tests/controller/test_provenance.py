@@ -130,6 +130,15 @@ def test_failed_gates_are_refused(bench: Attested) -> None:
         verify_build(result, bench.files, bench.blobs, bench.key)
 
 
+def test_gates_that_ended_otherwise_are_refused(bench: Attested) -> None:
+    """A build result whose verdict is not the one that was signed gets no release signature."""
+    built = next(built for built in bench.result.built if built.target == TARGET)
+    verdicts = tuple(replace(verdict, passed_gates=("finite logits",)) for verdict in built.verdicts)
+    changed = _with(bench, msgspec.structs.replace(built, verdicts=verdicts))
+    with pytest.raises(ProvenanceError, match="ended otherwise"):
+        verify_build(changed, bench.files, bench.blobs, bench.key)
+
+
 def test_a_bundle_of_another_target_is_refused(bench: Attested) -> None:
     """A true bundle beside a manifest that it was not made for does not verify."""
     with pytest.raises(ProvenanceError, match="not the one that the manifest names"):

@@ -146,6 +146,8 @@ def verify_build(result: BuildResult, files: Mapping[str, str], blobs: BlobStore
         if manifest.build_key != key.public_der.hex() or not built.bundle_sha256:
             raise ProvenanceError(f"The build for {built.target} was not attested by this controller.")
         told = open_bundle(blobs.read(built.bundle_sha256), manifest)
+        if judged_in(told.tests) != _judged(built):
+            raise ProvenanceError(f"The gates for {built.target} ended otherwise than the statement says.")
         if files_in(told.provenance) != dict(files):
             raise ProvenanceError(
                 f"The build for {built.target} was made from other files than the version has."
@@ -165,6 +167,17 @@ def files_in(provenance: Mapping[str, Any]) -> dict[str, str]:
         for item in materials
         if item["uri"].startswith(FILE_URI)
     }
+
+
+def judged_in(tests: Mapping[str, Any]) -> tuple[list[str], list[str], list[str]]:
+    """Gates that a test result names: passed, not judged, failed."""
+    predicate = tests["predicate"]
+    return predicate["passedTests"], predicate["warnedTests"], predicate["failedTests"]
+
+
+def _judged(built: Built) -> tuple[list[str], list[str], list[str]]:
+    verdict = next(verdict for verdict in built.verdicts if verdict.name == built.chosen)
+    return list(verdict.passed_gates), list(verdict.unjudged_gates), list(verdict.failed_gates)
 
 
 def _rebuild_of(session: Session, version: ModelVersion) -> Rebuild | None:
