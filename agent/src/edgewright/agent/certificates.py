@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.wire.errors import IdentityError
 
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 
 
 class Granted(NamedTuple):

@@ -36,7 +36,7 @@ def key_in(request: bytes) -> ec.EllipticCurvePublicKey:
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
             raise CertificateRequestError("The key of the certificate request is no P-256 key.")
         signed = parsed.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise CertificateRequestError("The bytes are no certificate request.") from error
     if not signed:
         raise CertificateRequestError("The certificate request is not signed by its own key.")
