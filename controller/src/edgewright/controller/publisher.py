@@ -117,7 +117,8 @@ class Publisher:
             self._published.update(fresh)
 
     def publish_metadata(self) -> None:
-        """Publish the repository's files, the hint and, last, the timestamp; clear superseded files.
+        """Publish the repository's files, the director's roots, the hint and, last, the timestamp; clear
+        superseded files.
 
         Raises:
             BrokerUnreachableError: the broker did not take them all; calling again goes on.
@@ -136,16 +137,6 @@ class Publisher:
             self._clear(topics.metadata(name) for name in old)
             self._repository.discard(old)
             self._published.difference_update(old)
-
-    def publish_director_roots(self) -> None:
-        """Publish the director's newest root, and the hint that names it.
-
-        Raises:
-            BrokerUnreachableError: the broker did not take them all; calling again goes on.
-        """
-        with self._waiting:
-            roots = self._publish_director_roots()
-            self._link.publish_paced([(topics.head(), _head(self._repository.files(), roots))])
 
     def publish_assignment(self, device: str, document: bytes) -> None:
         """Publish a device's signed assignment; an empty document takes it back.

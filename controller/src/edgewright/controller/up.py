@@ -171,8 +171,9 @@ def _compose(
     link.start()
     stack.callback(link.stop)
     enrolment = Enrolment(db, site.register, site.reached, repository.root_bytes, director.root_bytes)
-    # A document under a key that is out of use verifies no more: all are issued again.
-    director.on_root += [publisher.publish_director_roots, lambda: assigner.renew(0.0)]
+    # A document under a key that is out of use verifies no more: all are issued again. A device without one
+    # follows the new root because of the new timestamp.
+    director.on_root += [repository.announce, publisher.publish_metadata, lambda: assigner.renew(0.0)]
     renew = _Again(lambda: _renew(repository, publisher, assigner), "renewal", RENEWAL_S)
     keep = _Again(lambda: heads.keep_head(db, root), "audit head", RENEWAL_S)
     keep.wake()

@@ -172,11 +172,16 @@ class ImageRepository:
             for signed_here in (True, False):
                 for after in self._renewals(due, now, signed_here=signed_here):
                     self._try(Renewal(after))
-            if self._state is state and documents.is_due(state.snapshot, now):
-                self._commit_snapshot(state, {})
+            if self._state.snapshot is state.snapshot and documents.is_due(state.snapshot, now):
+                self._commit_snapshot(self._state, {})
             elif self._state.timestamp == state.timestamp and now > state.timestamp_due:
                 self._commit_timestamp(self._state, state.timestamp + 1)
             return self._state is not state
+
+    def announce(self) -> None:
+        """Sign a new timestamp: every device looks at it at once, and then at the director's roots too."""
+        with self._lock:
+            self._commit_timestamp(self._state, self._state.timestamp + 1)
 
     def requests(self) -> tuple[Request, ...]:
         """What waits for signatures, the oldest first, as it would be signed now.

@@ -63,6 +63,7 @@ EVENTS: Final[dict[str, Tone]] = {
     "device.lost": "warn",
     "device.revoked": "bad",
     "device.suspicious": "bad",
+    "director.equivocation": "bad",
     "device.trusted": "good",
     "device.unsigned": "bad",
     "version.pushed": "move",
