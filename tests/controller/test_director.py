@@ -211,3 +211,14 @@ def test_a_device_opens_what_the_controller_seals(tmp_path: Path, director: Dire
     other.ensure()
     with pytest.raises(UnsignedMessageError):
         sealer.open_ack(other.seal(Ack(stream="s", through=3)))
+
+
+def test_an_announcement_is_a_new_timestamp_and_nothing_else(tmp_path: Path) -> None:
+    """After a new root of the director the image repository signs a timestamp, so that all devices look."""
+    image = ImageRepository(tmp_path / "tuf", KeyStore(tmp_path / "keys"))
+    image.ensure()
+    before, version = image.files(), image.timestamp_version
+    image.announce()
+    after = image.files()
+    assert image.timestamp_version == version + 1
+    assert {name for name in after if after[name] != before.get(name)} == {"timestamp.json"}
