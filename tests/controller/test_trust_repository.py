@@ -202,6 +202,18 @@ def test_renewal_in_time(tmp_path: Path) -> None:
     assert repository.root_version == 2
 
 
+def test_root_and_snapshot_are_renewed_together(tmp_path: Path) -> None:
+    """A root that comes of age in the same hour as the snapshot does not put the snapshot off."""
+    clock = Clock()
+    repository = opened(tmp_path, clock=clock)
+    clock.now += timedelta(days=360)
+    repository.renew()
+    clock.now += timedelta(days=8)
+    assert repository.renew()
+    assert repository.root_version == 2
+    assert "3.snapshot.json" in repository.files()
+
+
 def test_a_device_follows_a_renewed_root(tmp_path: Path) -> None:
     """A device with the first root accepts the repository after the root was signed again, twice."""
     clock = Clock()
