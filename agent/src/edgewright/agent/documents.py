@@ -91,6 +91,10 @@ class DocumentDesk:
             return Opened(self._director.trust, refused)
         except EdgewrightError as error:
             return Opened(None, {}, error)
+        except Exception as error:
+            # Top of the thread: the line waits for this, and a model must not be kept from running.
+            log.exception("What the slots hold could not be verified.")
+            return Opened(None, {}, VerifierError(f"The slots could not be verified: {error!r}."))
 
     def _inspect(self, raw: bytes, floor: int) -> Inspected | EdgewrightError:
         try:
@@ -108,9 +112,10 @@ class DocumentDesk:
                 self._wake.wait_for(lambda: self._stopping or self._opening or self._document)
                 if self._stopping:
                     return
+                work = self._opening or self._document
                 if self._opening is not None:
-                    work, self._opening = self._opening, None
+                    self._opening = None
                 else:
-                    work, self._document = self._document, None
+                    self._document = None
             if work is not None:
                 work()
