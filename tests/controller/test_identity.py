@@ -19,6 +19,7 @@ from edgewright.agent.certificates import make_request
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.controller.broker.access import BatchedAccess
 from edgewright.controller.broker.probe import Address
+from edgewright.controller.broker.site import broker_files
 from edgewright.controller.database import select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Certificate, Device, EnrolmentToken, Event
@@ -127,6 +128,15 @@ def test_a_damaged_authority_is_a_clear_error(tmp_path: Path, name: str) -> None
     fresh = CertificateAuthority(tmp_path / "ca")
     with pytest.raises(CertificateAuthorityError, match="E068"):
         _ = fresh.ensure() and fresh.fingerprint
+
+
+def test_a_lost_authority_is_not_replaced_in_silence(parts: Parts, tmp_path: Path) -> None:
+    """Where devices hold certificates and the folder is gone, E068 says so; nothing is made in its place."""
+    enrol(parts)
+    (tmp_path / "ca").rename(tmp_path / "lost")
+    with pytest.raises(CertificateAuthorityError, match=r"E068 .*is gone"):
+        broker_files(tmp_path, tmp_path / "site")
+    assert not (tmp_path / "ca").exists()
 
 
 def test_the_root_key_is_not_needed(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from edgewright.controller.broker.embedded import EmbeddedBroker, Security
 from edgewright.controller.broker.external import BrokerFiles
 from edgewright.controller.broker.probe import Address
 from edgewright.controller.database.engine import Database
+from edgewright.controller.errors import CertificateAuthorityError
 from edgewright.controller.identity.authority import CertificateAuthority
 from edgewright.controller.identity.register import DeviceRegister, admitted, revoked
 from edgewright.controller.identity.tls import TlsContext, client_context, show_anew
@@ -52,7 +53,7 @@ def open_embedded(
     Raises:
         SurroundingsError: the authority or the broker cannot be had.
     """
-    authority, own = _open_authority(root, names)
+    authority, own = _open_authority(root, db, names)
     security = Security(
         listen,
         authority.server,
@@ -90,7 +91,7 @@ def open_external(
     Raises:
         SurroundingsError: the authority cannot be had, or the folder holds no broker's files.
     """
-    authority, own = _open_authority(root, names)
+    authority, own = _open_authority(root, db, names)
     files = BrokerFiles(folder, authority, lambda: admitted(db))
 
     def refresh() -> None:
@@ -114,18 +115,28 @@ def broker_files(data: Path, folder: Path) -> BrokerFiles:
     Raises:
         CertificateAuthorityError: the authority in the data folder is damaged.
     """
-    authority = CertificateAuthority(data / "ca")
-    authority.ensure()
     db = Database.in_folder(data)
     db.create()
+    authority = _authority_of(data, db, ())
     return BrokerFiles(folder, authority, lambda: admitted(db))
 
 
-def _open_authority(root: Path, names: tuple[str, ...]) -> tuple[CertificateAuthority, TlsContext]:
-    authority = CertificateAuthority(root / "ca")
-    authority.ensure(names)
+def _open_authority(
+    root: Path, db: Database, names: tuple[str, ...]
+) -> tuple[CertificateAuthority, TlsContext]:
+    authority = _authority_of(root, db, names)
     authority.warn()
     return authority, client_context(authority.bundle, authority.controller)
+
+
+def _authority_of(root: Path, db: Database, names: tuple[str, ...]) -> CertificateAuthority:
+    folder = root / "ca"
+    if not folder.exists() and (admitted(db) or revoked(db)):
+        # A new authority would be a stranger to every device.
+        raise CertificateAuthorityError(f"The folder {folder} is gone, and devices hold its certificates.")
+    authority = CertificateAuthority(folder)
+    authority.ensure(names)
+    return authority
 
 
 def _started(stack: ExitStack, access: BatchedAccess) -> BatchedAccess:
