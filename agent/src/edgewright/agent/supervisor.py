@@ -93,6 +93,7 @@ class Supervisor:
         self._told_unsigned = False
         self._early_ack = b""
         self._connections = 0
+        self._greets_since = 0.0
         self._line_ready = self._vouched = False
         for root in (settings.image_root, settings.director_root):
             _check_root(root)
@@ -270,7 +271,8 @@ class Supervisor:
         return self._identity
 
     def _connected(self) -> None:
-        self._connections = self._journal.count_connection()
+        # Both at once: one connection's number with the time of another would look like a copied device.
+        self._connections, self._greets_since = self._journal.count_connection(), self._connected_at
         self._hello()
         self._outbox.restart()
         self._deployer.go_on()
@@ -294,7 +296,7 @@ class Supervisor:
             self._outbox,
             self._connections,
             self._clock.question(),
-            self._connected_at,
+            self._greets_since,
             self._deployer,
         )
         sealed = self._sealer.seal_message(hello)
