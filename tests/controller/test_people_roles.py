@@ -49,6 +49,7 @@ def test_every_route_names_its_row(plant: Plant) -> None:
     routes = _routes(plant)
     assert len(routes) > 40
     assert [path for path, _, needs in routes if len(needs) != 1] == []
+    assert {need.action for _, _, (need,) in routes} == OPERATIONS.keys()
     silent = [
         path
         for path, method, needs in routes

@@ -171,15 +171,6 @@ def audited(request: Request, subject: str = "", **detail: Any) -> None:
     acting.detail |= detail
 
 
-def authorise(request: Request) -> None:
-    """Let an admin through to what names no row of the table yet; reading takes any role.
-
-    Raises:
-        NotAuthorisedError, ForbiddenError: as ``Need`` does.
-    """
-    Need("page.read" if request.method in ("GET", "HEAD") else "keys.change")(request)
-
-
 def verify_origin(request: Request) -> None:
     """Refuse a form that another origin sent.
 

@@ -45,7 +45,6 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "person.self": Operation(VIEWER, "ask who you are"),
     "device.read": Operation(VIEWER, "see devices"),
     "model.read": Operation(VIEWER, "see models, versions and their artifacts' figures"),
-    "provenance.read": Operation(VIEWER, "read how an artifact was made"),
     "rollout.read": Operation(VIEWER, "see rollouts"),
     "evidence.read": Operation(VIEWER, "see drift, charts and events"),
     "keys.read": Operation(VIEWER, "see which keys sign for which role"),
@@ -61,7 +60,6 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "blob.read": Operation(ENGINEER, "ask for and download files of versions"),
     "blob.upload": Operation(ENGINEER, "upload files of versions", changes=True),
     "model.push": Operation(ENGINEER, "push a version", changes=True),
-    "model.rebuild": Operation(ENGINEER, "order a rebuild", changes=True),
     "model.sign": Operation(ENGINEER, "export and import requests for signatures", changes=True),
     "model.export": Operation(ENGINEER, "export artifacts", changes=True),
     "model.withdraw": Operation(ENGINEER, "withdraw a version", changes=True),
@@ -69,7 +67,6 @@ OPERATIONS: Final[dict[str, Operation]] = {
     # Trust
     "device.trust": Operation(ADMIN, "trust a suspicious device again", changes=True),
     "keys.change": Operation(ADMIN, "add, rotate and revoke keys", changes=True),
-    "broker.configure": Operation(ADMIN, "make the configuration of a site's broker", changes=True),
     "people.read": Operation(ADMIN, "see people and their tokens"),
     "people.add": Operation(ADMIN, "give somebody a token", changes=True),
     "people.renew": Operation(ADMIN, "renew a token", changes=True),
