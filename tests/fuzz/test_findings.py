@@ -1,6 +1,7 @@
 """What the fuzzers have found, each as one input: parsers refuse it by number now."""
 
 import base64
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -31,7 +32,7 @@ def unknown_certificate_version() -> bytes:
     return base64.b64encode(der.replace(version_3, b"\xa0\x03\x02\x01\x06", 1)) + b"|" + others
 
 
-FINDINGS = {
+FINDINGS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "text that is no UTF-8 in a message": ("upward", lambda: changed("upward", b"robot-1", b"robot\xff1")),
     "text that is no UTF-8 in a hint": (
         "downward",
