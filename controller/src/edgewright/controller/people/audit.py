@@ -38,7 +38,7 @@ ENTERED_EVENTS: Final = frozenset(
         *("alarm.raised", "alarm.closed"),
         *("rebuild.queued", "rebuild.started", "rebuild.candidate", "rebuild.finished", "rebuild.failed"),
         *("device.enrolled", "device.renewed", "device.revoked", "device.suspicious", "device.trusted"),
-        *("device.unsigned", "keys.changed", "keys.signed"),
+        *("device.unsigned", "director.equivocation"),
     }
 )
 """Events that change something or that a person has to answer for; telemetry is not among them."""
