@@ -281,11 +281,10 @@ class RepositorySimulator:
         self.topics.publish(topics.metadata(file), zlib.compress(content))
 
     def _retain_head(self) -> None:
-        prefix = topics.metadata("x.json").removesuffix("x.json")
-        files = tuple(
-            topic.removeprefix(prefix) for topic in self.topics.retained if topic.startswith(prefix)
-        )
-        head = messages.Head(root=self._root.version, files=files, director_root=self._director_root.version)
+        roots = 0
+        while topics.metadata(f"{roots + 1}.root.json") in self.topics.retained:
+            roots += 1
+        head = messages.Head(root=roots, director_root=self._director_root.version)
         self.topics.publish(topics.head(), messages.encode(head))
 
     def _retain_director_root(self, raw: bytes) -> None:

@@ -64,6 +64,6 @@ def test_a_new_director_root_names_who_may_acknowledge(device: DeviceStub) -> No
 
 def test_only_acknowledgements_come_sealed(device: DeviceStub) -> None:
     """Another message under a good seal is refused as malformed."""
-    head = messages.encode(messages.Head(root=1, files=()))
+    head = messages.encode(messages.Head(root=1))
     with pytest.raises((MalformedMessageError, UnsignedMessageError)):
         device.sealer.open_ack(head)

@@ -231,7 +231,7 @@ def test_404_for_roots(device: DeviceStub) -> None:
     simulator.rotate_root()
     hidden = topics.metadata("2.root.json")
     simulator.topics.publish(hidden, b"")
-    head = messages.Head(root=1, files=("1.root.json",))
+    head = messages.Head(root=1)
     simulator.topics.publish(topics.head(), messages.encode(head))
     simulator.assign(PATHS[2])
     device.read_topics()

@@ -47,7 +47,7 @@ def downward() -> Prepared:
     """Acknowledgement and hint."""
     seeds: list[messages.Downward] = [
         messages.Ack(stream="ab" * 16, through=9),
-        messages.Head(root=3, files=("1.root.json",)),
+        messages.Head(root=3),
     ]
     return Prepared(messages.decode_down, [messages.encode(message) for message in seeds])
 

@@ -36,7 +36,7 @@ FINDINGS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "text that is no UTF-8 in a message": ("upward", lambda: changed("upward", b"robot-1", b"robot\xff1")),
     "text that is no UTF-8 in a hint": (
         "downward",
-        lambda: changed("downward", b"root.json", b"root.js\xff", 1),
+        lambda: changed("downward", b"head", b"he\xffd", 1),
     ),
     "text that is no UTF-8 in a manifest": ("manifest", lambda: changed("manifest", b'"fp32"', b'"fp\xff2"')),
     "text that is no UTF-8 from the machine": (

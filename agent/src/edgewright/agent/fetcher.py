@@ -39,6 +39,8 @@ REFRESH_SECONDS: Final = 60.0
 MAX_METADATA_BYTES: Final = 5_000_000
 """After decompression: the largest file that ngclient accepts, its limit for targets metadata."""
 
+_ROOT_SUFFIX: Final = ".root.json"
+
 _SLICE_SECONDS: Final = 0.25
 """How often a waiting reader looks whether it was interrupted."""
 
@@ -256,8 +258,8 @@ class MetadataFetcher:
             UnknownTopicError: the name is none of a metadata file.
         """
         topic = self._address(file)
-        is_root = file.endswith(".root.json")
-        if is_root and self._head is not None and file not in self._head.files:
+        is_root = file.endswith(_ROOT_SUFFIX)
+        if is_root and self._head is not None and not _is_hinted(file, self._head):
             raise MissingFile(file)
         probing = is_root and self._head is None
         raw = self._read(topic, PROBE_SECONDS if probing else self._seconds)
@@ -290,6 +292,11 @@ class MetadataFetcher:
         if time.monotonic() - self._begun_at > self._refresh_seconds:
             raise SlowRetrievalError(f"Metadata takes more than {self._refresh_seconds:.0f} s.")
         return self._reader.read(topic, seconds)
+
+
+def _is_hinted(root_file: str, head: messages.Head) -> bool:
+    number = root_file.removesuffix(_ROOT_SUFFIX)
+    return number.isdecimal() and int(number) <= head.root
 
 
 def inflate(data: bytes, limit: int) -> bytes:

@@ -219,13 +219,11 @@ class Head(msgspec.Struct, frozen=True, tag_field="kind", tag="head", kw_only=Tr
     """The unsigned hint: newest versions, so that a fetcher can say "not found" without waiting for silence.
 
     Attributes:
-        root: newest root version.
-        files: all metadata file names that are retained now.
+        root: newest root version; all before it are retained as well.
         director_root: newest version of the director's root.
     """
 
     root: int
-    files: tuple[str, ...]
     director_root: int = 1
 
 

@@ -243,7 +243,7 @@ class Publisher:
 
 def _head(files: Collection[str], director_root: int) -> bytes:
     roots = [name for name in files if name.partition(".")[2] == "root.json"]
-    return messages.encode(Head(root=len(roots), files=tuple(sorted(files)), director_root=director_root))
+    return messages.encode(Head(root=len(roots), director_root=director_root))
 
 
 def _metadata_message(name: str, data: bytes) -> tuple[str, bytes]:
