@@ -111,6 +111,14 @@ TABLE: Final = (
         ("test_fast_forward",),
     ),
     Row(
+        "numbers that no reader can hold, under a stolen key",
+        "versions, counters, lengths and times end at 2**53; a surprise in a message ends no process",
+        (
+            "test_stolen_timestamp_key_signs_an_endless_number",
+            "test_stolen_director_key_signs_an_endless_number",
+        ),
+    ),
+    Row(
         "stolen release key below the threshold",
         "two signatures of different keys are needed",
         ("test_stolen_release_key_below_the_threshold", "test_stolen_release_key_signs_twice"),
@@ -181,6 +189,11 @@ TABLE: Final = (
             "test_anothers_public_key",
             "test_certificate_of_another_authority_renewed",
         ),
+    ),
+    Row(
+        "idle connections that starve the door",
+        "few from one address, all bounded, and each has ten seconds to ask something",
+        ("test_idle_connections_leave_room_for_others", "test_silent_connections_end"),
     ),
     Row(
         "a revoked device",

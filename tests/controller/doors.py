@@ -8,6 +8,7 @@ from pathlib import Path
 from edgewright.controller.api.app import create_app
 from edgewright.controller.broker.probe import Address
 from edgewright.controller.enrolment import Enrolment
+from edgewright.controller.guests import Limits
 from edgewright.controller.identity.tls import door_context
 from edgewright.controller.listeners import Door, listen
 from simulators.repository import RepositorySimulator
@@ -24,7 +25,7 @@ class OpenDoor:
         image_root, director_root: what it gives out.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: Limits = Limits()) -> None:  # noqa: B008 - it cannot change
         simulator = RepositorySimulator()
         self.image_root, self.director_root = simulator.image_root, simulator.director_root
         self.broker_port = 1
@@ -38,7 +39,7 @@ class OpenDoor:
         )
         self.parts = replace(parts, enrolment=enrolment)
         self.authority = parts.register.authority
-        listener = listen("127.0.0.1", 0)
+        listener = listen("127.0.0.1", 0, limits)
         self.url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         context = door_context(self.authority.bundle, self.authority.server)
         self.door = Door(create_app(self.parts), listener, context)
@@ -49,10 +50,10 @@ class OpenDoor:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[OpenDoor]:
+def opened(folder: Path, limits: Limits = Limits()) -> Iterator[OpenDoor]:  # noqa: B008 - it cannot change
     """A door on a new data folder; it has closed when the block is left."""
     folder.mkdir(parents=True, exist_ok=True)
-    door = OpenDoor(folder)
+    door = OpenDoor(folder, limits)
     door.door.start()
     try:
         yield door

@@ -27,12 +27,13 @@ from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Artifact, ModelVersion
 from edgewright.controller.datadir import DataFolder, Endpoint, write_private
 from edgewright.controller.enrolment import Enrolment
+from edgewright.controller.guests import allow_descriptors
 from edgewright.controller.identity.authority import CONTROLLER
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.identity.tls import TlsContext, door_context, show_anew
 from edgewright.controller.ingest.writer import Ingest, Listeners
 from edgewright.controller.link import BrokerLink
-from edgewright.controller.listeners import LOOPBACK, Door, listen, loopback_server
+from edgewright.controller.listeners import LOOPBACK, ON_LOOPBACK, Door, listen, loopback_server
 from edgewright.controller.monitor import Monitor
 from edgewright.controller.people import heads
 from edgewright.controller.publisher import Publisher
@@ -271,11 +272,12 @@ def serve(root: Path, options: Options, ready: Callable[[str], None] = print) ->
         SurroundingsError: the data folder, the broker or a port cannot be had.
     """
     with ExitStack() as stack:
-        listener = stack.enter_context(contextlib.closing(listen(LOOPBACK, options.port)))
+        allow_descriptors()
+        listener = stack.enter_context(contextlib.closing(listen(LOOPBACK, options.port, ON_LOOPBACK)))
         folder, services, site = stack.enter_context(running(root, options))
         door = _open_door(stack, root, services, site, options)
         address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
-        server = loopback_server(create_app(services))
+        server = loopback_server(create_app(services), listener)
         folder.api_token()
         folder.write_endpoint(Endpoint(address, *site.broker, door))
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
