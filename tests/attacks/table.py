@@ -219,6 +219,11 @@ TABLE: Final = (
         ),
     ),
     Row(
+        "a holder of a key is asked to sign what he is not shown",
+        "his own machine reads the document, and believes a former list only where a key he knows signed it",
+        ("test_forged_request_for_signatures", "test_request_over_an_older_list"),
+    ),
+    Row(
         "a malicious build, wrong inputs",
         "a signed statement of inputs, result and gates is checked before a release is signed",
         (

@@ -7,13 +7,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from securesystemslib.signer import CryptoSigner
 
 from edgewright.controller.database.engine import Database
-from edgewright.controller.errors import AuditBrokenError
+from edgewright.controller.errors import AuditBrokenError, SignaturesMissingError
 from edgewright.controller.people import audit
 from edgewright.controller.people.roles import Role
+from edgewright.controller.trust import ceremony, documents
+from edgewright.controller.trust.documents import RoleKeys
+from edgewright.controller.trust.requests import Part, Request
+from tests.controller.key_factory import Factory
 from tests.controller.parts import make_parts
 from tests.controller.people_rig import Plant, make_plant
+from tests.controller.test_trust_repository import entry
 
 
 @pytest.fixture
@@ -120,3 +126,65 @@ def test_stolen_backup_of_the_database(plant: Plant) -> None:
     for token in plant.tokens.values():
         assert token.encode() not in stored
         assert token.split("_", 2)[2].encode() not in stored
+
+
+def _asked(factory: Factory, number: int) -> Request:
+    """The honest request for a release."""
+    with pytest.raises(SignaturesMissingError):
+        factory.repository.add_release([entry(number)])
+    return factory.repository.requests()[-1]
+
+
+def _shown_to(factory: Factory, who: str, request: Request) -> str:
+    return "\n".join(ceremony.describe(request, [factory.signer("release", who).public_key]))
+
+
+def _with(request: Request, part: Part) -> Request:
+    return msgspec.structs.replace(request, parts=(part,))
+
+
+@pytest.mark.parametrize("under", ["a key of its own", "the name of a holder's key"])
+def test_forged_request_for_signatures(tmp_path: Path, under: str) -> None:
+    """A request that claims that its release was there before still shows it to the holder as an addition."""
+    factory = Factory(tmp_path)
+    factory.release(1)
+    honest = _asked(factory, 2)
+    assert "keeps 1 others" in _shown_to(factory, "alice", honest)
+    (part,) = honest.parts
+    (demand,) = part.demands
+    cheat = CryptoSigner.generate_ed25519()
+    alice = factory.signer("release", "alice").public_key.keyid
+    named = cheat.public_key.keyid if under == "a key of its own" else alice
+    listed = documents.parse(part.signed)
+    listed.version -= 1
+    text = documents.unsigned(listed)
+    signature = cheat.sign(documents.signed_bytes(text)).signature
+    forged = msgspec.structs.replace(
+        part,
+        before=documents.assemble(text, {named: signature}).decode(),
+        demands=(RoleKeys({**demand.keys, named: cheat.public_key.to_dict()}, demand.threshold),),
+    )
+    said = _shown_to(factory, "alice", _with(honest, forged))
+    assert "adds garment-packing v2" in said
+    assert "WARNING: no key that you know" in said
+
+
+def test_request_over_an_older_list(tmp_path: Path) -> None:
+    """A list that the holder did sign, of before a withdrawal, does not hide what comes back."""
+    factory = Factory(tmp_path)
+    factory.release(1)
+    factory.release(2)
+    with_two = _asked(factory, 3).parts[0]
+    with pytest.raises(SignaturesMissingError):
+        factory.repository.withdraw([entry(2).path])
+    factory.repository.import_signatures(
+        factory.signed(factory.repository.requests()[-1], "release", "alice", "bob")
+    )
+    latest = next(request for request in factory.repository.requests() if request.parts[0].role != "root")
+    (part,) = latest.parts
+    back = documents.parse(with_two.signed)
+    back.version = part.version
+    forged = msgspec.structs.replace(part, signed=documents.unsigned(back), before=with_two.before)
+    said = _shown_to(factory, "alice", _with(latest, forged))
+    assert "adds garment-packing v2" in said
+    assert "WARNING: it claims to replace version" in said

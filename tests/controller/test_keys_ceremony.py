@@ -151,13 +151,13 @@ def test_what_is_signed_is_said_in_words(factory: Factory) -> None:
         factory.repository.add_release([entry(2)])
     (request,) = factory.repository.requests()
     lying = msgspec.structs.replace(request, summary=("nothing",))
-    said = "\n".join(ceremony.describe(lying))
+    said = "\n".join(ceremony.describe(lying, [factory.signer("release", "alice").public_key]))
     assert "garment-packing v2 for x86_64-ort-cpu" in said
     assert "keeps 1 others as they are" in said
     assert "needs 2 of 3 keys" in said
     swapped = msgspec.structs.replace(request.parts[0], role="root")
     with pytest.raises(SignatureRefusedError, match="holds something else"):
-        ceremony.describe(msgspec.structs.replace(request, parts=(swapped,)))
+        ceremony.describe(msgspec.structs.replace(request, parts=(swapped,)), [])
 
 
 def test_killed_at_each_write_of_an_import(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_hostile_document_is_refused_by_number(factory: Factory, old: str, new
     assert old in part.signed
     hostile = msgspec.structs.replace(part, signed=part.signed.replace(old, new))
     with pytest.raises(SignatureRefusedError):
-        ceremony.describe(msgspec.structs.replace(request, parts=(hostile,)))
+        ceremony.describe(msgspec.structs.replace(request, parts=(hostile,)), [])
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def signing_request() -> Prepared:
 
     def parse(data: bytes) -> object:
         shown = requests.decode(data)
-        ceremony.describe(shown)
+        ceremony.describe(shown, [signer.public_key])
         return requests.merge(held, shown)
 
     return Prepared(parse, [requests.encode(held), requests.encode(signed)])

@@ -254,6 +254,10 @@ def sign(
     pkcs11: Library = None,
     label: Label = "",
     number: Number = 2,
+    known: Annotated[
+        list[Path] | None,
+        typer.Option(help="Public key (.pub) of a holder whose signatures you believe; may be repeated."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Show what a request changes and sign it; needs no network and no controller."""
@@ -263,7 +267,8 @@ def sign(
     request = ceremony.read_request(file)
     signer = ceremony.signer_of(key) if key else ceremony.token_signer(pkcs11 or Path(), label, number)
     ceremony.verify_asked(request, signer)
-    for line in ceremony.describe(request):
+    believed = [signer.public_key, *(ceremony.public_key(path) for path in known or [])]
+    for line in ceremony.describe(request, believed):
         console().print(line, soft_wrap=True)
     if not yes:
         typer.confirm(f"Sign this with the key {signer.public_key.keyid[:16]}?", abort=True)

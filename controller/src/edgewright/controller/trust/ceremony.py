@@ -125,7 +125,7 @@ class Holder:
     def __init__(self, path: Path) -> None:
         self.signer: CryptoSigner | None = None
         if path.suffix == PUBLIC_SUFFIX:
-            self.key = _read_public(path)
+            self.key = public_key(path)
         else:
             self.signer = make_key(path)
             self.key = self.signer.public_key
@@ -212,7 +212,19 @@ def public_text(path: Path) -> str:
     Raises:
         KeyStoreError: it cannot be read, or is no public key.
     """
-    return public_pem(_read_public(path)).decode()
+    return public_pem(public_key(path)).decode()
+
+
+def public_key(path: Path) -> Key:
+    """The public key in a file.
+
+    Raises:
+        KeyStoreError: it cannot be read, or is no public key.
+    """
+    try:
+        return read_public(path.read_bytes())
+    except OSError as error:
+        raise KeyStoreError(f"The public key {path} cannot be read: {error.strerror}.") from error
 
 
 def open_folder(data: Path, keys: KeyStore | None = None) -> ImageRepository:
@@ -240,15 +252,19 @@ def read_request(path: Path) -> Request:
         raise SignatureRefusedError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def describe(request: Request) -> list[str]:
+def describe(request: Request, known: Sequence[Key]) -> list[str]:
     """What a request asks to sign, read from the documents themselves; indented lines are details.
+
+    Args:
+        request: from a file that anybody may have written.
+        known: the reader's own key, and others that he has not from this file; see ``words.describe``.
 
     Raises:
         SignatureRefusedError: a document is not what the request says.
     """
     lines = []
     for part in request.parts:
-        first, *more = words.describe(part)
+        first, *more = words.describe(part, known)
         lines += [first, *(f"  {line}" for line in (*more, *words.who(part)))]
     return lines
 
@@ -290,13 +306,6 @@ def sign(path: Path, request: Request, signer: Signer) -> Request:
     except OSError as error:
         raise KeyStoreError(f"{path} cannot be written: {error.strerror}.") from error
     return signed
-
-
-def _read_public(path: Path) -> Key:
-    try:
-        return read_public(path.read_bytes())
-    except OSError as error:
-        raise KeyStoreError(f"The public key {path} cannot be read: {error.strerror}.") from error
 
 
 def _p256() -> ec.EllipticCurvePrivateKey:

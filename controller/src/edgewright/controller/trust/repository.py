@@ -412,8 +412,7 @@ class ImageRepository:
 
     def _hold(self, request: Request) -> Request:
         if not request.summary:
-            summary = tuple(line for part in request.parts for line in words.describe(part))
-            request = msgspec.structs.replace(request, summary=summary)
+            request = msgspec.structs.replace(request, summary=words.summary(request))
         self._pending.put(request)
         return request
 

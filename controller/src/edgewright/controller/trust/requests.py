@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 from securesystemslib.exceptions import Error as SecuresystemslibError
-from securesystemslib.signer import Signature
+from securesystemslib.signer import Key, Signature
 
 from edgewright.controller.errors import DataFolderDamagedError, KeyStoreError, SignatureRefusedError
 from edgewright.controller.trust import documents
@@ -154,11 +154,21 @@ def verifies(part: Part, text: str, signatures: Mapping[str, str]) -> list[str]:
         DataFolderDamagedError: a key or the text cannot be read.
     """
     keys = {keyid: key for demand in part.demands for keyid, key in demand.read().items()}
+    return good_signatures(list(keys.values()), text, signatures)
+
+
+def good_signatures(keys: Iterable[Key], text: str, signatures: Mapping[str, str]) -> list[str]:
+    """Ids of those of ``keys`` that have signed ``text``.
+
+    Raises:
+        DataFolderDamagedError: the text cannot be read.
+    """
+    held = {key.keyid: key for key in keys}
     data = documents.signed_bytes(text)
     good = []
-    for keyid in sorted(keys.keys() & signatures.keys()):
+    for keyid in sorted(held.keys() & signatures.keys()):
         try:
-            keys[keyid].verify_signature(Signature(keyid, signatures[keyid]), data)
+            held[keyid].verify_signature(Signature(keyid, signatures[keyid]), data)
         except (SecuresystemslibError, ValueError):
             continue
         good.append(keyid)

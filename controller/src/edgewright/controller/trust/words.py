@@ -1,34 +1,51 @@
 """What a document says and changes, in words, read from its own bytes: what a key's holder is shown.
 
 Nothing here is taken from a request's summary: that comes from the controller, which may be the one who
-cheats. The document that is replaced is believed only as far as the role's own keys have signed it.
+cheats. So does the list of who has to sign: the document that is replaced is believed only where a key has
+signed it that the reader knows by himself, such as his own. Otherwise everything is listed as if it were new.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+from securesystemslib.signer import Key
 from tuf.api.metadata import Root, Signed, Targets
 
 from edgewright.controller.errors import SignatureRefusedError
 from edgewright.controller.trust import documents
 from edgewright.controller.trust.documents import RoleKeys
-from edgewright.controller.trust.requests import Part, verifies
+from edgewright.controller.trust.requests import Part, Request, good_signatures
 from edgewright.controller.trust.state import release_keys
 from edgewright.wire.errors import EdgewrightError, MalformedMessageError
 
 SHOWN: Final = 50
-"""So many lines of each kind are shown; a change that is larger says so."""
+"""So many lines of a document stand in a request's summary; whoever signs is shown all."""
 
 
-def describe(part: Part) -> list[str]:
+def summary(request: Request) -> tuple[str, ...]:
+    """What a request changes, for its own maker, who knows that its documents and keys are honest."""
+    lines: list[str] = []
+    for part in request.parts:
+        said = describe(part, [key for demand in part.demands for key in demand.read().values()])
+        lines += said if len(said) <= SHOWN else [*said[:SHOWN], f"and {len(said) - SHOWN} lines more"]
+    return tuple(lines)
+
+
+def describe(part: Part, known: Sequence[Key]) -> list[str]:
     """A document's change, a sentence a line; the first says which document it is.
+
+    Args:
+        part: the document.
+        known: keys that the reader knows from elsewhere than the request; what one of them has signed is
+            believed to be what is replaced.
 
     Raises:
         SignatureRefusedError: the bytes are not the document that the request says.
     """
     try:
-        return _describe(part)
+        return _describe(part, known)
     except MalformedMessageError as error:
         raise SignatureRefusedError(
             f"The {part.role} in the request names no release: {error.sentence}"
@@ -38,16 +55,14 @@ def describe(part: Part) -> list[str]:
         raise SignatureRefusedError(f"The {part.role} in the request contradicts itself: {error}.") from error
 
 
-def _describe(part: Part) -> list[str]:
+def _describe(part: Part, known: Sequence[Key]) -> list[str]:
     new = _read(part.signed)
     if new.version != part.version or _shape(part.role) is not type(new):
         raise SignatureRefusedError(f"The request says {part.role} v{part.version} and holds something else.")
     expires = new.expires.date().isoformat()
     lines = [f"{part.role}, version {new.version}, valid until {expires}"]
-    before, doubt = _before(part)
+    before, doubt = _before(part, new.version, known)
     lines += doubt
-    if before is not None and before.version >= new.version:
-        lines.append(f"WARNING: it replaces version {before.version}, which is not older")
     if isinstance(new, Root):
         lines += _root_lines(new, before if isinstance(before, Root) else None)
     elif isinstance(new, Targets):
@@ -76,18 +91,24 @@ def _read(text: str) -> Signed:
         raise SignatureRefusedError(error.sentence) from error
 
 
-def _before(part: Part) -> tuple[Signed | None, list[str]]:
-    """The replaced document, and what is to be said where its signatures are not the role's."""
+def _before(part: Part, version: int, known: Sequence[Key]) -> tuple[Signed | None, list[str]]:
+    """The replaced document where it can be believed, and what is to be said where it cannot."""
     if not part.before:
         return None, ["it is the first of its role"]
     try:
         signatures = {found["keyid"]: found["sig"] for found in json.loads(part.before)["signatures"]}
         text = documents.signed_part(part.before.encode())
-        known = len(verifies(part, text, signatures))
+        is_known = bool(good_signatures(known, text, signatures))
+        before = _read(text)
     except (EdgewrightError, KeyError, TypeError, ValueError):
-        return None, ["WARNING: the document that it replaces cannot be read: compare the whole list"]
-    doubt = [] if known else ["no key of the role has signed what it replaces: compare the whole list"]
-    return _read(text), doubt
+        return None, ["WARNING: the document that it replaces cannot be read: everything is listed as new"]
+    if not is_known:
+        return None, ["WARNING: no key that you know signed what it replaces: everything is listed as new"]
+    if before.version != version - 1:
+        # An older list that the reader did sign would hide what was withdrawn since.
+        said = f"WARNING: it claims to replace version {before.version}: everything is listed as new"
+        return None, [said]
+    return before, []
 
 
 def _root_lines(new: Root, before: Root | None) -> list[str]:
@@ -103,10 +124,10 @@ def _targets_lines(new: Targets, before: Targets | None) -> list[str]:
     lines = []
     old = before.targets if before else {}
     added = sorted(new.targets.keys() - old.keys())
-    lines += _limited([f"adds {_target_words(new, path)}" for path in added])
-    lines += _limited([f"withdraws {path}" for path in sorted(old.keys() - new.targets.keys())])
+    lines += [f"adds {_target_words(new, path)}" for path in added]
+    lines += [f"withdraws {path}" for path in sorted(old.keys() - new.targets.keys())]
     changed = sorted(path for path in old.keys() & new.targets.keys() if old[path] != new.targets[path])
-    lines += _limited([f"CHANGES {_target_words(new, path)}" for path in changed])
+    lines += [f"CHANGES {_target_words(new, path)}" for path in changed]
     kept = len(old.keys() & new.targets.keys()) - len(changed)
     if kept:
         lines.append(f"keeps {kept} others as they are")
@@ -151,7 +172,3 @@ def _target_words(signed: Targets, path: str) -> str:
         f"{custom.model} v{custom.version} for {custom.target} "
         f"(manifest {entry.sha256[:16]}, release counter {custom.release_counter}{floor}{secret})"
     )
-
-
-def _limited(lines: list[str]) -> list[str]:
-    return lines if len(lines) <= SHOWN else [*lines[:SHOWN], f"and {len(lines) - SHOWN} more of these"]
