@@ -25,6 +25,8 @@ from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Certificate, Device, EnrolmentToken, Event
 from edgewright.controller.enrolment import Enrolment
 from edgewright.controller.errors import (
+    BrokerNotToldError,
+    BrokerStartError,
     CertificateAuthorityError,
     CertificateRequestError,
     DeviceRevokedError,
@@ -373,8 +375,6 @@ def test_revoking_is_written_down_and_the_broker_told(parts: Parts) -> None:
         reasons = {held.reason for held in session.exec(select(Certificate)).all()}
     assert event.sentence == f"{ROBOT} was revoked: stolen from line 3."
     assert reasons == {"stolen from line 3"}
-    with pytest.raises(DeviceRevokedError):
-        parts.register.revoke(ROBOT, "again")
     with pytest.raises(UnknownDeviceError):
         parts.register.revoke("nobody", "")
 
@@ -435,3 +435,47 @@ def test_refreshes_are_batched_and_nobody_returns_early() -> None:
     access.stop()
     assert not late
     assert len(began) < 10
+
+
+def test_a_revocation_that_the_broker_does_not_know_is_an_error(parts: Parts) -> None:
+    """It is written down and says so; the broker is told again by itself, and by whoever revokes again."""
+    enrol(parts)
+    wrong = ["The embedded broker refuses its list."]
+    told = threading.Event()
+    ended: list[str] = []
+
+    def refresh() -> None:
+        if wrong:
+            raise BrokerStartError(wrong[0])
+        told.set()
+
+    access = BatchedAccess(refresh, ended.append, retry_s=0.05)
+    access.start()
+    register = DeviceRegister(parts.db, parts.register.authority, access)
+    with pytest.raises(BrokerNotToldError, match="refuses its list"):
+        register.revoke(ROBOT, "stolen")
+    with pytest.raises(BrokerNotToldError):
+        register.revoke(ROBOT, "stolen")
+    assert row(parts).revoked_at > 0
+    wrong.clear()
+    assert told.wait(20)
+    register.revoke(ROBOT, "stolen")
+    access.stop()
+    assert set(ended) == {ROBOT}
+    with parts.db.reading() as session:
+        assert len(session.exec(select(Event).where(Event.kind == "device.revoked")).all()) == 1
+
+
+def test_a_device_enrols_while_the_broker_cannot_be_told(parts: Parts) -> None:
+    """The token is not lost: the device has its certificate, and gets in as soon as the broker knows."""
+
+    def refresh() -> None:
+        raise BrokerStartError("It is not there.")
+
+    access = BatchedAccess(refresh)
+    access.start()
+    parts.register.access = access
+    issued = enrol(parts)
+    assert admitted(parts.db)[0].device == ROBOT
+    assert parts.register.renew(der(issued), request()).expires > time.time()
+    access.stop()

@@ -170,7 +170,7 @@ class Enrolment:
             row.target, row.tags = target or row.target, {**tags, **bound.tags}
             issued = self._register.grant(session, row, key)
             record(session, "device.enrolled", f"{device} enrolled as {row.target or 'new'}.", device=device)
-        self._register.access.refresh()
+        self._register.admit()
         return issued, row.tags
 
     def _use_up(

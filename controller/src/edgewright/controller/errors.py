@@ -47,6 +47,13 @@ class BrokerStartError(SurroundingsError):
     remedy = "Look into broker/nats.log in the data folder; the port may be in use."
 
 
+class BrokerNotToldError(SurroundingsError):
+    """The broker does not know yet who may connect, or still has a connection that should have ended."""
+
+    number = 69
+    remedy = "It is tried again by itself; revoke the device again to see whether it is done."
+
+
 class ControllerUnreachableError(SurroundingsError):
     """No controller answers at the address."""
 

@@ -21,7 +21,7 @@ from edgewright.controller.broker import mosquitto, nats
 from edgewright.controller.broker.access import Admitted
 from edgewright.controller.broker.probe import Address, accepts_connect
 from edgewright.controller.datadir import write_private
-from edgewright.controller.errors import BrokerStartError
+from edgewright.controller.errors import BrokerNotToldError, BrokerStartError
 from edgewright.controller.identity.authority import CONTROLLER, CertificateAuthority
 from edgewright.controller.identity.tls import client_context
 
@@ -100,7 +100,11 @@ class BrokerFiles:
             )
 
     def take_over(self, device: str, address: Address) -> None:
-        """End the connection of a revoked device, on a broker that does not do it by itself."""
+        """End the connection of a revoked device, on a broker that does not do it by itself.
+
+        Raises:
+            BrokerNotToldError: the broker could not be reached, so the connection may still stand.
+        """
         if self.kind == "nats":
             return
         for attempt in range(TAKEOVERS):
@@ -111,7 +115,7 @@ class BrokerFiles:
                 shown.flush()
                 context = client_context(self._authority.bundle, Path(shown.name))
             if not accepts_connect(address, context):
-                logger.error("The connection of %s could not be ended; restart the broker.", device)
+                raise BrokerNotToldError(f"The connection of {device} could not be ended.")
 
     def _write_lists(self, kind: Kind) -> None:
         if kind == "mosquitto":

@@ -5,12 +5,15 @@ The rules:
 * A device has the certificate in force and, until its next renewal, the one before: the answer to a renewal
   may get lost, and then the device still has to reach the broker with what it holds. All others of it are
   revoked as superseded.
+* A broker that cannot be told of a new certificate is told a little later, and the device tries to connect
+  until then. One that cannot be told of a revocation is an error that a person sees, and can try again.
 * Enrolment supersedes everything that the device held: it may have been stolen.
 * What a person revokes stays in the lists until it has expired. A revoked device cannot renew; it comes back
   by a new enrolment only.
 """
 
 import hashlib
+import logging
 import time
 from typing import Final
 
@@ -26,6 +29,7 @@ from edgewright.controller.errors import (
     DeviceRevokedError,
     EnrolmentRefusedError,
     NotAuthorisedError,
+    SurroundingsError,
     UnknownDeviceError,
 )
 from edgewright.controller.events import record
@@ -37,6 +41,8 @@ GRACE_S: Final = 30 * 24 * 3600.0
 """How long after its expiry a certificate can still be renewed: a robot may have been stored for a winter."""
 
 SUPERSEDED: Final = "superseded"
+
+logger = logging.getLogger(__name__)
 
 
 def admitted(db: Database) -> list[Admitted]:
@@ -70,7 +76,7 @@ class DeviceRegister:
     def grant(self, session: Session, device: Device, key: ec.EllipticCurvePublicKey) -> Issued:
         """A device's first certificate, or its first after a new enrolment, in the caller's transaction.
 
-        The caller commits, and then calls ``access.refresh``.
+        The caller commits, and then calls ``admit``.
 
         Raises:
             CertificateRequestError: another device has this key.
@@ -109,33 +115,46 @@ class DeviceRegister:
             device.public_key, device.certificate_expires = issued.public_key, issued.expires
             session.add(device)
             record(session, "device.renewed", f"{device.id} renewed its certificate.", device=device.id)
-        self.access.refresh()
+        self.admit()
         return issued
+
+    def admit(self) -> None:
+        """Let the broker know of new certificates, now or as soon as it can be told."""
+        try:
+            self.access.refresh()
+        except SurroundingsError as error:
+            logger.warning("%s", error)
 
     def revoke(self, device: str, reason: str) -> None:
         """Refuse a device from now on; its live connection has ended when this returns.
 
+        A device that is revoked already is only made known to the broker once more.
+
         Raises:
             UnknownDeviceError: there is none of this name.
-            DeviceRevokedError: it is revoked already.
+            SurroundingsError: it is revoked, and the broker could not be told or its connection not be ended.
         """
-        now = time.time()
         with self._db.session() as session:
             row = session.get(Device, device)
             if row is None:
                 raise UnknownDeviceError(f"There is no device {device!r}.")
-            if row.revoked_at:
-                raise DeviceRevokedError(f"{device} is revoked already.")
-            # Its goodbye would be dropped as a revoked device's.
-            row.revoked_at, row.connected = now, False
-            session.add(row)
-            for held in self._held(session, device):
-                held.revoked_at, held.reason = now, reason
-                session.add(held)
-            said = f"{device} was revoked: {reason}." if reason else f"{device} was revoked."
-            record(session, "device.revoked", said, device=device)
-        self.access.refresh()
-        self.access.end(device)
+            if not row.revoked_at:
+                self._write_revoked(session, row, reason)
+        try:
+            self.access.refresh()
+        finally:
+            self.access.end(device)
+
+    def _write_revoked(self, session: Session, device: Device, reason: str) -> None:
+        now = time.time()
+        # Its goodbye would be dropped as a revoked device's.
+        device.revoked_at, device.connected = now, False
+        session.add(device)
+        for held in self._held(session, device.id):
+            held.revoked_at, held.reason = now, reason
+            session.add(held)
+        said = f"{device.id} was revoked: {reason}." if reason else f"{device.id} was revoked."
+        record(session, "device.revoked", said, device=device.id)
 
     def _issue(self, session: Session, device: str, key: ec.EllipticCurvePublicKey) -> Issued:
         sha256 = hashlib.sha256(spki_of(key)).hexdigest()
