@@ -174,6 +174,20 @@ def test_a_recipe_that_fails_ends_the_rebuild_with_its_words(plant: Plant) -> No
     assert plant.workflows().enqueue_rebuild(MODEL, "a person.") != number
 
 
+def test_a_recipe_is_not_told_the_pin(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that runs an engineer's recipe has none of the controller's variables."""
+    monkeypatch.setenv("EDGEWRIGHT_PIN", "123456")
+    recipe = b"import os\ndef fit(*_):\n    raise ValueError('PIN ' + os.getenv('EDGEWRIGHT_PIN', 'none'))\n"
+    with plant.db.session() as session:
+        row = session.get_one(ModelVersion, (MODEL, 1))
+        row.files = {**row.files, "recipe.py": plant.blobs.put(recipe + b"Dataset = lambda *_: None\n")}
+    plant.capture(90)
+    context = plant.context()
+    number = plant.workflows().enqueue_rebuild(MODEL, "a person.")
+    assert [carry_on(context, number) for _ in range(3)][-1] == "failed"
+    assert "PIN none" in plant.rebuild(number).detail
+
+
 def test_collecting_takes_only_what_came_since_the_onset(plant: Plant) -> None:
     """Items from before the onset, beyond the lateness of outcomes, are not learned from."""
     plant.capture(50, taken_at=0.0)

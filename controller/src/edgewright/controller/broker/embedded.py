@@ -35,6 +35,7 @@ from typing import Final, NamedTuple
 from edgewright.controller.broker import nats
 from edgewright.controller.broker.probe import Address, accepts_connect
 from edgewright.controller.broker.tether import tethered
+from edgewright.controller.childenvironment import child_environment
 from edgewright.controller.errors import BrokerStartError
 from edgewright.controller.identity.tls import TlsContext
 
@@ -207,7 +208,13 @@ class EmbeddedBroker:
         log_start = _size(self._folder / "nats.log")
         try:
             with (self._folder / "nats.log").open("ab") as log:
-                child = subprocess.Popen(life.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                child = subprocess.Popen(
+                    life.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=child_environment(),
+                )
         except OSError as error:
             return f"it cannot be executed, {error.strerror}."
         self._child = child

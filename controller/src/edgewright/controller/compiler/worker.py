@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from edgewright.controller.broker.tether import tethered
+from edgewright.controller.childenvironment import child_environment
 from edgewright.controller.compiler.protocol import (
     Answer,
     BuildRequest,
@@ -118,7 +119,9 @@ def _run(request: Request, on_progress: OnProgress, is_stopped: Callable[[], boo
     command = tethered([sys.executable, "-m", __spec__.name])
     with (
         tempfile.TemporaryFile() as log,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log) as child,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=child_environment()
+        ) as child,
     ):
         try:
             _send(child, request)

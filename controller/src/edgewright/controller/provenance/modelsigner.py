@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from edgewright.controller.childenvironment import child_environment
 from edgewright.controller.errors import ProvenanceError
 
 LIMIT_S: Final = 120.0
@@ -34,7 +35,14 @@ def sign_folder(folder: Path, key_file: Path) -> bytes:
         bundle = Path(place) / "model.sig"
         command = [sys.executable, "-m", __spec__.name, str(folder), str(key_file), str(bundle)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=LIMIT_S,
+                check=False,
+                env=child_environment(),
+            )
         except subprocess.TimeoutExpired as error:
             raise ProvenanceError(f"model-signing took more than {LIMIT_S:.0f} s.") from error
         if done.returncode != 0 or not bundle.is_file():

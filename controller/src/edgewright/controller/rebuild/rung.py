@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from edgewright.controller.broker.tether import tethered
+from edgewright.controller.childenvironment import child_environment
 from edgewright.controller.errors import RecipeError
 from edgewright.controller.rebuild.context import Context
 from edgewright.controller.rebuild.job import ANSWER, JOB, Answer, Job
@@ -40,7 +41,7 @@ def fit_rung(context: Context, job: Job, folder: Path) -> Answer:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, **ONE_THREAD},
+            env=child_environment(ONE_THREAD),
         )
         try:
             code = _wait(context, child)

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from edgewright.controller.childenvironment import child_environment
 from edgewright.controller.errors import (
     DataFolderDamagedError,
     DirectorUnavailableError,
@@ -253,7 +254,9 @@ class DirectorProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-P", "-m", __name__, str(self._folder), str(theirs.fileno())]
-            self._child = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            self._child = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=child_environment()
+            )
         ours.settimeout(PATIENCE_S)
         self._peer = ours
         if not opens:
