@@ -14,6 +14,7 @@ from edgewright.wire.deployment import Event, State
 from edgewright.wire.errors import (
     ConfigurationError,
     IllegalTransitionError,
+    MalformedMessageError,
     NewerDataError,
     StorageFullError,
 )
@@ -148,6 +149,15 @@ def test_full_disk_is_named_and_changes_nothing(tmp_path: Path) -> None:
     database.connection.execute("PRAGMA max_page_count = 100000")
     journal.accept(assignment(1), bytes(100_000), 1.0)
     assert len(journal.deployments()) == 1
+
+
+def test_number_that_is_too_large_is_named_and_changes_nothing(tmp_path: Path) -> None:
+    """What SQLite cannot hold is a numbered error, not the end of the process."""
+    _, journal = open_journal(tmp_path)
+    before = journal.device()
+    with pytest.raises(MalformedMessageError):
+        journal.note_director_root(2**63)
+    assert journal.device() == before
 
 
 def test_database_is_private(tmp_path: Path) -> None:

@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from edgewright.agent.database import Database
+from edgewright.agent.devicekey import DeviceKey
+from edgewright.agent.settings import read_settings
+from edgewright.agent.supervisor import Supervisor
 from edgewright.wire import messages, topics
 from edgewright.wire.deployment import State
 from edgewright.wire.messages import Goodbye, Hello, Report, Window
+from simulators.repository import RepositorySimulator
 from tests.agent.agent_rig import (
     DEVICE,
     MODEL,
@@ -22,7 +26,8 @@ from tests.agent.agent_rig import (
     running_agent,
     wait_for,
 )
-from tests.contract.brokers import Broker, nats, running
+from tests.attacks.thief import ONLINE, Thief
+from tests.contract.brokers import Broker, NatsBroker, nats, running
 
 __all__ = ["nats"]
 
@@ -172,6 +177,33 @@ def test_unsealed_acknowledgements_are_dropped_and_told_once(steady: Pair) -> No
         "windows",
     )
     assert {report.seq for report in told()} == {before}
+
+
+def test_timestamp_that_no_database_holds_ends_nothing(pair: Pair) -> None:
+    """A version of 2**63 under the timestamp's key is reported; this process and its model go on."""
+    agent, controller = pair
+    thief = Thief(controller.simulator, *ONLINE)
+    thief.sign("timestamp", lambda timestamp: setattr(timestamp, "version", 2**63))
+    wait_for(lambda: any(report.name == "TamperedMetadata" for report in controller.of(Report)), "the report")
+    assert agent.process is not None
+    assert agent.process.poll() is None
+    assert agent.decides(1)
+
+
+def test_surprise_in_the_loop_is_told_once(tmp_path: Path) -> None:
+    """An exception of an event ends no supervisor: it is one numbered report, however often it comes."""
+    unstarted = NatsBroker(tmp_path / "broker")
+    agent = AgentRig(tmp_path / "a", unstarted, RepositorySimulator((MODEL,)), DeviceKey.generate())
+    supervisor = Supervisor(read_settings(agent.config))
+
+    def surprise() -> None:
+        raise ZeroDivisionError("by a message")
+
+    for _ in range(5):
+        supervisor._do(surprise)
+    (report,) = [messages.decode_up(payload) for _, payload in supervisor._outbox.due(0.0)]
+    assert isinstance(report, Report)
+    assert report.name == "Unexpected"
 
 
 def test_line_that_is_killed_comes_back(pair: Pair) -> None:

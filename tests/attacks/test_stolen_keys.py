@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Root, Targets
+from tuf.api.metadata import Root, Targets, Timestamp
 
 from edgewright.wire import topics
 from edgewright.wire.canonical import sha256_hex
@@ -140,6 +140,46 @@ def test_fast_forward(device: DeviceStub) -> None:
     device.simulator.rotate_keys("snapshot", "timestamp")
     device.read_topics()
     assert device.journal.device().seen.timestamp < 100
+    assert_lives_on(device)
+
+
+# Numbers that SQLite, or a message between our processes, cannot hold
+
+
+@pytest.mark.parametrize("version", [2**53 + 1, 2**63, 2**70])
+def test_stolen_timestamp_key_signs_an_endless_number(device: DeviceStub, version: int) -> None:
+    """A timestamp's version beyond every limit is refused as TamperedMetadata, and remembered nowhere."""
+    remembered = device.journal.device().seen
+
+    def count_to(timestamp: Timestamp) -> None:
+        timestamp.version = version
+
+    Thief(device.simulator, *ONLINE).sign("timestamp", count_to)
+    device.read_topics()
+    assert_resisted(device, "TamperedMetadata")
+    assert device.journal.device().seen == remembered
+    device.simulator.rotate_keys("snapshot", "timestamp")
+    assert_lives_on(device)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"version": 2**63},
+        {"orders": {"issued": 10**300}},
+        {"orders": {"rollout": 2**63}},
+        {"orders": {"min_timestamp": 2**70}},
+        {"lies": {"min_counter": 2**63}},
+        {"lies": {"length": 2**70}},
+    ],
+)
+def test_stolen_director_key_signs_an_endless_number(device: DeviceStub, said: dict[str, Any]) -> None:
+    """An assignment with a number beyond every limit is refused as TamperedMetadata, and nothing is kept."""
+    remembered = device.journal.device()
+    device.simulator.assign(PATHS[2], **said)
+    device.read_topics()
+    assert_resisted(device, "TamperedMetadata")
+    assert device.journal.device() == remembered
     assert_lives_on(device)
 
 

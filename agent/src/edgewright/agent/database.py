@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from edgewright.wire.errors import ConfigurationError, NewerDataError, StorageFullError
+from edgewright.wire.errors import (
+    ConfigurationError,
+    MalformedMessageError,
+    NewerDataError,
+    StorageFullError,
+)
 
 STEPS: Final = (
     """
@@ -105,6 +110,7 @@ class Database:
 
         Raises:
             StorageFullError: the file cannot be written; nothing of the outermost block is kept.
+            MalformedMessageError: a number is larger than the file can hold; nothing is kept either.
         """
         self._depth += 1
         try:
@@ -119,6 +125,8 @@ class Database:
                 self.connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.OperationalError):
                 raise StorageFullError(f"The agent's database cannot be written: {error}.") from error
+            if isinstance(error, OverflowError):
+                raise MalformedMessageError(f"A number cannot be remembered: {error}.") from error
             raise
         finally:
             self._depth -= 1

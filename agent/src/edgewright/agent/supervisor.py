@@ -52,16 +52,21 @@ from edgewright.wire import topics
 from edgewright.wire.errors import (
     AlreadyRunningError,
     ConfigurationError,
+    EdgewrightError,
     MessageError,
     StorageFullError,
+    UnexpectedError,
 )
 from edgewright.wire.messages import Goodbye, Want
 
 TICK_SECONDS: Final = 1.0
 """How often time alone is looked at: the line's silence and messages to send again."""
 
-FULL_DISK_SECONDS: Final = 60.0
-"""When a step that could not be written down is tried again."""
+AGAIN_SECONDS: Final = 60.0
+"""When a step that could not be written down, or ended unexpectedly, is tried again."""
+
+MAX_SURPRISES: Final = 16
+"""Different ones that are reported between two starts; the log has the others too."""
 
 REOPEN_SECONDS: Final = 60.0
 """When a verifier that failed at start is tried again."""
@@ -95,6 +100,8 @@ class Supervisor:
         self._connections = 0
         self._greets_since = 0.0
         self._line_ready = self._vouched = False
+        self._trying_again = False
+        self._surprises: set[str] = set()
         for root in (settings.image_root, settings.director_root):
             _check_root(root)
         self._database = Database(settings.database)
@@ -195,13 +202,35 @@ class Supervisor:
                 return self._events.get(timeout=wait)
 
     def _do(self, event: Event) -> None:
-        """Let something happen; on a full disk it does not, and the model goes on."""
+        """Let something happen; where it cannot, on a full disk or by a surprise, the model goes on."""
         try:
             event()
             self._send_due()
         except StorageFullError as error:
             log.warning("%s", error)
-            self._later(FULL_DISK_SECONDS, self._deployer.go_on)
+            self._try_again()
+        except Exception as error:
+            # Top of the loop: a retained message that ended this process would end every later start as well.
+            log.exception("Something ended unexpectedly.")
+            known = error if isinstance(error, EdgewrightError) else UnexpectedError(f"{error!r:.200}.")
+            self._note_surprise(known)
+            self._try_again()
+
+    def _note_surprise(self, error: EdgewrightError) -> None:
+        if error.sentence not in self._surprises and len(self._surprises) < MAX_SURPRISES:
+            self._surprises.add(error.sentence)
+            with contextlib.suppress(EdgewrightError):  # On a full disk the log has it.
+                self._ledger.note(error)
+
+    def _try_again(self) -> None:
+        """Let the deployer go on after a while, once however often this is called meanwhile."""
+        if not self._trying_again:
+            self._trying_again = True
+            self._later(AGAIN_SECONDS, self._go_on)
+
+    def _go_on(self) -> None:
+        self._trying_again = False
+        self._deployer.go_on()
 
     def _post(self, event: Event) -> None:
         """From any thread: let the loop do something."""
@@ -380,18 +409,18 @@ class Supervisor:
     def _line_ended(self) -> None:
         self._line_ready = False
         if not self._stopping:
-            self._deployer.line_ended()
             self._later(self._line.pause(), self._restart_line)
+            self._deployer.line_ended()
 
     def _restart_line(self) -> None:
         if not self._stopping:
             self._line.start()
 
     def _tick(self) -> None:
+        self._later(TICK_SECONDS, self._tick)
         self._line.watch()
         self._gate.watch_clock()
         self._renewal.watch(self._identity, self._clock.now())
-        self._later(TICK_SECONDS, self._tick)
 
 
 def run_agent(settings: Settings) -> None:

@@ -146,6 +146,7 @@ class Director:
         if signed.type != Targets.type or signed.delegations is not None or len(signed.targets) != 1:
             raise TamperedMetadataError("The signed document is no assignment of one release.")
         try:
+            _demand_bounded(signed.version, "A version")
             (target,) = signed.targets.values()
             orders = wire.read_orders(signed.unrecognized_fields.get(wire.FIELD))
             described = _image_target(target)
@@ -197,9 +198,7 @@ class ImageRepository:
             updater = _updater(self._folder, self._root, _TufFetcher(self._fetcher), now)
             updater.refresh()
             found = updater.get_targetinfo(path) if path else None
-            trusted = updater._trusted_set  # noqa: SLF001 - see _updater
-            seen = Seen(trusted.root.version, trusted.timestamp.version, _online_keys(trusted.root))
-            return seen, _image_target(found) if found else None
+            return _seen(updater), _image_target(found) if found else None
 
     def prove(self, target: ImageTarget) -> bytes:
         """What ``vouch`` needs, of the release that the last refresh has found.
@@ -265,8 +264,7 @@ class RepositoryCheck:
         """Verify the newest metadata; see ``ImageRepository.refresh``."""
         with _as_ours():
             self._updater.refresh()
-        trusted = self._updater._trusted_set  # noqa: SLF001 - see _updater
-        return Seen(trusted.root.version, trusted.timestamp.version, _online_keys(trusted.root))
+            return _seen(self._updater)
 
     def find(self, path: str) -> tuple[str, int] | None:
         """Where the file of a signed target lies, and its length in bytes; None where nobody signed it."""
@@ -373,6 +371,28 @@ class _TufFetcher(FetcherInterface):
         return iter((content,))
 
 
+def _seen(updater: Updater) -> Seen:
+    """What a refresh has verified.
+
+    Raises:
+        MalformedMessageError: a version is larger than any may be.
+    """
+    trusted = updater._trusted_set  # noqa: SLF001 - see _updater
+    for role in trusted:
+        _demand_bounded(role.version, "A version")
+    return Seen(trusted.root.version, trusted.timestamp.version, _online_keys(trusted.root))
+
+
+def _demand_bounded(number: object, what: str) -> None:
+    """Hold a number of a signed document against what every reader can keep.
+
+    Raises:
+        MalformedMessageError: it is none of those.
+    """
+    if type(number) is not int or not 0 <= number <= wire.MAX_NUMBER:
+        raise MalformedMessageError(f"{what} in signed metadata is no whole number up to {wire.MAX_NUMBER}.")
+
+
 def _online_keys(root: Root) -> str:
     """Digest of the key ids of snapshot and timestamp."""
     keyids = sorted({*root.roles["snapshot"].keyids, *root.roles["timestamp"].keyids})
@@ -388,6 +408,7 @@ def _image_target(target: TargetFile) -> ImageTarget:
     sha256 = target.hashes.get("sha256")
     if sha256 is None:
         raise MalformedMessageError(f"{target.path} has no SHA-256.")
+    _demand_bounded(target.length, "A length")
     return ImageTarget(target.path, target.length, sha256, wire.read_custom(target.custom))
 
 

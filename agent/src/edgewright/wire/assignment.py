@@ -5,7 +5,7 @@ The director's key signs ``Targets{version, expires, targets}``; what TUF does n
 and in the image repository alike, and both have to be equal.
 """
 
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -15,6 +15,13 @@ FIELD: Final = "x-edgewright"
 """Name of our field among the Targets document's unrecognised fields."""
 
 MAX_ASSIGNMENT_BYTES: Final = 64 * 1024
+
+MAX_NUMBER: Final = 2**53
+"""No version, counter, length or time is larger: JSON readers and SQLite agree about whole numbers up to it,
+and who has a key must not stop its readers with one that some of them cannot hold."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=MAX_NUMBER)]
 
 _T = TypeVar("_T")
 
@@ -30,9 +37,9 @@ class TargetCustom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     model: str
     target: str
-    version: int
-    release_counter: int
-    min_counter: int = 0
+    version: Count
+    release_counter: Count
+    min_counter: Count = 0
     confidential: bool = False
 
 
@@ -52,13 +59,13 @@ class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     device: str
-    issued: float
-    rollout: int
-    min_root: int
-    min_timestamp: int
+    issued: Seconds
+    rollout: Count
+    min_root: Count
+    min_timestamp: Count
     allow_rollback: bool = False
     nonce: str = ""
-    min_director_root: int = 0
+    min_director_root: Count = 0
     content_key: str = ""
 
 

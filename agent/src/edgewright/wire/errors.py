@@ -295,3 +295,10 @@ class VerifierError(DeviceError):
 
     number = 53
     remedy = "None needed for the running model; if it stays, look at the device's free memory and its log."
+
+
+class UnexpectedError(DeviceError):
+    """The agent met something that it was not made for; that was dropped, and the model goes on."""
+
+    number = 54
+    remedy = "Look at the device's log, and report it with the lines around it."
