@@ -2,13 +2,13 @@
 
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from edgewright.agent.fetcher import MetadataFetcher, TopicReader, inflate
+from edgewright.agent.fetcher import Interrupt, MetadataFetcher, Reader, TopicReader, inflate, never
 from edgewright.agent.trust import Director, ImageRepository
 from edgewright.wire import topics
 from edgewright.wire.errors import (
@@ -22,6 +22,25 @@ from simulators.releases import make_manifest, random_artifact
 from simulators.repository import DEVICE, RepositorySimulator
 
 ARTIFACT = random_artifact(1)
+
+
+class Listening(Reader):
+    """Keeps what is asked for, and how long it may take; nobody waits."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.asked: list[tuple[str, float]] = []
+
+    def read(self, topic: str, timeout: float) -> bytes | None:
+        """See ``Reader``."""
+        self.asked.append((topic, timeout))
+        return self._reader.read(topic, 0.01)
+
+    def read_many(
+        self, wanted: Iterable[str], window: int, timeout: float, interrupt: Interrupt = never
+    ) -> Generator[tuple[str, bytes | None], None, None]:
+        """See ``Reader``."""
+        return self._reader.read_many(wanted, window, timeout, interrupt)
 
 
 def make(simulator: RepositorySimulator, folder: Path) -> ImageRepository:
@@ -44,6 +63,20 @@ def test_missing_root_costs_no_waiting(tmp_path: Path) -> None:
     simulator = RepositorySimulator()
     make(simulator, tmp_path).refresh(time.time())
     assert topics.metadata("2.root.json") not in simulator.topics.subscribed
+
+
+def test_only_the_first_silence_about_the_hint_is_waited_for(tmp_path: Path) -> None:
+    """Without a hint each new document asks for one, and only the first waits for seconds."""
+    simulator = RepositorySimulator()
+    path = simulator.release(make_manifest(1, ARTIFACT), ARTIFACT)
+    simulator.topics.publish(topics.head(), b"")
+    reader = Listening(TopicReader(simulator.topics))
+    director = Director(simulator.director_root, tmp_path, MetadataFetcher(reader))
+    for _ in range(3):
+        assert director.read(simulator.assign(path)).target.path == path
+    first, *later = [seconds for topic, seconds in reader.asked if topic == topics.head()]
+    assert len(later) == 2
+    assert sum(later) < first / 2
 
 
 def test_follows_rotated_roots(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ TABLE: Final = (
             "test_stolen_director_key_orders_an_older_release",
             "test_stolen_director_key_goes_below_the_release_keys_floor",
             "test_director_key_replaced",
+            "test_director_key_replaced_while_the_device_was_away",
             "test_director_root_below_the_threshold",
         ),
     ),
@@ -191,6 +192,11 @@ TABLE: Final = (
         ),
     ),
     Row(
+        "renewals without end",
+        "eight certificates of one device within 30 days",
+        ("test_certificate_renewed_without_end",),
+    ),
+    Row(
         "idle connections that starve the door",
         "few from one address, all bounded, and each has ten seconds to ask something",
         ("test_idle_connections_leave_room_for_others", "test_silent_connections_end"),
@@ -204,6 +210,11 @@ TABLE: Final = (
         "a device that speaks as another, or reads its topics",
         "topic rules by certificate; nothing is delivered",
         ("test_device_speaks_as_another", "test_device_reads_anothers_topics"),
+    ),
+    Row(
+        "a disk filled by a device with valid credentials",
+        "six topics of its own, and a bound on the broker's store",
+        ("test_device_fills_the_brokers_disk",),
     ),
     Row(
         "a chunk poisoned by a device with valid credentials",

@@ -348,6 +348,19 @@ def test_director_key_replaced(device: DeviceStub) -> None:
     assert_lives_on(device)
 
 
+def test_director_key_replaced_while_the_device_was_away(device: DeviceStub) -> None:
+    """A stolen and replaced key's document, delivered before anything tells of the new root, is refused."""
+    simulator = device.simulator
+    stolen = simulator.steal("director")
+    simulator.rotate_director()
+    raw = simulator.assign(PATHS[2], signed_by=stolen, orders={"min_director_root": 1})
+    device.deployer.document(raw)
+    device.settle()
+    assert_resisted(device, "TamperedMetadata")
+    assert device.director.trust.version == 2
+    assert_lives_on(device)
+
+
 @pytest.mark.parametrize("signed_by", ["old", "new"])
 def test_director_root_below_the_threshold(device: DeviceStub, signed_by: str) -> None:
     """A root of the director that only the old keys, or only the new ones, have signed is not followed."""

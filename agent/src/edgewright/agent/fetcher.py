@@ -33,6 +33,9 @@ METADATA_SECONDS: Final = 5.0
 PROBE_SECONDS: Final = 2.0
 """How long silence has to last before a file counts as missing where no hint is retained."""
 
+REPEATED_PROBE_SECONDS: Final = 0.25
+"""The same for a hint that was asked for in vain just before: a round trip, in case it came meanwhile."""
+
 REFRESH_SECONDS: Final = 60.0
 """How long all files of one refresh may take together; a device that was away for forty roots needs one."""
 
@@ -226,15 +229,17 @@ class MetadataFetcher:
         self._address, self._unpack = address, unpack or inflate
         self._head: messages.Head | None = None
         self._begun_at = time.monotonic()
+        self._hint_seconds = PROBE_SECONDS
 
     def begin(self) -> None:
-        """Read the hint again; a refresh starts with it.
+        """Read the hint again; a refresh starts with it. Where there is none, only the first look is patient.
 
         Raises:
             BrokerUnreachableError: nobody could be asked.
         """
         self._head, self._begun_at = None, time.monotonic()
-        raw = self._reader.read(topics.head(), PROBE_SECONDS)
+        raw = self._reader.read(topics.head(), self._hint_seconds)
+        self._hint_seconds = REPEATED_PROBE_SECONDS if raw is None else PROBE_SECONDS
         if raw is None:
             return
         try:

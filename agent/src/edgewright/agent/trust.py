@@ -93,7 +93,10 @@ class Director:
         return Inspected(self.read(raw, floor), self.trust)
 
     def read(self, raw: bytes, floor: int = 0) -> Assignment:
-        """The assignment in a document that the director signed; newer roots are followed where it needs it.
+        """The assignment in a document that the director signed.
+
+        Newer roots are followed first: a key that was stolen and replaced signs nothing any more, even where
+        its document is delivered before anything else tells of the new root.
 
         Args:
             raw: the document.
@@ -102,18 +105,12 @@ class Director:
         Raises:
             TamperedMetadataError: the signatures do not verify, or the document says more than one release.
             RollbackAttackError: a root that the device has trusted, or the document demands, is withheld.
+            TransferError: nobody could be asked for newer roots; what the document says is not known.
         """
         if len(raw) > wire.MAX_ASSIGNMENT_BYTES:
             raise TamperedMetadataError(f"An assignment of {len(raw)} bytes exceeds the limit.")
-        if self._root.version < floor:
-            self.follow(floor)
-        try:
-            assignment = self._verified(raw)
-        except TamperedMetadataError:
-            version = self._root.version
-            if self.follow(floor).version == version:
-                raise
-            assignment = self._verified(raw)
+        self.follow(floor)
+        assignment = self._verified(raw)
         if assignment.orders.min_director_root > self._root.version:
             self.follow(assignment.orders.min_director_root)
             assignment = self._verified(raw)
