@@ -126,6 +126,14 @@ def test_device_speaks_as_another(link: BrokerLink, hostile: Link) -> None:
         assert _attack(link, hostile, topic, b"forged") == []
 
 
+def test_device_fills_the_brokers_disk(link: BrokerLink, hostile: Link) -> None:
+    """Below its own six topics a device has no others, so it cannot retain one message after the other."""
+    own = topics.up(HOSTILE, "report")
+    for number in range(5):
+        for topic in (f"{own}/{number}", own.replace("/report", f"/x{number}")):
+            assert _attack(link, hostile, topic, bytes(1000)) == []
+
+
 def test_device_reads_anothers_topics(broker: Secured, link: BrokerLink, hostile: Link) -> None:
     """A subscription to another's topics delivers nothing, whatever the broker answers to it."""
     heard: list[bytes] = []

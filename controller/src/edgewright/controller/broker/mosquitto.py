@@ -3,9 +3,9 @@
 The rules of its access list:
 
 * A client is the common name of its certificate, and its client id is that too: nobody can take another's
-  place. Four patterns serve the whole fleet.
-* ``ew/1/up/+/<id>/#`` leaves the shard open, which no pattern can compute; the controller drops what does not
-  come by the right one.
+  place. Nine patterns serve the whole fleet.
+* ``ew/1/up/+/<id>/report`` leaves the shard open, which no pattern can compute; the controller drops what
+  does not come by the right one. Nothing is open below the kind: it could be retained, and fill the disk.
 * It reads the revocation lists on SIGHUP. A connection that stands is not looked at again, so the controller
   ends it by connecting as that device once (``external``).
 * The defaults for waiting messages lose acknowledged ones under load, and Nagle's algorithm makes chunks
@@ -58,8 +58,7 @@ tls_version tlsv1.2
 
 def access_list(controller: str) -> str:
     """The file ``acl``; ``controller`` is the common name of the controller's certificate."""
-    up, down = topics.up_of("x").split("/"), topics.down_of("x")
-    up[-3:-1] = ["+", "%u"]
-    lines = [f"pattern write {'/'.join(up)}", f"pattern read {down.replace('/x/', '/%u/')}"]
+    lines = [f"pattern write {topics.ROOT}/up/+/%u/{kind}" for kind in topics.UP_KINDS]
+    lines += [f"pattern read {topics.down_of('x').replace('/x/', '/%u/')}"]
     lines += [f"pattern read {name}" for name in topics.DOWN_FILTERS]
     return "\n".join([*lines, f"user {controller}", f"topic readwrite {topics.ROOT}/#", ""])

@@ -8,6 +8,8 @@ The rules of its access list:
 * MQTT's ``a/#`` is two subjects, ``a`` and ``a.>``; a dot in a topic's level is written ``//``.
 * Every user may come by MQTT only. The entries have no password, so on the server's own port, where no
   certificate is asked for, anybody could use them.
+* A device publishes on its six topics and nowhere below them: everything that it publishes can be retained,
+  and would fill the disk. What it can still fill, sessions under other client ids, ends at ``STORE_BYTES``.
 * The server cannot bind a client id to a certificate. A device's id therefore ends in a part of its key's
   digest, which TLS 1.3 shows to nobody on the way.
 """
@@ -30,6 +32,10 @@ MAX_ACK_PENDING: Final = 1000
 LOAD_TIMEOUT_S: Final = 60
 """How long the server may take to load retained messages from its store for one SUBSCRIBE. After its own 5 s
 it grants the SUBSCRIBE and delivers nothing: measured when 50 clients asked for 20 MB each at once."""
+
+STORE_BYTES: Final = 16 * 1024**3
+"""The most that retained messages and sessions may take of the disk; the server's default is three quarters
+of what is free."""
 
 LOG_BYTES: Final = 10 * 1024 * 1024
 USERS_FILE: Final = "users.conf"
@@ -57,6 +63,7 @@ logfile_max_num: 3
 max_payload: {MAX_PAYLOAD_BYTES}
 jetstream {{
   store_dir: {json.dumps(str(folder / "store"))}
+  max_file_store: {STORE_BYTES}
 }}
 mqtt {{
   host: {json.dumps(host)}
@@ -97,14 +104,17 @@ def subjects(topic_filter: str) -> list[str]:
 
     >>> subjects("ew/1/d/press.left/#")
     ['ew.1.d.press//left', 'ew.1.d.press//left.>']
+    >>> subjects("ew/1/up/02/r1/hello")
+    ['ew.1.up.02.r1.hello']
     """
     stem = ".".join(level.replace(".", "//") for level in topic_filter.removesuffix("/#").split("/"))
-    return [stem, f"{stem}.>"]
+    return [stem, f"{stem}.>"] if topic_filter.endswith("/#") else [stem]
 
 
 def _device(device: str, key_sha256: str) -> str:
     read = [subject for name in (*topics.DOWN_FILTERS, topics.down_of(device)) for subject in subjects(name)]
-    return _user(key_sha256, subjects(topics.up_of(device)), read)
+    publish = [subject for kind in topics.UP_KINDS for subject in subjects(topics.up(device, kind))]
+    return _user(key_sha256, publish, read)
 
 
 def _user(key_sha256: str, publish: Sequence[str], subscribe: Sequence[str]) -> str:
