@@ -20,6 +20,7 @@ from edgewright.controller.errors import (
 )
 from edgewright.controller.identity.authority import CertificateAuthority, Issued
 from edgewright.controller.identity.certificates import spki_of
+from edgewright.controller.identity.register import CERTIFICATES
 from tests.controller.parts import Parts, make_parts
 
 ROBOT, TARGET = "robot-1", "x86_64-ort-cpu"
@@ -111,6 +112,20 @@ def test_revoked_certificate_renewed(parts: Parts) -> None:
     parts.register.revoke(ROBOT, "stolen")
     with pytest.raises(DeviceRevokedError):
         parts.register.renew(shown, request_of(DeviceKey.generate()))
+
+
+def test_certificate_renewed_without_end(parts: Parts) -> None:
+    """After eight certificates in a month a device waits, whichever it shows; a token is good at once."""
+    held = [enrol(parts, parts.enrolment.new_token())]
+    for _ in range(CERTIFICATES - 1):
+        shown = held[-1].certificate.public_bytes(Encoding.DER)
+        held.append(parts.register.renew(shown, request_of(DeviceKey.generate())))
+    assert len(held) == 8
+    for old in held[-2:]:
+        shown = old.certificate.public_bytes(Encoding.DER)
+        with pytest.raises(CertificateRequestError, match="within 30 days"):
+            parts.register.renew(shown, request_of(DeviceKey.generate()))
+    assert enrol(parts, parts.enrolment.new_token(device=ROBOT)).expires > time.time()
 
 
 def test_certificate_of_another_authority_renewed(parts: Parts, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ The rules:
 * A broker that cannot be told of a new certificate is told a little later, and the device tries to connect
   until then. One that cannot be told of a revocation is an error that a person sees, and can try again.
 * Enrolment supersedes everything that the device held: it may have been stolen.
+* A device has a bounded number of certificates in a month: each one that is superseded stays in the lists for
+  a quarter, so a device that renewed without end would make them grow without end.
 * What a person revokes stays in the lists until it has expired. A revoked device cannot renew; it comes back
   by a new enrolment only.
 """
@@ -39,6 +41,11 @@ from edgewright.controller.identity.requests import key_in
 
 GRACE_S: Final = 30 * 24 * 3600.0
 """How long after its expiry a certificate can still be renewed: a robot may have been stored for a winter."""
+
+CERTIFICATES: Final = 8
+WITHIN_S: Final = 30 * 24 * 3600.0
+"""So many of one device in so long a time. An honest one needs one in two months, and one more for each
+answer that gets lost; beyond that its old certificate has a month left, and a token helps at once."""
 
 SUPERSEDED: Final = "superseded"
 
@@ -96,7 +103,7 @@ class DeviceRegister:
             request: PKCS#10, DER.
 
         Raises:
-            CertificateRequestError: the request cannot be granted.
+            CertificateRequestError: the request cannot be granted, or is one too many.
             NotAuthorisedError: no certificate was shown, or none of a device.
             DeviceRevokedError: it, or the device, was revoked.
             EnrolmentRefusedError: it expired too long ago.
@@ -109,6 +116,7 @@ class DeviceRegister:
             if held is None or device is None:
                 raise NotAuthorisedError("The certificate that was shown is no device's.")
             _check_renewable(held, device)
+            self._check_budget(session, device.id)
             issued = self._issue(session, device.id, key)
             self._supersede(session, device.id, {issued.serial, held.serial})
             device.previous_public_key = spki_of(_key_of(shown))
@@ -155,6 +163,13 @@ class DeviceRegister:
             session.add(held)
         said = f"{device.id} was revoked: {reason}." if reason else f"{device.id} was revoked."
         record(session, "device.revoked", said, device=device.id)
+
+    def _check_budget(self, session: Session, device: str) -> None:
+        recent = select(Certificate).where(
+            Certificate.device == device, Certificate.issued_at > time.time() - WITHIN_S
+        )
+        if len(session.exec(recent.limit(CERTIFICATES)).all()) >= CERTIFICATES:
+            raise CertificateRequestError(f"{device} has had {CERTIFICATES} certificates within 30 days.")
 
     def _issue(self, session: Session, device: str, key: ec.EllipticCurvePublicKey) -> Issued:
         sha256 = hashlib.sha256(spki_of(key)).hexdigest()
