@@ -150,6 +150,30 @@ def test_numbers_go_on_where_the_director_is(desk: Desk) -> None:
     assert desk.newest()["version"] == 3
 
 
+def test_numbers_go_on_where_the_device_is(desk: Desk) -> None:
+    """After a restore of controller and director the next document is above what the device has accepted."""
+    desk.order("r1")
+    with desk.db.session() as session:
+        device = session.get_one(Device, "r1")
+        device.assignment_version = 9
+        session.add(device)
+    desk.order("r1", version=2)
+    assert desk.newest()["version"] == 10
+    desk.assigner.ask({"r1": ""})
+    desk.assigner.answer()
+    assert (desk.newest()["version"], desk.newest()["nonce"]) == (11, "")
+
+
+def test_a_device_cannot_use_its_numbers_up(desk: Desk) -> None:
+    """A number that no honest document reaches is not believed."""
+    with desk.db.session() as session:
+        device = session.get_one(Device, "r1")
+        device.assignment_version = (1 << 52) + 1
+        session.add(device)
+    desk.order("r1")
+    assert desk.newest()["version"] == 1
+
+
 def test_a_director_that_does_not_answer_changes_nothing(desk: Desk) -> None:
     """Its answer is lost: no row, no publication; the next try has another number and other bytes."""
     deaf = DeafDirector(desk.data / "director")

@@ -225,6 +225,20 @@ def test_a_stale_will_does_not_hide_a_newer_connection(controller: Controller) -
     assert not controller.device().connected
 
 
+def test_a_restored_controller_accuses_nobody(controller: Controller) -> None:
+    """A device with an unknown assignment and acknowledged messages is no alarm; it gets its orders again."""
+    assert controller.greet() == ""
+    later = {"assignment_version": 9, "assignment_sha256": "a" * 64, "counter": 6, "sent_at": 200.0}
+    greeting = msgspec.structs.replace(GREETING, **later, oldest=GREETING.oldest + 40)
+    with controller.db.session() as session:
+        batch = Batch(session, controller._blobs, now=1000.0)
+        batch.apply(greeting)
+        assert batch.questions == {"r1": ""}
+    assert controller.device().suspicion == ""
+    assert controller.events("director.equivocation") == []
+    assert "restored from a backup" in controller.events("device.event")[0]
+
+
 def test_orders_of_a_stolen_director_key_raise_an_alarm(controller: Controller) -> None:
     """A device that acts on a document that this controller has not issued tells of the theft."""
     with controller.db.session() as session:

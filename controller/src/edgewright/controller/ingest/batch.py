@@ -44,7 +44,8 @@ class Batch:
     Attributes:
         windows: windows that were stored, for those who look at evidence.
         unknown: devices that sent something and are not enrolled.
-        questions: nonces of devices that asked for signed time, by device.
+        questions: nonces of devices that asked for signed time, by device; empty where a device shall get its
+            assignment again, because it has another than this controller knows.
         rejected: errors of messages that were dropped.
     """
 
@@ -151,7 +152,16 @@ class Batch:
         if suspicion := suspect(known, hello, stream_is_old=stream_is_old):
             self._suspect(device, suspicion)
         if hello.assignment_sha256 and not self._was_issued(hello):
-            self._suspect(device, not_issued(hello))
+            self.questions[device.id] = ""
+            if not self._is_behind(hello):
+                self._suspect(device, not_issued(hello))
+                return
+            # Whoever has the director's key alone cannot make a device delete messages.
+            said = (
+                f"{device.id} has an assignment {hello.assignment_version} and acknowledgements that this "
+                "controller does not know: it was probably restored from a backup."
+            )
+            record(self._session, "device.event", said, device=device.id)
 
     def _was_issued(self, hello: messages.Hello) -> bool:
         known = self._session.get(IssuedAssignment, (hello.device, hello.assignment_version))
@@ -160,6 +170,11 @@ class Batch:
         # Digests of old documents are forgotten, and those of older releases were never kept.
         newest = self._session.get(Assignment, hello.device)
         return newest is not None and hello.assignment_version <= newest.version
+
+    def _is_behind(self, hello: messages.Hello) -> bool:
+        """Whether a device has deleted messages that are not here, as it does once they are acknowledged."""
+        position = self._position(hello.device, hello.stream) if hello.stream else None
+        return position is not None and hello.oldest > position.through + 1
 
     def _suspect(self, device: Device, suspicion: Suspicion) -> None:
         """Write a suspicion down; one that stands is replaced by a worse one only, and told once."""

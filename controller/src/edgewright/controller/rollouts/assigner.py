@@ -3,8 +3,9 @@
 Only one thread issues or republishes at a time. A device refuses a document that is older than the last one
 it saw, and a retained topic keeps what came last: so documents have to reach the broker in their order.
 
-A document's number is one above the last that the controller or the director knows: a controller that was
-killed before its commit, or restored from a backup, numbers on where the director has left off. What is
+A document's number is one above the last that the controller, the director or the device knows: a controller
+that was killed before its commit numbers on where the director has left off, and one that was restored from a
+backup with its director where the devices are. What is
 issued in one transaction is signed together at its end, and the transaction fails if the director refuses.
 """
 
@@ -33,6 +34,11 @@ from edgewright.wire.manifest import target_path
 
 TIME_SPACING_S: Final = 20.0
 """A device gets signed time at most this often; it asks again after a minute."""
+
+BELIEVED_VERSION: Final = 1 << 52
+"""A device's word about its newest document counts up to this number: as many more are left below 2^53, where
+it takes none any more.
+"""
 
 REMEMBERED_S: Final = 90 * 24 * 3600.0
 """How long digests of documents are kept; a document itself is good for seven days."""
@@ -107,12 +113,12 @@ class Assigner:
             issue.session.exec(old)
 
     def ask(self, questions: Mapping[str, str]) -> None:
-        """Take devices' questions for signed time, nonces by device; ``answer`` answers them."""
+        """Take what devices ask for: a nonce for signed time, an empty text for a new document alone."""
         with self._asked:
             self._questions.update(questions)
 
     def answer(self) -> None:
-        """Issue again the assignments of devices that asked for signed time, each with its nonce.
+        """Issue again the assignments of devices that asked, each with its nonce.
 
         A device without assignment gets none: it has nothing that expires, and its first assignment brings a
         time that it never goes below. One that was answered just now has to ask again.
@@ -182,7 +188,7 @@ class Issue:
                 continue
             row = self._row(device)
             row.rollout, row.allow_rollback = rollout, allow_rollback
-            self._draft(row, artifact, last)
+            self._draft(row, artifact, max(last, _claimed(known)))
             if part is not None and not part.assigned_at:
                 part.assigned_at = part.updated_at = row.issued
                 part.assignment_version = row.version
@@ -200,8 +206,9 @@ class Issue:
         for row, last in zip(rows, self._director.last([row.device for row in rows]), strict=True):
             known = self.session.get(Device, row.device)
             artifact = self._artifact(row, known.target) if known and not known.revoked_at else None
-            if artifact is not None:
-                self._draft(row, artifact, last, (nonces or {}).get(row.device, ""))
+            if known is not None and artifact is not None:
+                number = max(last, _claimed(known))
+                self._draft(row, artifact, number, (nonces or {}).get(row.device, ""))
 
     def sign(self) -> None:
         """Have everything signed that was issued; the transaction's last step.
@@ -266,6 +273,11 @@ class Issue:
         # As the release keys signed it. One that is not in the repository, or no more, no device will take:
         # it demands that both agree.
         return Order(row.version, self._repository.entry(path) or _entry(path, artifact), orders)
+
+
+def _claimed(device: Device) -> int:
+    """Number of the newest document that a device says it has accepted, as far as that is believed."""
+    return device.assignment_version if device.assignment_version <= BELIEVED_VERSION else 0
 
 
 def _entry(path: str, artifact: Artifact) -> TargetEntry:
