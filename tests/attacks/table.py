@@ -93,6 +93,8 @@ TABLE: Final = (
             "test_stolen_director_key_goes_below_the_release_keys_floor",
             "test_director_key_replaced",
             "test_director_key_replaced_while_the_device_was_away",
+            "test_stolen_director_key_signs_for_years",
+            "test_one_more_director_key_lets_nothing_begin_again",
             "test_director_root_below_the_threshold",
         ),
     ),
@@ -108,8 +110,8 @@ TABLE: Final = (
     ),
     Row(
         "fast forward",
-        "a root that replaces the online keys lets versions begin again",
-        ("test_fast_forward",),
+        "a root that replaces all keys of a role lets versions, and the clock's floor, begin again",
+        ("test_fast_forward", "test_director_key_replaced_after_a_fast_forward"),
     ),
     Row(
         "numbers that no reader can hold, under a stolen key",
@@ -210,6 +212,11 @@ TABLE: Final = (
         "a device that speaks as another, or reads its topics",
         "topic rules by certificate; nothing is delivered",
         ("test_device_speaks_as_another", "test_device_reads_anothers_topics"),
+    ),
+    Row(
+        "a device that claims another's tags or hardware",
+        "what its token and its enrolment say stays; its own tags are few",
+        ("test_device_takes_anothers_tags_or_hardware",),
     ),
     Row(
         "a disk filled by a device with valid credentials",

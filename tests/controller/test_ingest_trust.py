@@ -225,6 +225,28 @@ def test_a_stale_will_does_not_hide_a_newer_connection(controller: Controller) -
     assert not controller.device().connected
 
 
+def test_the_tags_of_the_token_stay(controller: Controller) -> None:
+    """A hello changes no tag that the token gave; its own are few, short, and replaced by the next ones."""
+    controller.change(tags={"site": "lyon"}, bound_tags={"site": "lyon"})
+    controller.greet(tags={"site": "paris", "line": "a", "note": "x" * 65})
+    assert controller.device().tags == {"site": "lyon", "line": "a"}
+    controller.greet(counter=6, sent_at=200.0, tags={f"key-{n}": "x" for n in range(7000)})
+    assert len(controller.device().tags) == 33
+    controller.greet(counter=7, sent_at=300.0, tags={})
+    assert controller.device().tags == {"site": "lyon"}
+
+
+def test_another_target_is_noticed_and_not_taken(controller: Controller) -> None:
+    """What the device enrolled as decides which models it gets; one that enrolled as nothing may say it."""
+    assert controller.greet(target="other").startswith("retargeted: it enrolled as t")
+    controller.greet(target="other", counter=6, sent_at=200.0)
+    assert controller.device().target == "t"
+    assert len(controller.events("device.suspicious")) == 1
+    controller.change(target="", suspicion="")
+    assert controller.greet(target="other", counter=7, sent_at=300.0) == ""
+    assert controller.device().target == "other"
+
+
 def test_a_restored_controller_accuses_nobody(controller: Controller) -> None:
     """A device with an unknown assignment and acknowledged messages is no alarm; it gets its orders again."""
     assert controller.greet() == ""

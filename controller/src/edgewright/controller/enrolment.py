@@ -27,6 +27,7 @@ from edgewright.controller.events import record
 from edgewright.controller.identity.authority import CONTROLLER, Issued
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.identity.requests import key_in
+from edgewright.controller.ingest.bounds import own_tags
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.errors import UnknownTopicError
 from edgewright.wire.topics import check_device_id
@@ -167,7 +168,8 @@ class Enrolment:
                     f"{device} has enrolled before; a token that is bound to it is needed to do it again."
                 )
             row = _as_new(known or Device(id=device, target=target), now)
-            row.target, row.tags = target or row.target, {**tags, **bound.tags}
+            row.target, row.tags = target or row.target, {**own_tags(tags), **bound.tags}
+            row.bound_tags = dict(bound.tags)
             issued = self._register.grant(session, row, key)
             record(session, "device.enrolled", f"{device} enrolled as {row.target or 'new'}.", device=device)
         self._register.admit()

@@ -48,6 +48,8 @@ class Device(SQLModel, table=True):
     id: str = Field(primary_key=True)
     target: str
     tags: dict[str, str] = _json()
+    bound_tags: dict[str, str] = _json()
+    """Those that its enrolment token gave it: it cannot change them."""
     runtime: str = ""
     agent_version: str = ""
     enrolled_at: float = 0.0

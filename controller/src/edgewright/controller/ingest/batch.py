@@ -19,6 +19,7 @@ from edgewright.controller.database.tables import (
     Sample,
 )
 from edgewright.controller.events import record
+from edgewright.controller.ingest.bounds import own_tags
 from edgewright.controller.ingest.positions import Place, after_hello, is_other, place, remember
 from edgewright.controller.ingest.rows import event_of, outcome_rows, rollup_rows, verify_numbers, window_row
 from edgewright.controller.ingest.suspicion import (
@@ -28,6 +29,7 @@ from edgewright.controller.ingest.suspicion import (
     is_late,
     not_issued,
     other_content,
+    other_target,
     suspect,
 )
 from edgewright.wire import messages
@@ -135,7 +137,8 @@ class Batch:
             record(self._session, "device.connected", sentence, device=device.id)
         device.connected, device.connected_at = True, self._now
         device.agent_version, device.runtime = hello.agent_version, hello.runtime
-        device.target, device.tags = hello.target, {**device.tags, **hello.tags}
+        device.target = device.target or hello.target
+        device.tags = {**own_tags(hello.tags), **device.bound_tags}
         device.assignment_version = hello.assignment_version
         device.counter, device.greeted_at, device.stream = hello.counter, hello.sent_at, hello.stream
         device.seen_root, device.seen_timestamp = hello.seen_root, hello.seen_timestamp
@@ -151,6 +154,8 @@ class Batch:
         stream_is_old = other and self._position(device.id, hello.stream) is not None
         if suspicion := suspect(known, hello, stream_is_old=stream_is_old):
             self._suspect(device, suspicion)
+        if device.target not in ("", hello.target):
+            self._suspect(device, other_target(device.target, hello.target))
         if hello.assignment_sha256 and not self._was_issued(hello):
             self.questions[device.id] = ""
             if not self._is_behind(hello):
@@ -183,6 +188,8 @@ class Batch:
         device.suspicion = suspicion.sentence
         if suspicion.name is Name.EQUIVOCATION:
             kind, said = "director.equivocation", f"{device.id} was given orders by somebody else"
+        elif suspicion.name is Name.RETARGETED:
+            kind, said = "device.suspicious", f"{device.id} is not the machine that enrolled"
         elif suspicion.name is Name.CLONE:
             kind, said = "device.suspicious", f"{device.id} may be two machines"
         else:

@@ -5,6 +5,8 @@ lies on its disk. So a hello that goes back tells that the disk was restored fro
 machines share one identity; a person has to find out which. What is decided here names the likelier one:
 
 * ``restored``: a number fell.
+* ``retargeted``: it says that it is other hardware than what enrolled. It may be the wrong machine, or
+  one that wants other models than it was given; a new enrolment makes it right.
 * ``clone``: two lines of numbers alternate. A second machine with the same disk counts on its own.
 
 A hello is repeated within one connection, then with the same counter and the same time. A broker may deliver
@@ -22,6 +24,7 @@ from edgewright.wire.messages import Hello
 class Name(StrEnum):
     """What a device is suspected of, the worst last."""
 
+    RETARGETED = "retargeted"
     RESTORED = "restored"
     CLONE = "clone"
     EQUIVOCATION = "equivocation"
@@ -115,6 +118,11 @@ def suspect(known: Known, hello: Hello, *, stream_is_old: bool) -> Suspicion | N
 def other_content(stream: str, seq: int) -> Suspicion:
     """The suspicion of a device that sends a number again with other content."""
     return Suspicion(Name.CLONE, f"number {seq} of its outbox {stream[:8]} came twice with different content")
+
+
+def other_target(enrolled: str, said: str) -> Suspicion:
+    """The suspicion of a device that says it is other hardware; what it enrolled as goes on to count."""
+    return Suspicion(Name.RETARGETED, f"it enrolled as {enrolled}, and says that it is {said[:64]}")
 
 
 def not_issued(hello: Hello) -> Suspicion:
