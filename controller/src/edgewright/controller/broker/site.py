@@ -136,6 +136,8 @@ def _authority_of(root: Path, db: Database, names: tuple[str, ...]) -> Certifica
         raise CertificateAuthorityError(f"The folder {folder} is gone, and devices hold its certificates.")
     authority = CertificateAuthority(folder)
     authority.ensure(names)
+    if not authority.revocation_lists.exists():
+        authority.publish_revoked(revoked(db))
     return authority
 
 

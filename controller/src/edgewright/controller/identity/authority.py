@@ -198,17 +198,19 @@ class CertificateAuthority:
         """Write the revocation lists, whole or not at all.
 
         The root's own list is made with the root's key where that lies here, and kept where it does not.
+
+        Raises:
+            CertificateAuthorityError: the root's list is gone, and so is its key.
         """
         now = datetime.now(UTC)
-        number = int(now.timestamp() * 1000)
-        issuing = certificates.make_revocation_list(self._authority(), revoked, number, now, LIST_LIFE)
-        root = self._folder / "root-crl.pem"
+        own = self._folder / "root-crl.pem"
         if (self._folder / "root.pem").exists():
-            lasting = certificates.make_revocation_list(
-                self._load("root.pem"), (), number, now, certificates.ISSUING_LIFE
-            )
-            self._write(root, lasting)
-        self._write(self.revocation_lists, issuing + root.read_bytes())
+            self._write(own, _root_list(self._load("root.pem"), now))
+        try:
+            lasting = own.read_bytes()
+        except OSError as error:
+            raise CertificateAuthorityError(f"{own} cannot be read: {error.strerror}.") from error
+        self._write(self.revocation_lists, _issuing_list(self._authority(), revoked, now) + lasting)
 
     def controller_key_sha256(self) -> str:
         """By which a broker admits the controller."""
@@ -216,16 +218,17 @@ class CertificateAuthority:
         return hashlib.sha256(certificates.spki_of(key)).hexdigest()
 
     def _make(self, now: datetime) -> None:
-        # Built beside its place: a crash leaves no half of an authority.
+        # Built beside its place: a crash leaves no half of an authority, and none without its lists.
         root = certificates.make_root(now)
         issuing = certificates.make_issuing(root, now)
         building = self._folder.with_name(f".{self._folder.name}.part")
         both = certificates.pem_of(root.certificate) + certificates.pem_of(issuing.certificate)
         files = {"root.pem": root.pem, "issuing.pem": issuing.pem, "ca.pem": both}
+        lasting = _root_list(root, now)
+        files |= {"root-crl.pem": lasting, "crl.pem": _issuing_list(issuing, (), now) + lasting}
         for name, content in (*files.items(), ("LABORATORY.txt", _NOTICE.encode())):
             self._write(building / name, content)
         building.replace(self._folder)
-        self.publish_revoked(())
 
     def _issue(
         self,
@@ -278,6 +281,18 @@ class CertificateAuthority:
 
     def _load(self, name: str) -> Pair:
         return _read_pair(self._folder / name)
+
+
+def _issuing_list(issuing: Pair, revoked: Sequence[Revoked], now: datetime) -> bytes:
+    return certificates.make_revocation_list(issuing, revoked, _list_number(now), now, LIST_LIFE)
+
+
+def _root_list(root: Pair, now: datetime) -> bytes:
+    return certificates.make_revocation_list(root, (), _list_number(now), now, certificates.ISSUING_LIFE)
+
+
+def _list_number(now: datetime) -> int:
+    return int(now.timestamp() * 1000)
 
 
 def _read_pair(path: Path) -> Pair:
