@@ -196,6 +196,21 @@ def test_every_issued_document_is_remembered_by_its_digest(desk: Desk) -> None:
     assert kept == [sha256_hex(document) for _, document in desk.publisher.published]
 
 
+def test_documents_under_an_older_root_are_issued_again(desk: Desk) -> None:
+    """Killed after the director's new root and before the renewal, the next start renews all, and once."""
+    desk.order("r1")
+    desk.order("r2")
+    after = Director(desk.data / "director")
+    after.open(AcknowledgementKey(desk.data / "keys/ack").ensure())
+    roots = len(after.rotate("targets").roots)
+    assigner = Assigner(desk.db, after, desk.repository, desk.publisher)  # type: ignore[arg-type]  # a simulator
+    for _ in range(2):
+        assigner.renew_behind(roots)
+        assert [device for device, _ in desk.publisher.published] == ["r1", "r2", "r1", "r2"]
+    assert (desk.newest()["min_director_root"], desk.newest()["version"]) == (2, 2)
+    after.close()
+
+
 def test_a_revoked_device_gets_nothing_more(desk: Desk) -> None:
     """Its assignment is not renewed: it expires."""
     desk.order("r1")

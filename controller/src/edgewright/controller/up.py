@@ -166,7 +166,9 @@ def _compose(
 
     listeners = Listeners(monitor.observe, publisher.handle_want, awake.set, ask)
     ingest = Ingest(db, blobs, link, director.seal, listeners)
-    republish = _Again(lambda: _republish(db, repository, publisher, assigner, signing), "republish")
+    republish = _Again(
+        lambda: _republish(db, repository, publisher, assigner, signing, director), "republish"
+    )
     link.on_connected(republish.wake)
     monitor.replay()
     link.start()
@@ -198,7 +200,12 @@ def _compose(
 
 
 def _republish(
-    db: Database, repository: ImageRepository, publisher: Publisher, assigner: Assigner, signing: Signing
+    db: Database,
+    repository: ImageRepository,
+    publisher: Publisher,
+    assigner: Assigner,
+    signing: Signing,
+    director: DirectorProcess,
 ) -> None:
     # Documents may have come of age while the controller was down.
     repository.renew()
@@ -207,6 +214,7 @@ def _republish(
     publisher.republish_all(manifests)
     signing.clear_withdrawn()
     assigner.renew(ASSIGNMENT_RENEWAL_S)
+    assigner.renew_behind(len(director.roots()))
     # Read only now: while the chunks were published, newer assignments may have been issued.
     assigner.republish()
 

@@ -26,6 +26,7 @@ from edgewright.controller.database.tables import (
 )
 from edgewright.controller.publisher import Publisher
 from edgewright.controller.trust.director_seam import AssignmentSigner, Order
+from edgewright.controller.trust.documents import min_director_root
 from edgewright.controller.trust.repository import ImageRepository, TargetEntry
 from edgewright.wire.assignment import Orders, TargetCustom
 from edgewright.wire.canonical import sha256_hex
@@ -111,6 +112,18 @@ class Assigner:
             issue.renew(issue.session.exec(due).all())
             old = delete(IssuedAssignment).where(col(IssuedAssignment.issued) < now - REMEMBERED_S)
             issue.session.exec(old)
+
+    def renew_behind(self, director_root: int) -> None:
+        """Issue assignments again that were signed under an older root of the director than this one.
+
+        A process that was killed between the director's new root and their renewal does it at its next start.
+
+        Raises:
+            DirectorUnavailableError: the director does not sign; nothing is kept.
+        """
+        with self.issuing() as issue:
+            rows = issue.session.exec(select(Assignment)).all()
+            issue.renew(row for row in rows if min_director_root(row.document) < director_root)
 
     def ask(self, questions: Mapping[str, str]) -> None:
         """Take what devices ask for: a nonce for signed time, an empty text for a new document alone."""

@@ -199,6 +199,14 @@ def assignment(version: int, entry: TargetEntry, orders: Orders, now: datetime) 
     )
 
 
+def min_director_root(document: bytes) -> int:
+    """The director's root that a signed assignment demands; 0 where it is none."""
+    try:
+        return int(json.loads(document)["signed"][FIELD]["min_director_root"])
+    except (KeyError, TypeError, ValueError):
+        return 0
+
+
 def due_at(signed: Signed) -> datetime:
     """When half of the document's life is over."""
     return signed.expires - LIFE[signed.type] / 2
