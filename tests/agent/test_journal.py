@@ -44,12 +44,12 @@ def test_everything_survives(tmp_path: Path) -> None:
     journal.set_active("b")
     journal.raise_floor("m", 30)
     journal.set_offset(12.5)
-    journal.note_director_root(3)
+    journal.note_director_root(3, ("k1", "k2"), restarts=False)
     journal.note_agreed(msgspec.structs.replace(TARGET, custom=TargetCustom("m", "t", 3, 30, 20)), b"proof")
     assert journal.count_connection() == 1
     database.close()
     _, again = open_journal(tmp_path)
-    assert again.device() == (4, f"{4:064x}", 1004.0, Seen(2, 9), "b", 12.5, 3)
+    assert again.device() == (4, f"{4:064x}", 1004.0, Seen(2, 9), "b", 12.5, 3, ("k1", "k2"), False)
     assert again.slots() == {"a": None, "b": deployment}
     assert again.unfinished() == [deployment]
     assert (deployment.state, deployment.fetched_bytes) == (State.STAGED, 77)
@@ -73,6 +73,18 @@ def test_memory_only_grows(tmp_path: Path) -> None:
     assert (journal.device().clock, journal.device().seen, journal.floors()) == (1009.0, Seen(3, 9), {"m": 5})
 
 
+def test_new_keys_of_the_director_count_anew(tmp_path: Path) -> None:
+    """Where all keys were replaced, the clock's floor and the assignment's version begin again, once."""
+    _, journal = open_journal(tmp_path)
+    journal.accept(assignment(2**40), b"", 1.0)
+    journal.note_director_root(2, ("new",), restarts=True)
+    device = journal.device()
+    assert (device.clock, device.restarts, device.director_keys) == (0.0, True, ("new",))
+    journal.accept(assignment(3), b"", 1.0)
+    device = journal.device()
+    assert (device.version, device.clock, device.restarts) == (3, 1003.0, False)
+
+
 def test_folder_of_the_older_schema_is_taken_over(tmp_path: Path) -> None:
     """A folder of schema 1 keeps everything and gets what schema 2 adds; read-only it is refused by name."""
     old = sqlite3.connect(tmp_path / "agent.db", isolation_level=None)
@@ -84,7 +96,7 @@ def test_folder_of_the_older_schema_is_taken_over(tmp_path: Path) -> None:
         Database(tmp_path / "agent.db", read_only=True)
     database, journal = open_journal(tmp_path)
     assert database.connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-    assert journal.device() == (4, "", 7.0, Seen(0, 0), None, None, 0)
+    assert journal.device() == (4, "", 7.0, Seen(0, 0), None, None, 0, (), False)
     assert (journal.floors(), journal.minimums(), journal.names()) == ({"m": 30}, {}, {})
 
 
@@ -156,7 +168,7 @@ def test_number_that_is_too_large_is_named_and_changes_nothing(tmp_path: Path) -
     _, journal = open_journal(tmp_path)
     before = journal.device()
     with pytest.raises(MalformedMessageError):
-        journal.note_director_root(2**63)
+        journal.note_director_root(2**63, ("k",), restarts=True)
     assert journal.device() == before
 
 

@@ -1,6 +1,8 @@
 """The attacker holds the broker and one of the keys that sign. What each key alone cannot do."""
 
+import time
 import zlib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ from tests.attacks.stage import (
     set_stage,
 )
 from tests.attacks.thief import ONLINE, Thief, ThresholdRepository, swap_artifact
+
+ELEVEN_YEARS_S = 11 * 365 * 86400
 
 # The director's key
 
@@ -358,6 +362,55 @@ def test_director_key_replaced_while_the_device_was_away(device: DeviceStub) -> 
     device.settle()
     assert_resisted(device, "TamperedMetadata")
     assert device.director.trust.version == 2
+    assert_lives_on(device)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"version": 2**40},
+        {"orders": {"issued": int(time.time()) + ELEVEN_YEARS_S}},
+        {"version": 2**53, "orders": {"issued": 2**53}},
+    ],
+)
+def test_director_key_replaced_after_a_fast_forward(device: DeviceStub, said: dict[str, Any]) -> None:
+    """What a thief drove ahead, version or time, ends with his key: the next root lets both begin again."""
+    simulator, stolen = device.simulator, device.simulator.steal("director")
+    simulator.clock = lambda: time.time() + ELEVEN_YEARS_S if "orders" in said else time.time()
+    simulator.assign(PATHS[1], signed_by=stolen, **said)
+    device.read_topics()
+    simulator.clock = time.time
+    simulator.rotate_director()
+    assert_lives_on(device)
+    assert device.journal.device().version < 10
+    assert device.clock.now() < time.time() + 86400
+
+
+def test_one_more_director_key_lets_nothing_begin_again(device: DeviceStub) -> None:
+    """A next root that keeps the key keeps its versions too: an older document of that key stays refused."""
+    simulator = device.simulator
+    older = simulator.sign_assignment(PATHS[1])
+    simulator.assign(PATHS[2])
+    device.read_topics()
+    simulator.rotate_director(keep_director_key=True)
+    simulator.topics.publish(topics.assignment(device.device), older)
+    device.read_topics()
+    assert "RollbackAttack" in device.names()
+    assert device.running_artifact == TWO
+
+
+def test_stolen_director_key_signs_for_years(device: DeviceStub) -> None:
+    """A document that outlasts any honest one, or is issued after its end, is refused as TamperedMetadata."""
+    for life in (timedelta(days=31), timedelta(days=4000)):
+        device.simulator.life = life
+        device.simulator.assign(PATHS[2])
+        device.read_topics()
+        assert_resisted(device, "TamperedMetadata")
+    device.simulator.life = timedelta(days=7)
+    device.simulator.assign(PATHS[2], orders={"issued": int(time.time()) + ELEVEN_YEARS_S})
+    device.read_topics()
+    assert_runs_one(device)
+    assert device.clock.now() < time.time() + 86400
     assert_lives_on(device)
 
 

@@ -11,6 +11,7 @@ release that is still signed.
 """
 
 import math
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -24,8 +25,12 @@ from edgewright.wire.errors import (
     IncompatibleTargetError,
     MalformedMessageError,
     RollbackAttackError,
+    TamperedMetadataError,
 )
 from edgewright.wire.manifest import MAX_MANIFEST_BYTES, Manifest, target_path
+
+LONGEST_LIFE_SECONDS: Final = 30 * 86400
+"""Of an assignment, from its issue to its expiry; the controller's last a week."""
 
 UNKNOWN: Final = 0
 """Version of an assignment before the first."""
@@ -65,11 +70,13 @@ class DirectorTrust(msgspec.Struct, frozen=True):
         version: of that root.
         expires: seconds since the epoch.
         ack_keys: raw Ed25519 keys of its ``timestamp`` role: who may acknowledge.
+        order_keys: key ids of its ``targets`` role: who may sign assignments.
     """
 
     version: int = 0
     expires: float = 0.0
     ack_keys: tuple[bytes, ...] = ()
+    order_keys: tuple[str, ...] = ()
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -92,7 +99,8 @@ class Standing(msgspec.Struct, frozen=True):
 
     Attributes:
         device, target: itself.
-        version, sha256: of the newest assignment that it accepted.
+        version, sha256: of the newest assignment that it accepted; the version is ``UNKNOWN`` where every key
+            that could have signed it has been replaced since.
         now: trusted time, seconds since the epoch.
         floors: release counter of the newest committed release, by model; an ordered rollback may go below.
         seen: image metadata.
@@ -121,6 +129,7 @@ def verify_order(assignment: Assignment, standing: Standing) -> bool:
         RollbackAttackError: a newer one was accepted before.
         EquivocationError: another document of the same version was accepted before.
         ExpiredMetadataError: it, or the root that vouches for it, is past its expiry.
+        TamperedMetadataError: it was issued for longer than any assignment lasts, or after its own expiry.
     """
     if assignment.orders.device != standing.device:
         raise ForeignAssignmentError(
@@ -138,7 +147,27 @@ def verify_order(assignment: Assignment, standing: Standing) -> bool:
         raise ExpiredMetadataError(f"Assignment {assignment.version} is past its expiry.")
     if standing.director_expires <= standing.now:
         raise ExpiredMetadataError("The director's root is past its expiry.")
+    if not has_honest_life(assignment):
+        raise TamperedMetadataError(
+            f"Assignment {assignment.version} lasts {assignment.expires - assignment.orders.issued:.0f} s."
+        )
     return True
+
+
+def has_honest_life(assignment: Assignment) -> bool:
+    """Whether issue and expiry are as far apart as the controller sets them; its issue sets clocks."""
+    return 0 <= assignment.expires - assignment.orders.issued <= LONGEST_LIFE_SECONDS
+
+
+def replaces_all(old: Collection[str], new: Collection[str]) -> bool:
+    """Whether no key that could sign assignments before may sign them now.
+
+    Only then may versions begin again: nothing that was signed before can be shown again.
+
+    >>> replaces_all(["a", "b"], ["c"]), replaces_all(["a", "b"], ["b", "c"]), replaces_all([], ["a"])
+    (True, False, False)
+    """
+    return bool(old) and not set(old) & set(new)
 
 
 def verify_fresh(orders: Orders, seen: Seen) -> None:

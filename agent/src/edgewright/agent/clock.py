@@ -6,7 +6,8 @@ clock would accept documents that expired long ago (a freeze that nobody sees); 
 Rules:
 
 - ``now = max(floor, system + offset)``. The floor only grows: the agent's build time and the ``issued`` time
-  of every assignment that the director signed and this device accepted.
+  of every assignment that the director signed and this device accepted. It begins again under a root of the
+  director that replaces all its keys: who stole them could have driven it years ahead.
 - The offset comes from an assignment that echoes a nonce of our own, drawn by this process and answered while
   the question is fresh: its ``issued`` is the controller's time after we asked. An older answer, shown again,
   echoes another nonce and sets nothing.

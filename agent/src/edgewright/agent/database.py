@@ -57,6 +57,10 @@ ALTER TABLE floors ADD COLUMN minimum INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE names (path TEXT PRIMARY KEY, sha256 TEXT NOT NULL);
 CREATE TABLE proofs (sha256 TEXT PRIMARY KEY, proof BLOB NOT NULL);
 """,
+    """
+ALTER TABLE device ADD COLUMN director_keys TEXT NOT NULL DEFAULT '';
+ALTER TABLE device ADD COLUMN assignments_restart INTEGER NOT NULL DEFAULT 0;
+""",
 )
 """What each schema version adds; a folder of an older agent takes the steps that it lacks."""
 

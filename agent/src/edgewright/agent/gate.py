@@ -8,7 +8,15 @@ its own expiry is judged by the time that it brings.
 import math
 from typing import NamedTuple
 
-from edgewright.agent.agreement import Assignment, DirectorTrust, Standing, verify_order
+from edgewright.agent.agreement import (
+    UNKNOWN,
+    Assignment,
+    DirectorTrust,
+    Standing,
+    has_honest_life,
+    replaces_all,
+    verify_order,
+)
 from edgewright.agent.clock import Clock
 from edgewright.agent.journal import Journal
 from edgewright.agent.ledger import Ledger
@@ -64,7 +72,7 @@ class Gate:
         return Standing(
             self._device,
             self._target,
-            record.version,
+            UNKNOWN if record.restarts else record.version,
             record.sha256,
             self._clock.now(),
             self._journal.floors(),
@@ -80,10 +88,17 @@ class Gate:
 
     def trusts(self, trust: DirectorTrust) -> None:
         """Remember what the director's newest verified root says."""
-        if trust.version > self._journal.device().director_root:
-            self._journal.note_director_root(trust.version)
+        record = self._journal.device()
+        unnoted = trust.version == record.director_root and not record.director_keys
+        if trust.version > record.director_root or unnoted:
+            restarts = replaces_all(record.director_keys, trust.order_keys)
+            self._journal.note_director_root(trust.version, trust.order_keys, restarts=restarts)
         self._director_expires = trust.expires
         self._sealer.ack_keys = trust.ack_keys
+
+    def outdated(self, found: Inspected | EdgewrightError) -> bool:
+        """Whether a newer root was trusted since a document was verified: it has to be verified again."""
+        return isinstance(found, Inspected) and found.trust.version < self._journal.device().director_root
 
     def inspect(self, raw: bytes) -> Inspected | EdgewrightError:
         """Verify a document's signatures."""
@@ -119,7 +134,9 @@ class Gate:
 
     def _admit(self, assignment: Assignment) -> Admitted | None:
         orders = assignment.orders
-        answers = orders.device == self._device and self._clock.answers(orders)
+        answers = (
+            orders.device == self._device and has_honest_life(assignment) and self._clock.answers(orders)
+        )
         if answers and (error := self._clock.set_by(orders)):
             self._ledger.note(error)
         if not verify_order(assignment, self.standing()):

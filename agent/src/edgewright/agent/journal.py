@@ -62,6 +62,9 @@ class DeviceRecord(NamedTuple):
         active: slot that decides; None for the fallback.
         offset: what signed time adds to the system's clock, seconds; None before the first signed time.
         director_root: newest version of the director's root that was trusted.
+        director_keys: key ids that it names for assignments; empty where an older agent noted none.
+        restarts: whether those keys replaced all that could have signed the accepted assignment, so that the
+            next one may have any version.
     """
 
     version: int
@@ -71,6 +74,8 @@ class DeviceRecord(NamedTuple):
     active: SlotName | None
     offset: float | None = None
     director_root: int = 0
+    director_keys: tuple[str, ...] = ()
+    restarts: bool = False
 
 
 class Journal:
@@ -83,10 +88,20 @@ class Journal:
         """The device's own facts."""
         row = self._row(
             "SELECT assignment_version, assignment_sha256, clock, root, timestamp, online_keys, active, "
-            "clock_offset, director_root FROM device"
+            "clock_offset, director_root, director_keys, assignments_restart FROM device"
         )
-        version, sha256, clock, *seen, active, offset, director_root = row
-        return DeviceRecord(version, sha256, clock, Seen(*seen), active, offset, director_root)
+        version, sha256, clock, *seen, active, offset, director_root, keys, restarts = row
+        return DeviceRecord(
+            version,
+            sha256,
+            clock,
+            Seen(*seen),
+            active,
+            offset,
+            director_root,
+            tuple(keys.split()),
+            bool(restarts),
+        )
 
     def floors(self) -> dict[str, int]:
         """Release counter of the newest committed release, by model."""
@@ -138,7 +153,7 @@ class Journal:
     def _note_accepted(self, assignment: Assignment, raw: bytes) -> None:
         self._database.connection.execute(
             "UPDATE device SET assignment_version = ?, assignment_sha256 = ?, assignment_raw = ?, "
-            "clock = max(clock, ?)",
+            "clock = max(clock, ?), assignments_restart = 0",
             (assignment.version, assignment.sha256, raw, assignment.orders.issued),
         )
 
@@ -147,10 +162,22 @@ class Journal:
         with self._database.transaction() as connection:
             connection.execute("UPDATE device SET clock_offset = ?", (offset,))
 
-    def note_director_root(self, version: int) -> None:
-        """Remember the newest root of the director that was trusted."""
+    def note_director_root(self, version: int, keys: Collection[str], *, restarts: bool) -> None:
+        """Remember a newest root of the director that was trusted.
+
+        Args:
+            version: of the root.
+            keys: ids of the keys that may sign assignments from now on.
+            restarts: whether they replace all others: versions of assignments begin again, and so does the
+                clock's floor, which those others had raised.
+        """
         with self._database.transaction() as connection:
-            connection.execute("UPDATE device SET director_root = max(director_root, ?)", (version,))
+            connection.execute(
+                "UPDATE device SET director_root = max(director_root, ?), director_keys = ?",
+                (version, " ".join(keys)),
+            )
+            if restarts:
+                connection.execute("UPDATE device SET assignments_restart = 1, clock = 0")
 
     def note_agreed(self, target: ImageTarget, proof: bytes) -> None:
         """Remember what both signers have said of a release: its bytes, how far back the model may go, and

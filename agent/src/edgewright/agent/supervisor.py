@@ -45,6 +45,7 @@ from edgewright.agent.sealing import Sealer
 from edgewright.agent.settings import Settings
 from edgewright.agent.store import Store
 from edgewright.agent.verifier.process import VerifierProcess, verifier_command
+from edgewright.agent.verifier.seam import Inspected
 from edgewright.agent.vouching import held_in_slots
 from edgewright.agent.work import Result, Workbench, installed_runtime
 from edgewright.agent.worker import Worker
@@ -334,7 +335,13 @@ class Supervisor:
     def _document(self, raw: bytes) -> None:
         if not self._gate.knows(raw):
             floor = self._journal.device().director_root
-            self._desk.put(raw, floor, lambda found: self._deployer.document(raw, found))
+            self._desk.put(raw, floor, lambda found: self._inspected(raw, found))
+
+    def _inspected(self, raw: bytes, found: Inspected | EdgewrightError) -> None:
+        if self._gate.outdated(found):
+            self._document(raw)
+        else:
+            self._deployer.document(raw, found)
 
     def _acknowledged(self, payload: bytes) -> None:
         if not self._sealer.ack_keys:

@@ -86,7 +86,8 @@ class Director:
         """What the newest trusted root says."""
         keys = (self._root.keys[keyid] for keyid in self._root.roles["timestamp"].keyids)
         raw = tuple(bytes.fromhex(key.keyval["public"]) for key in keys if key.keytype == "ed25519")
-        return DirectorTrust(self._root.version, self._root.expires.timestamp(), raw)
+        order_keys = tuple(sorted(self._root.roles["targets"].keyids))
+        return DirectorTrust(self._root.version, self._root.expires.timestamp(), raw, order_keys)
 
     def inspect(self, raw: bytes, floor: int) -> Inspected:
         """What ``read`` gives, with the root that vouches for it."""
