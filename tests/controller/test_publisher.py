@@ -239,6 +239,17 @@ def test_wanted_metadata_comes_with_the_hint_up_to_date(world: World) -> None:
     assert world.settled() == [topics.timestamp()]
 
 
+def test_a_want_that_is_not_answered_reads_nothing(world: World, tmp_path: Path) -> None:
+    """Whoever asks again and again costs no disk: within the second the files could as well be gone."""
+    want = Want(device="r1", sent_at=0.0, metadata=("1.root.json", "timestamp.json"))
+    assert world.publisher.handle_want(want) == 2
+    (tmp_path / "tuf").rename(tmp_path / "gone")
+    assert world.publisher.handle_want(want) == 0
+    world.now += 1.0
+    with pytest.raises(DataFolderDamagedError):
+        world.publisher.handle_want(want)
+
+
 def test_a_withdrawn_chunk_is_cleared_and_not_answered(world: World) -> None:
     """Withdrawn chunks are cleared from the broker, and a want for them is not answered."""
     manifest = world.release(1, b"model")

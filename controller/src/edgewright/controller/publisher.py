@@ -170,7 +170,7 @@ class Publisher:
             BrokerUnreachableError: too many messages wait for the broker already.
             DataFolderDamagedError: a blob is not here, or has changed.
         """
-        files = self._repository.files() if want.metadata else {}
+        live = frozenset(self._repository.names()) if want.metadata else frozenset()
         with self._lock:
             now = self._clock()
             chunks = {
@@ -178,14 +178,16 @@ class Publisher:
                 for name in want.chunks
                 if name in self._places and self._limiter.admit(name, now)
             }
-            names = [name for name in want.metadata if name in files and self._limiter.admit(name, now)]
+            names = [name for name in want.metadata if name in live and self._limiter.admit(name, now)]
         for sha256, place in chunks.items():
             self._link.publish(*self._chunk_message(sha256, place), retain=True)
-        for name in names:
-            self._link.publish(*_metadata_message(name, files[name]), retain=True)
-        if chunks or names:
-            logger.info("%s missed %d chunks and %d files.", want.device, len(chunks), len(names))
-        return len(chunks) + len(names)
+        # Files are read only for a want that is answered: a device can ask without end.
+        files = self._repository.files(names) if names else {}
+        for name, data in files.items():
+            self._link.publish(*_metadata_message(name, data), retain=True)
+        if chunks or files:
+            logger.info("%s missed %d chunks and %d files.", want.device, len(chunks), len(files))
+        return len(chunks) + len(files)
 
     def republish_all(self, manifest_sha256s: Sequence[str]) -> None:
         """Publish every live release and its metadata, whatever was published before.

@@ -228,13 +228,19 @@ class ImageRepository:
         with self._lock:
             return roster(self._state, self._keys)
 
-    def files(self) -> dict[str, bytes]:
-        """Everything that a device may ask for: all roots, and what the timestamp reaches, by file name."""
+    def files(self, wanted: Collection[str] | None = None) -> dict[str, bytes]:
+        """Everything that a device may ask for, by file name, or those of it that are ``wanted``."""
+        with self._lock:
+            names = (name for name in self.names() if wanted is None or name in wanted)
+            return {name: self._folder.read(name) for name in names}
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all files that a device may ask for: all roots, and what the timestamp reaches."""
         with self._lock:
             state = self._state
-            names = [file_name(version, Root.type) for version in range(1, state.root.version + 1)]
-            names += [file_name(version, role) for role, version in state.versions().items()]
-            return {name: self._folder.read(name) for name in (*names, TIMESTAMP_FILE)}
+            roots = (file_name(version, Root.type) for version in range(1, state.root.version + 1))
+            others = (file_name(version, role) for role, version in state.versions().items())
+            return (*roots, *others, TIMESTAMP_FILE)
 
     def superseded(self) -> tuple[str, ...]:
         """Files older than the previous generation: their topics can be cleared, then ``discard`` them.
