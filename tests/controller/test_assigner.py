@@ -140,6 +140,15 @@ def test_a_question_for_the_time_is_answered_once_in_a_while(desk: Desk) -> None
     assert (desk.newest()["nonce"], desk.newest()["version"]) == ("", 3)
 
 
+@pytest.mark.parametrize("asked", ["ab" * 15, "ab" * 17, "AB" * 16, "zz" * 16, NONCE + "\n", "x" * 100_000])
+def test_what_is_no_nonce_is_not_signed(desk: Desk, asked: str) -> None:
+    """A hello's text comes back under the director's signature only if it is 32 hexadecimal digits."""
+    desk.order("r1")
+    desk.assigner.ask({"r1": asked})
+    desk.assigner.answer()
+    assert len(desk.publisher.published) == 1
+
+
 def test_numbers_go_on_where_the_director_is(desk: Desk) -> None:
     """A controller that was restored from a backup, or killed before its commit, never reuses a number."""
     desk.order("r1")

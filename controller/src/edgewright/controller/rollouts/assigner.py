@@ -9,6 +9,7 @@ backup with its director where the devices are. What is
 issued in one transaction is signed together at its end, and the transaction fails if the director refuses.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,6 +44,8 @@ it takes none any more.
 
 REMEMBERED_S: Final = 90 * 24 * 3600.0
 """How long digests of documents are kept; a document itself is good for seven days."""
+
+_NONCE: Final = re.compile("[0-9a-f]{32}")
 
 Wrap = Callable[[str, Artifact], str]
 """The content key of a confidential artifact, wrapped for a device; empty for any other artifact."""
@@ -126,9 +129,14 @@ class Assigner:
             issue.renew(row for row in rows if min_director_root(row.document) < director_root)
 
     def ask(self, questions: Mapping[str, str]) -> None:
-        """Take what devices ask for: a nonce for signed time, an empty text for a new document alone."""
+        """Take what devices ask for: a nonce for signed time, an empty text for a new document alone.
+
+        What is no nonce is not answered: it would be signed as it stands, whatever it says.
+        """
         with self._asked:
-            self._questions.update(questions)
+            self._questions.update(
+                (device, asked) for device, asked in questions.items() if not asked or _NONCE.fullmatch(asked)
+            )
 
     def answer(self) -> None:
         """Issue again the assignments of devices that asked, each with its nonce.
