@@ -220,8 +220,12 @@ TABLE: Final = (
     ),
     Row(
         "a disk filled by a device with valid credentials",
-        "six topics of its own, and a bound on the broker's store",
-        ("test_device_fills_the_brokers_disk",),
+        "six topics of its own, a bound on the broker's store, and budgets of a day for what is kept of it",
+        (
+            "test_device_fills_the_brokers_disk",
+            "test_device_fills_the_database_with_long_texts",
+            "test_device_fills_the_disk_with_samples_and_events",
+        ),
     ),
     Row(
         "a chunk poisoned by a device with valid credentials",

@@ -81,6 +81,10 @@ class Device(SQLModel, table=True):
     """``sent_at`` of its newest hello, by its own clock: tells one connection from another."""
     stream: str = ""
     """Its outbox, as of that hello."""
+    budget_day: int = 0
+    """Day of what follows: whole days since the epoch."""
+    events_today: int = 0
+    sample_bytes_today: int = 0
     suspicion: str = ""
     """Why it may be a copy or restored from an old backup; one sentence, empty where nothing says so."""
 

@@ -19,7 +19,7 @@ from edgewright.controller.database.tables import (
     Sample,
 )
 from edgewright.controller.events import record
-from edgewright.controller.ingest.bounds import own_tags
+from edgewright.controller.ingest.bounds import may_tell, own_tags, shortened, take_sample, verify_lengths
 from edgewright.controller.ingest.positions import Place, after_hello, is_other, place, remember
 from edgewright.controller.ingest.rows import event_of, outcome_rows, rollup_rows, verify_numbers, window_row
 from edgewright.controller.ingest.suspicion import (
@@ -113,19 +113,21 @@ class Batch:
         position.through, position.recent = message.seq, remember(position.recent, body)
         device.connected = True
         verify_numbers(message)
+        verify_lengths(message)
         match message:
             case messages.Report():
-                self._report(device, message)
+                self._report(device, shortened(message))
             case messages.Window():
                 self._window_rows.append(window_row(message))
                 self._outcome_rows += outcome_rows(message)
                 self.windows.append(message)
             case messages.Sample():
-                self._sample(message)
+                self._sample(device, message)
 
     def _hello(self, device: Device, hello: messages.Hello) -> None:
         verify_protocol(hello.protocol, hello.device)
         verify_numbers(hello)
+        verify_lengths(hello)
         known = _known(device)
         if is_late(known, hello):
             return
@@ -134,7 +136,7 @@ class Batch:
             self.questions[device.id] = hello.nonce
         if not device.connected:
             sentence = f"{device.id} connected, agent {hello.agent_version}."
-            record(self._session, "device.connected", sentence, device=device.id)
+            self._tell(device, "device.connected", sentence)
         device.connected, device.connected_at = True, self._now
         device.agent_version, device.runtime = hello.agent_version, hello.runtime
         device.target = device.target or hello.target
@@ -147,7 +149,7 @@ class Batch:
         device.active_version = hello.active.version if hello.active else 0
         device.standby_version = hello.standby.version if hello.standby else 0
         if hello.stream:
-            self._greet_stream(device.id, hello)
+            self._greet_stream(device, hello)
 
     def _weigh(self, device: Device, known: Known, hello: messages.Hello) -> None:
         other = known.stream not in ("", hello.stream) and bool(hello.stream)
@@ -196,19 +198,24 @@ class Batch:
             kind, said = "device.suspicious", f"{device.id} may have been restored from an older copy"
         record(self._session, kind, f"{said}; {suspicion.sentence}", device=device.id)
 
-    def _greet_stream(self, device: str, hello: messages.Hello) -> None:
-        key = (device, hello.stream)
+    def _tell(self, device: Device, kind: str, sentence: str, model: str = "", version: int = 0) -> None:
+        """Record an event of a device, unless it has had too many today."""
+        if may_tell(device, self._now):
+            record(self._session, kind, sentence, model=model, version=version, device=device.id)
+
+    def _greet_stream(self, device: Device, hello: messages.Hello) -> None:
+        key = (device.id, hello.stream)
         position = self._position(*key)
         if position is None:
-            position = Position(device=device, stream=hello.stream, through=hello.oldest - 1)
+            position = Position(device=device.id, stream=hello.stream, through=hello.oldest - 1)
             self._session.add(position)
             self._positions[key] = position
         else:
             through = after_hello(position.through, hello.oldest)
             if through > position.through:
                 lost = through - position.through
-                sentence = f"{device} gave up {lost} messages: its outbox reached its quota."
-                record(self._session, "device.event", sentence, device=device)
+                sentence = f"{device.id} gave up {lost} messages: its outbox reached its quota."
+                self._tell(device, "device.event", sentence)
             position.through = through
         self._touched.add(key)
 
@@ -217,7 +224,7 @@ class Batch:
             return  # the will of an earlier connection, held back by the broker: a newer one has said hello
         if device.connected:
             what = "stopped" if goodbye.reason == "stopped" else "is lost"
-            record(self._session, "device.lost", f"{device.id} {what}.", device=device.id)
+            self._tell(device, "device.lost", f"{device.id} {what}.")
         device.connected = False
 
     def _report(self, device: Device, report: messages.Report) -> None:
@@ -226,7 +233,7 @@ class Batch:
         model = report.release.model if report.release else ""
         if event is not None:
             kind, sentence = event
-            record(self._session, kind, sentence, model=model, version=version, device=device.id)
+            self._tell(device, kind, sentence, model, version)
         if report.error:
             device.error, device.error_name, device.detail = report.error, report.name, report.detail
         if report.state is None:
@@ -255,9 +262,10 @@ class Batch:
             row.swap_gap_us = report.swap_gap_us or row.swap_gap_us
             self._session.add(row)
 
-    def _sample(self, sample: messages.Sample) -> None:
+    def _sample(self, device: Device, sample: messages.Sample) -> None:
         row = self._session.get(Sample, (sample.device, sample.item))
         if row is None:
+            take_sample(device, sample.image, self._now)
             row = Sample(
                 device=sample.device,
                 item=sample.item,

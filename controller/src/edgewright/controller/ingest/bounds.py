@@ -3,11 +3,27 @@
 Names are ids and labels, sentences are what a page shows; both are short where nobody is up to something.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
+
+import msgspec
+
+from edgewright.controller.database.tables import Device
+from edgewright.wire.errors import MalformedMessageError
+from edgewright.wire.messages import Hello, Report, Sample, Sequenced
 
 TAGS: Final = 32
 TAG_LETTERS: Final = 64
+NAME_LETTERS: Final = 128
+SENTENCE_LETTERS: Final = 500
+IMAGE_BYTES: Final = 256 * 1024
+"""An agent sends none above 180 KiB."""
+
+DAY_S: Final = 24 * 3600.0
+EVENTS_A_DAY: Final = 2000
+SAMPLE_BYTES_A_DAY: Final = 1024**3
+LEAST_SAMPLE_BYTES: Final = 4096
+"""What a sample counts at least, for its row and its file."""
 
 
 def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -18,3 +34,55 @@ def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """
     short = [(k, v) for k, v in tags.items() if len(k) <= TAG_LETTERS and len(v) <= TAG_LETTERS]
     return dict(short[:TAGS])
+
+
+def verify_lengths(message: Hello | Sequenced) -> None:
+    """Refuse names that are none, and images that no agent sends. A window is bounded on the wire.
+
+    Raises:
+        MalformedMessageError: one is too long.
+    """
+    long = any(len(text) > NAME_LETTERS for text in _names(message))
+    if isinstance(message, Sample):
+        long = long or len(message.image) > IMAGE_BYTES
+    if long:
+        raise MalformedMessageError(f"A {type(message).__name__} of {message.device} is too long.")
+
+
+def shortened(report: Report) -> Report:
+    """A report with a sentence that a page can show."""
+    return msgspec.structs.replace(report, detail=report.detail[:SENTENCE_LETTERS])
+
+
+def may_tell(device: Device, now: float) -> bool:
+    """Take one event from a device's budget of the day, if there is one left."""
+    _begin_day(device, now)
+    device.events_today += 1
+    return device.events_today <= EVENTS_A_DAY
+
+
+def take_sample(device: Device, image: bytes, now: float) -> None:
+    """Take a sample from a device's budget of the day.
+
+    Raises:
+        MalformedMessageError: nothing is left of it.
+    """
+    _begin_day(device, now)
+    cost = max(len(image), LEAST_SAMPLE_BYTES)
+    if device.sample_bytes_today + cost > SAMPLE_BYTES_A_DAY:
+        raise MalformedMessageError(f"{device.id} has sent more samples today than are kept.")
+    device.sample_bytes_today += cost
+
+
+def _begin_day(device: Device, now: float) -> None:
+    if device.budget_day != (today := int(now // DAY_S)):
+        device.budget_day, device.events_today, device.sample_bytes_today = today, 0, 0
+
+
+def _names(message: msgspec.Struct) -> Iterator[str]:
+    for field in message.__struct_fields__:
+        value = getattr(message, field)
+        if isinstance(value, str) and field != "detail":
+            yield value
+        elif isinstance(value, msgspec.Struct):
+            yield from _names(value)

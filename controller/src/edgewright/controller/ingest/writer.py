@@ -17,6 +17,7 @@ from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Device
 from edgewright.controller.ingest.batch import Batch
 from edgewright.controller.ingest.opening import Opener
+from edgewright.controller.ingest.pruning import prune
 from edgewright.controller.link import BrokerLink
 from edgewright.wire import messages, topics
 from edgewright.wire.errors import EdgewrightError
@@ -24,6 +25,7 @@ from edgewright.wire.errors import EdgewrightError
 BATCH_MESSAGES: Final = 500
 BATCH_S: Final = 0.1
 """How long a batch waits for more. Short, because an alarm waits with it."""
+PRUNE_S: Final = 3600.0
 QUEUE_MESSAGES: Final = 20_000
 """Messages beyond this are dropped and sent again by their devices."""
 
@@ -76,6 +78,7 @@ class Ingest:
         self._queue: queue.Queue[tuple[str, bytes] | None] = queue.Queue(QUEUE_MESSAGES)
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
         self._warned: set[str] = set()
+        self._prune_at = time.monotonic() + PRUNE_S
 
     def start(self) -> None:
         """Subscribe and begin to store.
@@ -85,6 +88,7 @@ class Ingest:
         """
         with self._db.session() as session:
             session.exec(update(Device).where(col(Device.connected)).values(connected=False))
+            prune(session, time.time())
         self._thread.start()
         self._link.subscribe(topics.up_filter(), self._receive)
 
@@ -105,6 +109,8 @@ class Ingest:
             decoded = self._open(batch)
             if decoded:
                 self._take(decoded)
+            if time.monotonic() > self._prune_at:
+                self._prune()
             if last:
                 return
 
@@ -147,6 +153,15 @@ class Ingest:
         # Likewise: what was stored is acknowledged at its repetition, and weighed at the next start.
         except Exception:  # noqa: BLE001
             _log.exception("A batch of %d messages was stored, but not everybody was told.", len(decoded))
+
+    def _prune(self) -> None:
+        self._prune_at = time.monotonic() + PRUNE_S
+        try:
+            with self._db.session() as session:
+                prune(session, time.time())
+        # The top of the thread: what could not be deleted now is deleted an hour later.
+        except Exception:  # noqa: BLE001
+            _log.exception("Old events could not be deleted.")
 
     def _store(self, decoded: list[messages.Upward]) -> tuple[Batch, list[tuple[str, messages.Ack]]]:
         with self._db.session() as session:
