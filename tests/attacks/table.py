@@ -225,6 +225,7 @@ TABLE: Final = (
             "test_device_fills_the_brokers_disk",
             "test_device_fills_the_database_with_long_texts",
             "test_device_fills_the_disk_with_samples_and_events",
+            "test_device_names_outboxes_without_end",
         ),
     ),
     Row(

@@ -19,6 +19,7 @@ from edgewright.controller.ingest.bounds import (
     IMAGE_BYTES,
     LEAST_SAMPLE_BYTES,
     SAMPLE_BYTES_A_DAY,
+    STREAMS,
 )
 from edgewright.controller.ingest.pruning import KEPT_S, prune
 from edgewright.wire import messages
@@ -109,6 +110,18 @@ def test_device_fills_the_database_with_long_texts(parts: Parts) -> None:
         assert max(len(event.sentence) for event in session.exec(select(Event)).all()) < 600
         assert [row.item for row in session.exec(select(Sample)).all()] == ["item-5"]
         assert session.exec(select(Position.through)).all() == [6]
+
+
+def test_device_names_outboxes_without_end(parts: Parts) -> None:
+    """Of the outboxes that a device names the newest eight are remembered, and the newest one goes on."""
+    for number in range(1, 30):
+        say(parts, greeting(number, stream=f"s-{number}"))
+    say(parts, *(greeting(number, stream=f"s-{number}") for number in range(30, 60)))
+    assert say(parts, report(1, stream="s-59")) == 0
+    with parts.db.reading() as session:
+        known = session.exec(select(Position)).all()
+    assert len(known) == STREAMS == 8
+    assert [row.through for row in known if row.stream == "s-59"] == [1]
 
 
 def test_device_fills_the_disk_with_samples_and_events(parts: Parts) -> None:

@@ -292,6 +292,8 @@ class Position(SQLModel, table=True):
     through: int = 0
     recent: bytes = _bytes()
     """Digests of the newest messages; see ``ingest.positions``."""
+    since: float = 0.0
+    """When its first hello came."""
 
 
 class Window(SQLModel, table=True):

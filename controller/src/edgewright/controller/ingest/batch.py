@@ -19,7 +19,14 @@ from edgewright.controller.database.tables import (
     Sample,
 )
 from edgewright.controller.events import record
-from edgewright.controller.ingest.bounds import may_tell, own_tags, shortened, take_sample, verify_lengths
+from edgewright.controller.ingest.bounds import (
+    STREAMS,
+    may_tell,
+    own_tags,
+    shortened,
+    take_sample,
+    verify_lengths,
+)
 from edgewright.controller.ingest.positions import Place, after_hello, is_other, place, remember
 from edgewright.controller.ingest.rows import event_of, outcome_rows, rollup_rows, verify_numbers, window_row
 from edgewright.controller.ingest.suspicion import (
@@ -207,7 +214,10 @@ class Batch:
         key = (device.id, hello.stream)
         position = self._position(*key)
         if position is None:
-            position = Position(device=device.id, stream=hello.stream, through=hello.oldest - 1)
+            position = Position(
+                device=device.id, stream=hello.stream, through=hello.oldest - 1, since=self._now
+            )
+            self._forget_streams(device.id)
             self._session.add(position)
             self._positions[key] = position
         else:
@@ -218,6 +228,13 @@ class Batch:
                 self._tell(device, "device.event", sentence)
             position.through = through
         self._touched.add(key)
+
+    def _forget_streams(self, device: str) -> None:
+        """Make room for one more stream of a device."""
+        known = select(Position).where(col(Position.device) == device).order_by(col(Position.since).desc())
+        for old in self._session.exec(known).all()[STREAMS - 1 :]:
+            self._positions[device, old.stream] = None
+            self._session.delete(old)
 
     def _goodbye(self, device: Device, goodbye: messages.Goodbye) -> None:
         if goodbye.connected_at < device.greeted_at:

@@ -14,6 +14,9 @@ from edgewright.wire.messages import Hello, Report, Sample, Sequenced
 
 TAGS: Final = 32
 TAG_LETTERS: Final = 64
+STREAMS: Final = 8
+"""An outbox is replaced when its disk is: the newest ones tell a copy from its original."""
+
 NAME_LETTERS: Final = 128
 SENTENCE_LETTERS: Final = 500
 IMAGE_BYTES: Final = 256 * 1024
