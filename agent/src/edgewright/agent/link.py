@@ -8,6 +8,7 @@ Rules:
 - An unreachable broker is one clear warning for each outage; the link keeps trying with jittered,
   exponential pauses (a broker that restarts is not met by its whole fleet in the same instant).
 - All subscriptions are exact topics, no wildcards.
+- A packet that is announced as larger than any of ours ends the connection before memory is taken for it.
 - Each connection reads the identity again, so a renewed certificate is shown by the next one (``reconnect``).
 """
 
@@ -30,6 +31,9 @@ FIRST_PAUSE_SECONDS: Final = 0.25
 LONGEST_PAUSE_SECONDS: Final = 30.0
 INFLIGHT_MESSAGES: Final = 64
 """paho's default of 20 caps QoS 1 at 20 messages a round trip; 64 is the outbox's window."""
+
+MAX_PACKET_BYTES: Final = 2 * 1024 * 1024 + 64 * 1024
+"""The broker's limit of a payload, and a topic. MQTT allows 256 MiB, which took 804 MiB of memory here."""
 
 Handler = Callable[[bytes], None]
 
@@ -187,7 +191,7 @@ class Link:
 
     def _new_client(self) -> mqtt.Client:
         identity = self._identity() if self._identity else None
-        client = mqtt.Client(
+        client = _BoundedClient(
             CallbackAPIVersion.VERSION2,
             client_id=identity.client_id if identity else self._device.replace(".", "~"),
             protocol=mqtt.MQTTv311,
@@ -241,6 +245,18 @@ class Link:
             log.warning(
                 "%s", BrokerUnreachableError(f"No broker at {self._host} port {self._port}: {cause}.")
             )
+
+
+class _BoundedClient(mqtt.Client):
+    """A client that takes no packet above ``MAX_PACKET_BYTES``."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        # paho has no limit and no public place for one. It asks for a packet's whole rest at once, so this is
+        # the size that the packet has announced; the test of it fails loudly if that moves.
+        if bufsize > MAX_PACKET_BYTES:
+            log.warning("The broker announced a packet of %d bytes; the connection is closed.", bufsize)
+            raise ConnectionAbortedError("a packet is larger than any may be")
+        return super()._sock_recv(bufsize)
 
 
 def _set_no_delay(_client: mqtt.Client, _data: Any, opened: Any) -> None:
