@@ -176,9 +176,10 @@ TABLE: Final = (
         ),
     ),
     Row(
-        "a stolen or replayed enrolment token",
-        "used once, for a time, for one device or one set of tags",
+        "a stolen, replayed or guessed enrolment token",
+        "used once, for a time, for one device or one set of tags; few guesses a minute, which write nothing",
         (
+            "test_enrolment_token_guessed",
             "test_enrolment_token_replayed",
             "test_stolen_enrolment_token",
             "test_free_token_takes_no_devices_place",
@@ -272,7 +273,12 @@ TABLE: Final = (
     Row(
         "a person beyond his role, a stolen person's token",
         "a role for every route; tokens are taken back at once and stored as digests",
-        ("test_viewer_revokes_a_device", "test_stolen_operator_token", "test_stolen_backup_of_the_database"),
+        (
+            "test_viewer_revokes_a_device",
+            "test_admin_of_one_model_makes_an_admin_of_all",
+            "test_stolen_operator_token",
+            "test_stolen_backup_of_the_database",
+        ),
     ),
     Row(
         "an edited audit log",

@@ -119,6 +119,19 @@ def test_stolen_operator_token(plant: Plant) -> None:
     assert guessed.get("/api/v1/rollouts").status_code == 401
 
 
+def test_admin_of_one_model_makes_an_admin_of_all(plant: Plant) -> None:
+    """An admin whose token is for one model gets no token beyond it, neither a new one nor another's."""
+    admin = plant.client(plant.tokens[Role.ADMIN])
+    body = {"name": "scoped", "role": "admin", "models": ["a"]}
+    scoped = plant.client(admin.post("/api/v1/people/tokens", json=body).json()["token"])
+    ids = [token["id"] for token in admin.get("/api/v1/people/tokens").json()]
+    assert scoped.post("/api/v1/people/tokens", json={"name": "all", "role": "admin"}).status_code == 403
+    for number in ids:
+        assert scoped.post(f"/api/v1/people/tokens/{number}/renew", json={}).status_code == 403
+    assert scoped.post("/api/v1/keys", json={"roles": ["release"], "generate": True}).status_code == 403
+    assert [token["id"] for token in admin.get("/api/v1/people/tokens").json()] == ids
+
+
 def test_stolen_backup_of_the_database(plant: Plant) -> None:
     """The database holds no token: only digests of secrets of 256 bits."""
     stored = (plant.parts.data / "edgewright.db").read_bytes()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.controller.api.access import Need, needs_of
-from edgewright.controller.people.operations import OPERATIONS
+from edgewright.controller.people.operations import FOR_SOME_MODELS, OPERATIONS
 from edgewright.controller.people.roles import Role
 from tests.controller.parts import make_parts
 from tests.controller.people_rig import BASE, OWN, Plant, make_plant
@@ -139,6 +139,30 @@ def test_a_session_reads_the_api_and_changes_nothing(plant: Plant) -> None:
     answer = browser.post("/api/v1/rollouts/2/pause", json={}, headers=OWN)
     assert answer.status_code == 401
     assert browser.post("/rollouts/2/pause", headers={"Origin": f"{BASE}1"}).status_code == 422
+
+
+def test_a_scope_leaves_nothing_of_the_whole_fleet(plant: Plant) -> None:
+    """An admin for one model is refused every change that is not about a model, on page and API."""
+    scoped = plant.people.tokens.add("Scoped", "admin", ("bottle-sorting",)).text
+    client, browser = plant.client(scoped), plant.browser(scoped)
+    refused = set()
+    for path, method, needs in needs_of(plant.app):
+        for row in needs:
+            if not OPERATIONS[row.action].changes or OPERATIONS[row.action].role is None:
+                continue
+            said = (browser if row.form else client).request(
+                method, re.sub(r"{[^}]+}", "1", path), headers=OWN if row.form else {}
+            )
+            if said.status_code == 403:
+                refused.add(row.action)
+            elif "{model}" not in path:
+                assert row.action in FOR_SOME_MODELS, (path, said.text)
+    changes = {name for name, row in OPERATIONS.items() if row.changes and row.role is not None}
+    assert refused >= changes - FOR_SOME_MODELS
+    assert {"people.add", "people.renew", "people.revoke", "keys.change", "device.revoke"} <= refused
+    may = client.get("/api/v1/whoami").json()["may"]
+    assert "people.add" not in may
+    assert "model.push" in may
 
 
 def test_a_scope_limits_what_is_changed_and_not_what_is_read(tmp_path: Path) -> None:

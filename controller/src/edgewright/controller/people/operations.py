@@ -74,3 +74,14 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "audit.read": Operation(ADMIN, "read the audit log"),
     "audit.export": Operation(ADMIN, "export the audit log with a signed head", changes=True),
 }
+
+FOR_SOME_MODELS: Final = frozenset(
+    {
+        *("rollout.pause", "rollout.resume", "rollout.abort", "rollout.rollback", "rollout.create"),
+        *("alarm.close", "model.push", "model.export", "model.withdraw"),
+        # These name no model and change none by themselves: a blob lies there until a push names it, and a
+        # request is committed by what the keys of its role have signed.
+        *("blob.upload", "model.sign"),
+    }
+)
+"""The only changes that a token for some models may make; each says of which model it is and verifies it."""

@@ -3,7 +3,7 @@
 import msgspec
 
 from edgewright.controller.errors import ForbiddenError
-from edgewright.controller.people.operations import OPERATIONS
+from edgewright.controller.people.operations import FOR_SOME_MODELS, OPERATIONS
 from edgewright.controller.people.roles import Role
 
 LOCAL = "local"
@@ -33,20 +33,24 @@ class Person(msgspec.Struct, frozen=True):
         return f"{self.name} ({self.token})"
 
     def may(self, action: str) -> bool:
-        """Whether the role suffices for a row of ``OPERATIONS``."""
+        """Whether role and scope suffice for a row of ``OPERATIONS``; of its model see ``verify_scope``."""
         role = OPERATIONS[action].role
-        return role is None or self.role >= role
+        return role is None or (self.role >= role and not self._is_beyond_scope(action))
 
     def verify_may(self, action: str) -> None:
-        """Refuse what the role may not do.
+        """Refuse what the role may not do, and what is about no model to a token for some models.
 
         Raises:
-            ForbiddenError: with the role that it takes.
+            ForbiddenError: with what it takes.
         """
         role, what, _ = OPERATIONS[action]
         if role is not None and self.role < role:
             needed = f"{'an' if role.word[0] in 'aeo' else 'a'} {role.word}"
             raise ForbiddenError(f"To {what} takes {needed}; {self.name} is {self.role.word}.")
+        if self._is_beyond_scope(action):
+            raise ForbiddenError(
+                f"To {what} takes a token for all models; this one is for {', '.join(self.models)}."
+            )
 
     def verify_scope(self, model: str) -> None:
         """Refuse a change of a model that the token is not for.
@@ -56,3 +60,6 @@ class Person(msgspec.Struct, frozen=True):
         """
         if self.models and model not in self.models:
             raise ForbiddenError(f"This token is for {', '.join(self.models)} and not for {model}.")
+
+    def _is_beyond_scope(self, action: str) -> bool:
+        return bool(self.models) and OPERATIONS[action].changes and action not in FOR_SOME_MODELS
