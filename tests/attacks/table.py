@@ -51,6 +51,7 @@ TABLE: Final = (
             "test_forged_assignment",
             "test_assignment_signed_by_another_key",
             "test_a_refusal_is_reported_once",
+            "test_refusals_without_end",
         ),
     ),
     Row("another device's document", "the device's id is in it", ("test_assignment_for_another_device",)),

@@ -160,6 +160,20 @@ def test_a_refusal_is_reported_once(device: DeviceStub) -> None:
     assert device.names().count("ForeignAssignment") == 1
 
 
+def test_refusals_without_end(device: DeviceStub) -> None:
+    """Forged payloads, ever new ones or a few in turn, cost one report of each kind a minute."""
+    before = device.outbox.waiting
+    for number in range(40):
+        device.deployer.document(b"forged %d" % number)
+        device.deployer.timestamp(b"forged %d" % number)
+        device.settle()
+    for number in range(40):
+        device.deployer.document(b"forged %d" % (number % 2))
+    assert device.outbox.waiting - before == len(set(device.names()) - {""})
+    assert_resisted(device, "TamperedMetadata")
+    assert_lives_on(device)
+
+
 # Rollback, freeze, mix and match
 
 

@@ -298,7 +298,7 @@ class Deployer:
         if isinstance(result, Stuck) and isinstance(result.error, ExpiredMetadataError):
             self._gate.expired()
         if isinstance(result, Stuck) and isinstance(result.error, (RepositoryError, VerifierError)):
-            self._ledger.note(result.error)
+            self._gate.refused(result.error)
         elif isinstance(result, Stuck):
             log.warning("%s", result.error)
 

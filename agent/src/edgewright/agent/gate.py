@@ -1,8 +1,8 @@
 """Which documents come in: signed by the director, for this device, newer than the accepted one.
 
 A refused document changes nothing but the list of reports, and is reported once however often the broker
-delivers it again. A document that answers this device's question for the time sets its clock first, so that
-its own expiry is judged by the time that it brings.
+delivers it again (``refusals``). A document that answers this device's question for the time sets its clock
+first, so that its own expiry is judged by the time that it brings.
 """
 
 import math
@@ -20,6 +20,7 @@ from edgewright.agent.agreement import (
 from edgewright.agent.clock import Clock
 from edgewright.agent.journal import Journal
 from edgewright.agent.ledger import Ledger
+from edgewright.agent.refusals import Refusals
 from edgewright.agent.sealing import Sealer
 from edgewright.agent.verifier.seam import DirectorReader, Inspected
 from edgewright.wire.canonical import sha256_hex
@@ -64,7 +65,7 @@ class Gate:
         self._journal, self._ledger, self._clock = journal, ledger, clock
         self._director, self._sealer = director, sealer
         self._director_expires = math.inf
-        self._refused = ""
+        self._refusals = Refusals(ledger)
 
     def standing(self) -> Standing:
         """What the device knows now."""
@@ -117,11 +118,12 @@ class Gate:
         except EdgewrightError as error:
             if isinstance(error, ExpiredMetadataError):
                 self.expired()
-            digest = sha256_hex(raw)
-            if digest != self._refused:
-                self._refused = digest
-                self._ledger.note(error)
+            self.refused(error, raw)
             return None
+
+    def refused(self, error: EdgewrightError, raw: bytes = b"") -> None:
+        """Report that something signed was not taken; see ``Refusals``."""
+        self._refusals.note(error, sha256_hex(raw) if raw else "")
 
     def expired(self) -> None:
         """Something that is otherwise newer is expired: perhaps it is the clock that is wrong."""
