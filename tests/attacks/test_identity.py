@@ -17,6 +17,7 @@ from edgewright.controller.errors import (
     DeviceRevokedError,
     EnrolmentRefusedError,
     NotAuthorisedError,
+    TooManyAttemptsError,
 )
 from edgewright.controller.identity.authority import CertificateAuthority, Issued
 from edgewright.controller.identity.certificates import spki_of
@@ -61,6 +62,20 @@ def test_enrolment_token_replayed(parts: Parts) -> None:
         with pytest.raises(EnrolmentRefusedError, match="used"):
             enrol(parts, token, device)
     assert_enrolled_as(parts, issued)
+
+
+def test_enrolment_token_guessed(parts: Parts) -> None:
+    """A guess waits for no writer and holds none up; after ten the address waits, and a right one is good."""
+    with parts.db.session() as busy:
+        busy.add(Device(id="other", target="t"))
+        busy.flush()
+        for _ in range(10):
+            with pytest.raises(EnrolmentRefusedError, match="unknown"):
+                parts.enrolment.admit(ROBOT, TARGET, {}, "ewe_guess", b"no request", "192.0.2.7")
+        with pytest.raises(TooManyAttemptsError):
+            parts.enrolment.admit(ROBOT, TARGET, {}, "ewe_guess", b"no request", "192.0.2.7")
+    request, token = request_of(DeviceKey.generate()), parts.enrolment.new_token()
+    assert parts.enrolment.admit(ROBOT, TARGET, {}, token, request, "192.0.2.7")[0].expires > time.time()
 
 
 def test_stolen_enrolment_token(parts: Parts) -> None:

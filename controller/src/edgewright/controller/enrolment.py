@@ -4,6 +4,8 @@ The rules:
 
 * A token is stored as the SHA-256 of its secret and is used up in the transaction that makes the device's
   row, so that two devices can never enrol with one token.
+* A token is looked for before anything is written: a stranger's guess costs no more than that, and after ten
+  wrong ones within a minute his address is told to wait. A right one is good all the same.
 * Its text carries the fingerprint of the fleet's root, ``ewe_<secret>.<fingerprint>``: who has the token can
   tell this controller's door from an impostor's, and needs to be told nothing else.
 * It may be bound to a device id, and to tags. Who is who comes from it and never from the request. An id that
@@ -28,12 +30,14 @@ from edgewright.controller.identity.authority import CONTROLLER, Issued
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.identity.requests import key_in
 from edgewright.controller.ingest.bounds import own_tags
+from edgewright.controller.people.attempts import Attempts
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.errors import UnknownTopicError
 from edgewright.wire.topics import check_device_id
 
 DEFAULT_TOKEN_LIFE_S: Final = 3600.0
 PREFIX: Final = "ewe_"
+REFUSED: Final = "The enrolment token is unknown, used or too old."
 
 
 class EnrolmentAnswer(msgspec.Struct, frozen=True):
@@ -80,6 +84,7 @@ class Enrolment:
         self._register = register
         self._broker = broker
         self._roots = image_root, director_root
+        self._attempts = Attempts()
 
     def new_token(
         self,
@@ -124,6 +129,7 @@ class Enrolment:
         token: str,
         request: bytes,
         host: str = "127.0.0.1",
+        address: str = "",
     ) -> EnrolmentAnswer:
         """Take a device in, or take it in again under its id; the broker admits it when this returns.
 
@@ -134,12 +140,14 @@ class Enrolment:
             token: the one-time token.
             request: PKCS#10, DER.
             host: the name by which it reached this controller.
+            address: where it comes from.
 
         Raises:
             EnrolmentRefusedError: the token is unknown, used, too old, or bound to something else.
-            CertificateRequestError: the request cannot be granted. Neither error changes anything.
+            TooManyAttemptsError: the address has shown too many wrong tokens.
+            CertificateRequestError: the request cannot be granted. No error changes anything.
         """
-        issued, kept = self.admit(device, target, tags, token, request)
+        issued, kept = self.admit(device, target, tags, token, request, address)
         broker = self._broker(host)
         image_root, director_root = self._roots
         return EnrolmentAnswer(
@@ -154,12 +162,19 @@ class Enrolment:
         )
 
     def admit(
-        self, device: str, target: str, tags: Mapping[str, str], token: str, request: bytes
+        self,
+        device: str,
+        target: str,
+        tags: Mapping[str, str],
+        token: str,
+        request: bytes,
+        address: str = "",
     ) -> tuple[Issued, dict[str, str]]:
         """Take a device in; its certificate and its tags. Raises as ``enrol`` does."""
         _check_id(device)
-        key = key_in(request)
         now = time.time()
+        self._verify_token(token, address, now)
+        key = key_in(request)
         with self._db.session() as session:
             bound = self._use_up(session, token, device, tags, now)
             known = session.get(Device, device)
@@ -175,13 +190,21 @@ class Enrolment:
         self._register.admit()
         return issued, row.tags
 
+    def _verify_token(self, token: str, address: str, now: float) -> None:
+        """Look for a token without writing anything."""
+        with self._db.reading() as session:
+            if _usable(session, token, now) is not None:
+                return
+        self._attempts.verify_allowed(address, PREFIX, now)
+        self._attempts.count_wrong(address, PREFIX, now)
+        raise EnrolmentRefusedError(REFUSED)
+
     def _use_up(
         self, session: Session, token: str, device: str, tags: Mapping[str, str], now: float
     ) -> EnrolmentToken:
-        secret = token.partition(".")[0]
-        row = session.get(EnrolmentToken, sha256_hex(secret.encode()))
-        if row is None or row.used_by or row.expires < now:
-            raise EnrolmentRefusedError("The enrolment token is unknown, used or too old.")
+        row = _usable(session, token, now)
+        if row is None:  # somebody was faster
+            raise EnrolmentRefusedError(REFUSED)
         if row.device and row.device != device:
             raise EnrolmentRefusedError("The enrolment token is bound to another device.")
         wrong = [key for key, value in row.tags.items() if tags.get(key, value) != value]
@@ -190,6 +213,12 @@ class Enrolment:
         row.used_by = device
         session.add(row)
         return row
+
+
+def _usable(session: Session, token: str, now: float) -> EnrolmentToken | None:
+    secret = token.partition(".")[0]
+    row = session.get(EnrolmentToken, sha256_hex(secret.encode()))
+    return None if row is None or row.used_by or row.expires < now else row
 
 
 def _as_new(device: Device, now: float) -> Device:

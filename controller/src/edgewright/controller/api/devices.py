@@ -4,7 +4,7 @@ import json
 
 from fastapi import APIRouter, Depends, Request
 
-from edgewright.controller.api.access import bearer_scheme, need
+from edgewright.controller.api.access import bearer_scheme, client_address, need
 from edgewright.controller.api.schemas import (
     BrokerView,
     DeviceView,
@@ -69,7 +69,9 @@ def _add_open(router: APIRouter, services: Services) -> None:
     def enrol(body: EnrolBody, request: Request) -> EnrolmentView:
         """Take a device in, by its one-time token and a request for a certificate."""
         csr, host = decode_base64(body.csr.encode()), request.url.hostname or ""
-        answer = services.enrolment.enrol(body.device, body.target, body.tags, body.token, csr, host)
+        answer = services.enrolment.enrol(
+            body.device, body.target, body.tags, body.token, csr, host, client_address(request)
+        )
         return EnrolmentView(
             broker=BrokerView(host=answer.broker_host, port=answer.broker_port, tls=True),
             tags=answer.tags,

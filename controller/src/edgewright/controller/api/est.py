@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPBasic
 
-from edgewright.controller.api.access import bearer_scheme, need
+from edgewright.controller.api.access import bearer_scheme, client_address, need
 from edgewright.controller.api.schemas import RevokeBody
 from edgewright.controller.api.seams import Services
 from edgewright.controller.errors import InvalidRequestError, NotAuthorisedError
@@ -64,7 +64,9 @@ def create_est(services: Services) -> APIRouter:
     def simpleenroll(request: Request, body: Body) -> Response:
         """Take a device in: a PKCS#10 request in base64, with its id and its token by HTTP Basic."""
         device, token = _basic(request)
-        issued, _ = services.enrolment.admit(device, "", {}, token, decode_base64(body))
+        issued, _ = services.enrolment.admit(
+            device, "", {}, token, decode_base64(body), client_address(request)
+        )
         return _issued(certs_only([issued.certificate]))
 
     @router.post("/simplereenroll", operation_id="est_simplereenroll", dependencies=[need("device.renew")])

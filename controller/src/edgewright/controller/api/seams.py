@@ -56,13 +56,26 @@ class Enroller(Protocol):
         ...
 
     def enrol(
-        self, device: str, target: str, tags: Mapping[str, str], token: str, request: bytes, host: str
+        self,
+        device: str,
+        target: str,
+        tags: Mapping[str, str],
+        token: str,
+        request: bytes,
+        host: str,
+        address: str,
     ) -> EnrolmentAnswer:
         """Take a device in and tell it all that it has to know."""
         ...
 
     def admit(
-        self, device: str, target: str, tags: Mapping[str, str], token: str, request: bytes
+        self,
+        device: str,
+        target: str,
+        tags: Mapping[str, str],
+        token: str,
+        request: bytes,
+        address: str,
     ) -> tuple[Issued, dict[str, str]]:
         """Take a device in; its certificate and its tags."""
         ...
