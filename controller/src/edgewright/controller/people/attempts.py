@@ -1,8 +1,8 @@
 """How many wrong tokens an address may show: a bounded table in memory.
 
-Counted by address and by what the token claims to be, so that whoever guesses at one token locks nobody else
-of the same address out. Secrets have 256 random bits, which nobody guesses; the limit keeps noise away from
-the database and the audit log.
+Counted by address and by what the token claims to be, and asked only about a token that is wrong: whoever
+guesses locks nobody out. Secrets have 256 random bits, which nobody guesses; the limit keeps noise away from
+the audit log.
 """
 
 from collections import OrderedDict
@@ -24,7 +24,7 @@ class Attempts:
         self._rows: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
 
     def verify_allowed(self, address: str, claim: str, now: float) -> None:
-        """Refuse without a look at the token.
+        """Refuse a wrong token without saying what is wrong with it.
 
         Raises:
             TooManyAttemptsError: too many were wrong within the last minute.
