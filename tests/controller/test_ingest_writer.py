@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Device, Window
-from edgewright.controller.ingest.writer import Ingest, Listeners
+from edgewright.controller.ingest.writer import WARNINGS, Ingest, Listeners
 from edgewright.controller.link import BrokerLink
 from edgewright.wire import messages, topics
 from edgewright.wire.sealed import seal
@@ -43,6 +45,21 @@ def test_a_listener_that_fails_does_not_hold_up_the_others(tmp_path: Path) -> No
     assert woken
     with db.reading() as session:
         assert [row.seq for row in session.exec(select(Window))] == [1]
+    db.close()
+
+
+def test_warnings_are_bounded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Sentences that a device makes up fill neither memory nor log; after a while each may be said again."""
+    db = Database.in_folder(tmp_path)
+    db.create()
+    link, listeners = BrokerLink("127.0.0.1", 1, "test"), Listeners(print, print, lambda: None, print)
+    ingest = Ingest(db, BlobStore(tmp_path / "blobs"), link, messages.encode, listeners)
+    for _ in range(2):
+        caplog.clear()
+        for number in range(3 * WARNINGS):
+            ingest._warn(f"key {number}", "A sentence.")
+        assert len(caplog.records) == len(ingest._warned) == WARNINGS
+        ingest._prune()
     db.close()
 
 

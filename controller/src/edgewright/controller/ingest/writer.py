@@ -26,6 +26,8 @@ BATCH_MESSAGES: Final = 500
 BATCH_S: Final = 0.1
 """How long a batch waits for more. Short, because an alarm waits with it."""
 PRUNE_S: Final = 3600.0
+WARNINGS: Final = 1000
+"""Different sentences that are logged within that time: devices make up what stands in them."""
 QUEUE_MESSAGES: Final = 20_000
 """Messages beyond this are dropped and sent again by their devices."""
 
@@ -156,6 +158,7 @@ class Ingest:
 
     def _prune(self) -> None:
         self._prune_at = time.monotonic() + PRUNE_S
+        self._warned.clear()
         try:
             with self._db.session() as session:
                 prune(session, time.time())
@@ -194,6 +197,6 @@ class Ingest:
                 self._warn(f"want {error.name}", str(error))  # the device asks again
 
     def _warn(self, key: str, sentence: str) -> None:
-        if key not in self._warned:
+        if key not in self._warned and len(self._warned) < WARNINGS:
             self._warned.add(key)
             _log.warning("%s", sentence)
