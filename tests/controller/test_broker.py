@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from edgewright.controller.broker import embedded
-from edgewright.controller.broker.embedded import EmbeddedBroker
+from edgewright.controller.broker.embedded import EmbeddedBroker, reload_outcome
 from edgewright.controller.broker.probe import Address
 from edgewright.controller.errors import BrokerStartError
 from edgewright.controller.link import BrokerLink
@@ -77,6 +77,20 @@ def test_the_port_is_kept(tmp_path: Path) -> None:
         assert broker.start() == first
     with running(tmp_path) as (_, again):
         assert again == first
+
+
+def test_what_clients_write_into_the_log_is_no_reload() -> None:
+    """Only a whole line of the server itself says that it has read its list of users, or why not."""
+    head = "[7] 2026/11/21 06:35:43.349044"
+    forged = f'{head} [ERR] 127.0.0.1:1 - mid:9 - "Reloaded server configuration"\n'
+    assert reload_outcome(forged, 7) is None
+    refused = f"{head} [ERR] Failed to reload server configuration: Parse error on line 1\n"
+    outcome = reload_outcome(forged + refused + forged, 7)
+    assert outcome is not None
+    assert outcome["failed"] == "Parse error on line 1"
+    outcome = reload_outcome(f"{forged}{head} [INF] Reloaded server configuration (sha256:7c)\n", 7)
+    assert outcome is not None
+    assert outcome["failed"] is None
 
 
 def test_loopback_only_and_private_files(tmp_path: Path) -> None:

@@ -54,8 +54,12 @@ STEADY_S: Final = 30.0
 """A child that lived this long has recovered: the next pause is the shortest again."""
 
 _RELOADED: Final = re.compile(
-    r"Reloaded server configuration|Failed to reload server configuration: (?P<failed>.*)"
+    r"^\[(?P<pid>\d+)\] [\d/]+ [\d:.]+ (?:\[INF\] Reloaded server configuration"
+    r"|\[ERR\] Failed to reload server configuration: (?P<failed>.*))",
+    re.MULTILINE,
 )
+"""A whole line of the server: what its clients make up stands in other lines of the log."""
+
 _COMPLAINT: Final = re.compile(r"(?:\[FTL\]|\[ERR\]|nats-server:) (.*)")
 
 logger = logging.getLogger(__name__)
@@ -125,7 +129,7 @@ class EmbeddedBroker:
         """Let the server read its list of users anew, and wait until it has.
 
         Raises:
-            BrokerStartError: it refused the list; the one before stays in force.
+            BrokerStartError: it refused the list, or does not read it; the one before stays in force.
         """
         if self._security is None:
             return
@@ -137,13 +141,15 @@ class EmbeddedBroker:
         os.kill(pid, signal.SIGHUP)
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline and self.pid == pid:
-            outcome = _RELOADED.search(_text_since(log, since))
+            outcome = reload_outcome(_text_since(log, since), pid)
             if outcome is None:
                 time.sleep(RELOAD_POLL_S)
             elif outcome["failed"]:
                 raise BrokerStartError(f"The embedded broker refuses its list of users: {outcome['failed']}.")
             else:
                 return
+        if self.pid == pid:
+            raise BrokerStartError(f"The embedded broker has not read its list of users for {START_S:.0f} s.")
 
     def renew(self) -> None:
         """Start the child again, because the server does not read a new certificate while it runs."""
@@ -248,6 +254,17 @@ class EmbeddedBroker:
         lines = _text_since(self._folder / "nats.log", since).splitlines()
         found = [words for line in lines if (words := _COMPLAINT.search(line))]
         return f"{found[-1][1].rstrip('.')}." if found else "Its log says nothing about it."
+
+
+def reload_outcome(log: str, pid: int) -> re.Match[str] | None:
+    """What the server with this process id says last about reading its list of users.
+
+    >>> line = "[7] 2026/01/02 03:04:05.678 [INF] Reloaded server configuration (sha256:0)"
+    >>> reload_outcome(line, 7) is None, reload_outcome(line, 8) is None, reload_outcome(f"[ERR] {line}", 7)
+    (False, True, None)
+    """
+    found = [match for match in _RELOADED.finditer(log) if int(match["pid"]) == pid]
+    return found[-1] if found else None
 
 
 def _server() -> str:
