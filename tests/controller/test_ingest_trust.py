@@ -128,6 +128,16 @@ def test_the_key_before_a_renewal_counts_and_one_before_that_does_not(controller
     assert controller.hear(sealed(GREETING, OLD_KEY)) == []
 
 
+def test_the_will_of_a_revoked_device_is_no_news(controller: Controller) -> None:
+    """Ending its connection makes the broker say its goodbye; only what it says itself is told."""
+    controller.change(revoked_at=1.0)
+    goodbye = messages.Goodbye(device="r1", connected_at=100.0, reason="lost")
+    assert controller.hear(sealed(goodbye), kind="goodbye") == []
+    assert controller.events("device.unsigned") == []
+    assert controller.hear(sealed(GREETING)) == []
+    assert len(controller.events("device.unsigned")) == 1
+
+
 def test_a_revoked_device_is_not_heard(controller: Controller) -> None:
     """What a revoked device signs is dropped, and an event says so once."""
     controller.change(revoked_at=1.0)

@@ -71,12 +71,14 @@ class Opener:
 
     def open(self, batch: Sequence[tuple[str, bytes]]) -> tuple[list[messages.Upward], list[str]]:
         """The messages of a batch of topics and payloads, and sentences about what was dropped first."""
-        named = [(_sender(topic), payload) for topic, payload in batch]
-        senders = self._senders({device for device, _ in named})
+        named = [(_sender(topic), topic, payload) for topic, payload in batch]
+        senders = self._senders({device for device, _, _ in named})
         opened, news = [], []
-        for device, payload in named:
+        for device, topic, payload in named:
             found = open_one(device, payload, senders.get(device))
             if isinstance(found, Dropped):
+                if found.cause is Cause.REVOKED and topic == topics.up(device, "goodbye"):
+                    continue  # the broker says it, because the revocation has ended the connection
                 news += [found] if self._is_new(found) else []
             else:
                 opened.append(found)
