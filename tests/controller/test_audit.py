@@ -13,7 +13,7 @@ from edgewright.controller import events
 from edgewright.controller.cli import main
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Archive, Database
-from edgewright.controller.database.tables import AuditEntry, Device
+from edgewright.controller.database.tables import AuditEntry, Device, EnrolmentToken
 from edgewright.controller.errors import AuditBrokenError, DataFolderDamagedError
 from edgewright.controller.people import audit, heads
 from edgewright.controller.people.acting import Acting, acting
@@ -249,11 +249,11 @@ def test_what_a_person_orders_is_entered_with_the_change(plant: Plant) -> None:
 
 
 def test_a_change_without_an_event_is_entered_all_the_same(plant: Plant) -> None:
-    """An uploaded file and an enrolment token have no event; their requests are entered, without secrets."""
+    """An enrolment token has no event; it is entered all the same, without its secret."""
     engineer = plant.client(plant.tokens[Role.ENGINEER])
     engineer.post("/api/v1/tokens", json={})
     row = _newest(plant)
-    assert (row.action, row.subject, row.outcome) == ("enrolment.token", "/api/v1/tokens", "done")
+    assert (row.action, row.subject, row.outcome) == ("enrolment.token", "any device", "done")
     assert "ewe_" not in json.dumps(row.detail)
 
 
@@ -415,3 +415,22 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "edgewright.db").write_bytes(b"")
     with pytest.raises(DataFolderDamagedError):
         list(audit.entries(Archive(tmp_path)))
+
+
+def test_an_enrolment_token_is_entered_with_what_it_binds(parts: Parts, tmp_path: Path) -> None:
+    """Token and entry are one transaction: it says for whom and by whom, and without it none is made."""
+    client = make_plant(parts).client(TOKEN)
+    assert client.post("/api/v1/tokens", json={"device": "robot-7", "tags": {"line": "7"}}).status_code == 201
+    row = list(audit.entries(parts.db))[-1]
+    assert (row.action, row.subject, row.detail["tags"]) == (
+        "enrolment.token",
+        "device robot-7",
+        {"line": "7"},
+    )
+    with sqlite3.connect(tmp_path / "edgewright.db") as file:
+        file.execute("CREATE TRIGGER full BEFORE INSERT ON auditentry BEGIN SELECT RAISE(ABORT, 'full'); END")
+    file.close()
+    assert client.post("/api/v1/tokens", json={"device": "robot-8"}).status_code == 500
+    with parts.db.reading() as session:
+        tokens = session.exec(select(EnrolmentToken)).all()
+    assert [(token.device, token.created_by) for token in tokens] == [("robot-7", "local admin (local)")]

@@ -30,6 +30,7 @@ from edgewright.controller.identity.authority import CONTROLLER, Issued
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.identity.requests import key_in
 from edgewright.controller.ingest.bounds import own_tags
+from edgewright.controller.people import audit
 from edgewright.controller.people.attempts import Attempts
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.errors import UnknownTopicError
@@ -118,6 +119,10 @@ class Enrolment:
                     created_by=created_by,
                     created_at=now,
                 )
+            )
+            detail = {"device": device, "tags": dict(tags or {}), "life_s": life_s}
+            audit.enter(
+                session, "enrolment.token", f"device {device}" if device else "any device", detail=detail
             )
         return f"{secret}.{self._register.authority.fingerprint}"
 

@@ -4,7 +4,7 @@ import json
 
 from fastapi import APIRouter, Depends, Request
 
-from edgewright.controller.api.access import bearer_scheme, client_address, need
+from edgewright.controller.api.access import Asking, bearer_scheme, client_address, need
 from edgewright.controller.api.schemas import (
     BrokerView,
     DeviceView,
@@ -49,9 +49,12 @@ def create_router(services: Services, references: References) -> APIRouter:
     @guarded.post(
         "/tokens", operation_id="new_token", status_code=201, dependencies=[need("enrolment.token")]
     )
-    def new_token(body: TokenBody) -> TokenView:
+    def new_token(person: Asking, body: TokenBody) -> TokenView:
         """Make a one-time enrolment token."""
-        return TokenView(token=services.enrolment.new_token(body.life_s, device=body.device, tags=body.tags))
+        made = services.enrolment.new_token(
+            body.life_s, device=body.device, tags=body.tags, created_by=person.actor
+        )
+        return TokenView(token=made)
 
     router.include_router(guarded)
     return router
