@@ -37,7 +37,7 @@ from edgewright.controller.errors import (
 from edgewright.controller.identity.authority import CONTROLLER, CertificateAuthority, Issued
 from edgewright.controller.identity.register import GRACE_S, SUPERSEDED, DeviceRegister, admitted, revoked
 from tests.controller.parts import SimulatedAccess
-from tests.controller.test_trust_repository import Killed, KilledAt
+from tests.controller.test_authority import lists_of
 
 ROBOT = "press.left-1"
 
@@ -142,50 +142,14 @@ def test_a_lost_authority_is_not_replaced_in_silence(parts: Parts, tmp_path: Pat
     assert not (tmp_path / "ca").exists()
 
 
-@pytest.mark.parametrize("moment", ["before", "half", "after"])
-def test_killed_while_an_authority_is_made(tmp_path: Path, moment: str) -> None:
-    """Killed at any write of the first start, the next one has the authority whole, with its lists."""
-    for at in range(1, 20):
-        folder = tmp_path / str(at)
-        try:
-            CertificateAuthority(folder / "ca", KilledAt(at, moment)).ensure()
-        except Killed:
-            again = CertificateAuthority(folder / "ca")
-            again.ensure()
-            assert len(_lists(again)) == 2
-            (folder / "ca" / "root.pem").rename(folder / "elsewhere.pem")
-            again.publish_revoked(())
-            continue
-        break
-    # Three keys and certificates, the bundle, two lists, the notice, and the two leaves.
-    assert at == 9
-
-
 def test_lost_revocation_lists_are_made_again(parts: Parts, tmp_path: Path) -> None:
     """Whatever lost ``crl.pem``, a broker's files have the lists, with all that is revoked."""
     enrol(parts)
     parts.register.revoke(ROBOT, "stolen")
     (tmp_path / "ca" / "crl.pem").unlink()
     broker_files(tmp_path, tmp_path / "site")
-    issuing, _ = _lists(CertificateAuthority(tmp_path / "ca"))
+    issuing, _ = lists_of(CertificateAuthority(tmp_path / "ca"))
     assert len(list(issuing)) == 1
-
-
-def test_no_list_of_a_root_that_is_elsewhere(tmp_path: Path) -> None:
-    """Where both the root's key and its list are gone, E068 says so."""
-    authority = CertificateAuthority(tmp_path / "ca")
-    authority.ensure()
-    for name in ("root.pem", "root-crl.pem"):
-        (tmp_path / "ca" / name).unlink()
-    with pytest.raises(CertificateAuthorityError, match=r"E068 .*root-crl"):
-        authority.publish_revoked(())
-
-
-def _lists(authority: CertificateAuthority) -> list[x509.CertificateRevocationList]:
-    """The lists in ``crl.pem``, that of the issuing authority first."""
-    end = b"-----END X509 CRL-----\n"
-    parts = authority.revocation_lists.read_bytes().split(end)
-    return [x509.load_pem_x509_crl(part + end) for part in parts if part.strip()]
 
 
 def test_the_root_key_is_not_needed(tmp_path: Path) -> None:
