@@ -250,6 +250,20 @@ def test_status_and_doctor_beside_a_running_agent(steady: Pair) -> None:
     assert "BAD" not in doctor.stdout
 
 
+def test_proxies_of_web_sockets_are_not_loaded_before_they_are_used() -> None:
+    """What paho imports and nobody here uses stays out of the process, and is there for whoever asks."""
+    code = (
+        "import sys; from edgewright.agent.footprint import load_when_used;"
+        "load_when_used('urllib.request'); import edgewright.agent.supervisor;"
+        "before = 'http.client' in sys.modules; import urllib.request;"
+        "print(before, callable(urllib.request.getproxies), 'http.client' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert found.stdout.strip() == "False True True"
+
+
 def test_supervisor_imports_nothing_heavy() -> None:
     """The supervisor's process has neither numpy, OpenCV nor a runtime in it."""
     code = (

@@ -8,10 +8,12 @@ metadata is parsed in a process of its own (``verifier``), so tuf, securesystems
 """
 
 import ctypes
+import importlib
 import importlib.util
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 _M_ARENA_MAX: Final = -8
@@ -31,17 +33,28 @@ def use_one_arena() -> None:
 
 
 def load_when_used(module: str) -> None:
-    """Let a module's import cost nothing until one of its names is used (``importlib.util.LazyLoader``)."""
+    """Let a module's import cost nothing until one of its names is used (PEP 562).
+
+    The library's ``importlib.util.LazyLoader`` loads with the import statement itself in CPython 3.11, which
+    looks at the module's ``__spec__``.
+    """
+    parent, _, own_name = module.rpartition(".")
     spec = importlib.util.find_spec(module)
-    if module in sys.modules or spec is None or spec.loader is None:
+    if module in sys.modules or spec is None:
         return
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    lazy = importlib.util.module_from_spec(spec)
+    lazy = ModuleType(module)
+
+    def load(name: str) -> object:
+        if name.startswith("__"):  # The import machinery asks for these.
+            raise AttributeError(name)
+        if sys.modules.get(module) is lazy:
+            del sys.modules[module]
+        return getattr(importlib.import_module(module), name)
+
+    lazy.__dict__.update(__getattr__=load, __spec__=spec)
     sys.modules[module] = lazy
-    spec.loader.exec_module(lazy)
-    parent, _, name = module.rpartition(".")
     if parent:
-        setattr(sys.modules[parent], name, lazy)
+        setattr(sys.modules[parent], own_name, lazy)
 
 
 def installed_version(distribution: str) -> str:
