@@ -107,10 +107,17 @@ class MixingUp:
     foreign: str
 
     def enrol(
-        self, device: str, target: str, tags: Mapping[str, str], token: str, request: bytes, host: str
+        self,
+        device: str,
+        target: str,
+        tags: Mapping[str, str],
+        token: str,
+        request: bytes,
+        host: str,
+        address: str,
     ) -> EnrolmentAnswer:
         """Take the device in, and mix the answer up."""
-        answer = self.real.enrol(device, target, tags, token, request, host)
+        answer = self.real.enrol(device, target, tags, token, request, host, address)
         return msgspec.structs.replace(answer, certificate=self.foreign)
 
 
