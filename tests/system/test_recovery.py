@@ -32,7 +32,7 @@ def holding(plant: Plant, version: int) -> list[str]:
 
 
 def test_controller_killed_in_mid_rollout(plant: Plant) -> None:
-    """Devices that hold a release finish without controller and broker; started again, it ends the rollout."""
+    """Devices that hold a release finish without controller and broker; back again, it ends the rollout."""
     version = plant.push()
     # The embedded broker dies with its controller, so what is not fetched by then waits for both.
     plant.wait("a robot that holds the release", lambda: holding(plant, version))
