@@ -164,6 +164,8 @@ def test_an_honest_device_is_never_suspected(controller: Controller) -> None:
     assert (
         controller.greet(counter=9, sent_at=300.0, seen_root=3, seen_timestamp=1, assignment_version=3) == ""
     )
+    new_director = {"seen_root": 3, "seen_timestamp": 1, "assignment_version": 1, "director_root": 2}
+    assert controller.greet(counter=10, sent_at=400.0, **new_director) == ""
     assert controller.events("device.suspicious") == []
 
 

@@ -117,11 +117,6 @@ def up_filter(kind: UpKind | None = None) -> str:
     return f"{ROOT}/up/+/+/{kind or '+'}"
 
 
-def up_of(device: str) -> str:
-    """All that a device may publish on, as a broker's access list has it."""
-    return f"{ROOT}/up/{shard_of(check_device_id(device))}/{device}/#"
-
-
 def down_of(device: str) -> str:
     """All that is published for one device; beside ``DOWN_FILTERS`` what it may read."""
     return f"{ROOT}/d/{check_device_id(device)}/#"

@@ -71,6 +71,9 @@ class Suspicion(msgspec.Struct, frozen=True):
         return f"{self.name}: {self.because}."
 
 
+_NEW_KEYS: Final = {"seen_timestamp": "seen_root", "assignment_version": "director_root"}
+"""Numbers that begin again under new keys, and the root that brings such keys and has grown then."""
+
 _GROWING: Final = {
     "assignment_version": "assignment",
     "seen_root": "image root",
@@ -108,8 +111,8 @@ def suspect(known: Known, hello: Hello, *, stream_is_old: bool) -> Suspicion | N
         return Suspicion(name, f"{fell}, not for the first time" if again else fell)
     for field, word in _GROWING.items():
         before, now = getattr(known, field), getattr(hello, field)
-        # New keys for snapshot and timestamp come with a new root and let the timestamp begin again.
-        restarted = field == "seen_timestamp" and hello.seen_root > known.seen_root
+        root = _NEW_KEYS.get(field)
+        restarted = root is not None and getattr(hello, root) > getattr(known, root)
         if now < before and not restarted:
             return Suspicion(Name.RESTORED, f"it had seen {word} {before}, and now knows {now}")
     return None
