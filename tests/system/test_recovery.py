@@ -35,7 +35,7 @@ def test_controller_killed_in_mid_rollout(plant: Plant) -> None:
     """Devices that hold a release finish without controller and broker; back again, it ends the rollout."""
     version = plant.push()
     # The embedded broker dies with its controller, so what is not fetched by then waits for both.
-    plant.wait("a robot that holds the release", lambda: holding(plant, version))
+    plant.wait("a robot that holds the release", lambda: bool(holding(plant, version)))
     rollout = max(each["id"] for each in plant.get("/rollouts"))
     assigned = holding(plant, version)
     plant.controller.kill()
