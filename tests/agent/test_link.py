@@ -63,3 +63,30 @@ def test_packet_beyond_the_limit_ends_the_connection(door: socket.socket) -> Non
         link.stop()
     assert got == [CHUNK_BYTES]
     assert CHUNK_BYTES < MAX_PACKET_BYTES
+
+
+def test_one_thread_touches_the_socket(door: socket.socket) -> None:
+    """Whoever publishes or subscribes, the network thread writes: TLS is no place for two threads."""
+    connected = threading.Event()
+    link = Link("127.0.0.1", door.getsockname()[1], "robot-1", on_connected=connected.set)
+    link.start()
+    with closing(_accept(door)) as broker:
+        assert connected.wait(SECONDS)
+        client = link._client
+        assert client is not None
+        writers: set[str] = set()
+        send = client._sock_send
+
+        def note_writer(data: bytes) -> int:
+            writers.add(threading.current_thread().name)
+            return send(data)
+
+        client._sock_send = note_writer  # type: ignore[method-assign,assignment]
+        for number in range(50):
+            assert link.publish(TOPIC, b"%d" % number, qos=0)
+            link.subscribe(f"{TOPIC}/{number}", lambda _payload: None)
+        received = 0
+        while received < 50 * (2 * len(TOPIC) + 8):
+            received += len(broker.recv(65536))
+        assert writers == {"link"}
+        link.stop()

@@ -4,6 +4,7 @@ Rules:
 
 - MQTT 3.1.1. Every connection is a fresh paho client with a clean session, so nothing of an old connection
   leaks into a new one: what has to survive lives in the outbox, and subscriptions are made again here.
+- One thread touches the socket, the network thread: a TLS connection is no place for two.
 - Nothing blocks the caller. Handlers run on the network thread and hand over at once.
 - An unreachable broker is one clear warning for each outage; the link keeps trying with jittered,
   exponential pauses (a broker that restarts is not met by its whole fleet in the same instant).
@@ -202,6 +203,9 @@ class Link:
             client.tls_set_context(identity.tls_context())
         client.max_inflight_messages_set(INFLIGHT_MESSAGES)
         client.on_socket_open = _set_no_delay
+        # With this callback paho leaves each write to the network thread. Without it, and with a thread that is
+        # not paho's own, the caller writes: two threads in one TLS connection, whose memory that corrupts.
+        client.on_socket_register_write = _leave_to_the_network_thread
         client.on_connect = self._connected_to
         client.on_message = self._deliver
         if self._will is not None:
@@ -257,6 +261,10 @@ class _BoundedClient(mqtt.Client):
             log.warning("The broker announced a packet of %d bytes; the connection is closed.", bufsize)
             raise ConnectionAbortedError("a packet is larger than any may be")
         return super()._sock_recv(bufsize)
+
+
+def _leave_to_the_network_thread(_client: mqtt.Client, _data: Any, _opened: Any) -> None:
+    """Something waits to be written; paho has woken its loop already."""
 
 
 def _set_no_delay(_client: mqtt.Client, _data: Any, opened: Any) -> None:
