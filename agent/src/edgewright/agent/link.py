@@ -203,8 +203,8 @@ class Link:
             client.tls_set_context(identity.tls_context())
         client.max_inflight_messages_set(INFLIGHT_MESSAGES)
         client.on_socket_open = _set_no_delay
-        # With this callback paho leaves each write to the network thread. Without it, and with a thread that is
-        # not paho's own, the caller writes: two threads in one TLS connection, whose memory that corrupts.
+        # With this callback paho leaves each write to the network thread. Without it, and with a thread that
+        # is not paho's own, the caller writes: two threads in one TLS connection corrupt its memory.
         client.on_socket_register_write = _leave_to_the_network_thread
         client.on_connect = self._connected_to
         client.on_message = self._deliver
