@@ -81,6 +81,7 @@ def test_one_thread_touches_the_socket(door: socket.socket) -> None:
             writers.add(threading.current_thread().name)
             return send(data)
 
+        # Listened to, not replaced: only this place knows which thread writes.
         client._sock_send = note_writer  # type: ignore[method-assign,assignment]
         for number in range(50):
             assert link.publish(TOPIC, b"%d" % number, qos=0)
