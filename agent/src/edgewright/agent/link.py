@@ -185,7 +185,8 @@ class Link:
         client.connect(self._host, self._port, keepalive=KEEPALIVE_SECONDS)
         if self._stopping.is_set():
             return
-        client.loop_forever()
+        while client.loop() == mqtt.MQTT_ERR_SUCCESS:
+            pass  # Woken at once by whoever publishes; paho's loop_forever is not, in a thread of ours.
         if not self._connected and not self._stopping.is_set():
             # TLS 1.3 tells a client that its certificate is refused only after its own handshake is done.
             self._warn("the connection was closed before it was accepted; is this device revoked?")
