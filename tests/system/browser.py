@@ -42,6 +42,10 @@ RENAME: Final = (
 )
 
 
+class NavigatedAwayError(Exception):
+    """The page went away while it was asked something: a question to ask again, not a finding."""
+
+
 class Browser:
     """One browser with one page; a context manager.
 
@@ -97,6 +101,8 @@ class Browser:
         while True:
             answer = self._read(deadline)
             if answer.get("id") == self._number:
+                if "navigated" in answer.get("error", {}).get("message", ""):
+                    raise NavigatedAwayError
                 assert "error" not in answer, answer["error"]
                 return answer["result"]
             self._notice(answer)
@@ -146,9 +152,12 @@ class Browser:
     def until(self, expression: str, seconds: float = 30.0) -> None:
         """Wait until an expression is true."""
         deadline = time.monotonic() + seconds
-        while not self.evaluate(expression):
-            assert time.monotonic() < deadline, f"never true: {expression}"
+        while time.monotonic() < deadline:
+            with contextlib.suppress(NavigatedAwayError):
+                if self.evaluate(expression):
+                    return
             time.sleep(0.05)
+        raise AssertionError(f"never true: {expression}")
 
     def picture(self) -> bytes:
         """The visible page as PNG."""
