@@ -47,6 +47,7 @@ class Load(msgspec.Struct, frozen=True, tag_field="kind", tag="load"):
         stand_in: whether the model was good before and may decide where the active one cannot; a candidate
             decides nothing before its swap.
         content_key: of a confidential model; it stays in the memory of line and runner.
+        threads: of an inference, as the qualification chose them.
     """
 
     slot: SlotName
@@ -54,6 +55,7 @@ class Load(msgspec.Struct, frozen=True, tag_field="kind", tag="load"):
     artifact_path: str
     stand_in: bool = False
     content_key: bytes = b""
+    threads: int = 1
 
     def __repr__(self) -> str:
         # A content key must not reach a log.
@@ -198,6 +200,7 @@ class QualificationResult(msgspec.Struct, frozen=True, kw_only=True):
         latency_p50_us, latency_p99_us: of one inference in the runner.
         memory_mb: resident memory of the runner, MiB.
         placement: number of graph nodes by execution provider; empty where the runtime does not tell.
+        threads: that did best.
     """
 
     ok: bool
@@ -208,6 +211,7 @@ class QualificationResult(msgspec.Struct, frozen=True, kw_only=True):
     latency_p99_us: int = 0
     memory_mb: float = 0.0
     placement: dict[str, int] = {}
+    threads: int = 1
 
 
 _T = TypeVar("_T")

@@ -61,6 +61,9 @@ CREATE TABLE proofs (sha256 TEXT PRIMARY KEY, proof BLOB NOT NULL);
 ALTER TABLE device ADD COLUMN director_keys TEXT NOT NULL DEFAULT '';
 ALTER TABLE device ADD COLUMN assignments_restart INTEGER NOT NULL DEFAULT 0;
 """,
+    """
+ALTER TABLE deployments ADD COLUMN threads INTEGER NOT NULL DEFAULT 1;
+""",
 )
 """What each schema version adds; a folder of an older agent takes the steps that it lacks."""
 

@@ -270,7 +270,9 @@ class Deployer:
                     f"p50 {measured.latency_p50_us} us, p99 {measured.latency_p99_us} us, "
                     f"{measured.memory_mb:.0f} MiB, golden difference {measured.worst_difference:.5f}"
                 )
-                self._current = self._ledger.move(current, Event.QUALIFIED, slot=slot, said=detail)
+                self._current = self._ledger.move(
+                    current, Event.QUALIFIED, slot=slot, threads=measured.threads, said=detail
+                )
             case Stale() if self._tries + 1 >= STALE_TRIES:
                 self._end(current, Event.REFUSED, result.error)
             case Stale():
@@ -369,9 +371,12 @@ class Deployer:
             manifest = self._files.manifest(holding.digest)
             if step.verb in ("load", "load-standby"):
                 paths = self._files.paths(holding.digest)
-                key = self._files.content_key(self._journal.deployment(holding.deployment).assignment)
+                deployment = self._journal.deployment(holding.deployment)
+                key = self._files.content_key(deployment.assignment)
                 spare = step.verb == "load-standby"
-                self._line.load(slot, holding, *paths, stand_in=spare, content_key=key)
+                self._line.load(
+                    slot, holding, *paths, stand_in=spare, content_key=key, threads=deployment.threads
+                )
         except (EdgewrightError, OSError) as error:
             known = error if isinstance(error, EdgewrightError) else TamperedArtifactError(f"{error}.")
             self._slot_failed(slot, holding, known)

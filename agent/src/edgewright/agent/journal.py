@@ -16,9 +16,7 @@ from edgewright.agent.database import Database
 from edgewright.wire.deployment import FINISHED, Event, State, advance
 from edgewright.wire.messages import Release
 
-SLOTS: Final[tuple[SlotName, SlotName]] = ("a", "b")
-
-_COLUMNS: Final = "id, assignment, state, error, detail, slot, fetched_bytes, updated_at"
+_COLUMNS: Final = "id, assignment, state, error, detail, slot, fetched_bytes, threads, updated_at"
 _assignments = msgspec.msgpack.Decoder(Assignment)
 
 
@@ -29,6 +27,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         slot: where it is, or was, to be loaded; None before.
         error, detail: why it ended, 0 and empty where nothing went wrong.
         fetched_bytes: payload bytes that it took from the network.
+        threads: of an inference, as the qualification chose them.
     """
 
     id: int
@@ -38,6 +37,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     slot: SlotName | None
     fetched_bytes: int
+    threads: int
     updated_at: float
 
     @property
@@ -223,7 +223,7 @@ class Journal:
             deployment: as it was read last.
             event: what happened.
             now: seconds since the epoch.
-            changed: ``error``, ``detail``, ``slot`` or ``fetched_bytes`` that change with it.
+            changed: ``error``, ``detail``, ``slot``, ``fetched_bytes`` or ``threads`` that change with it.
 
         Raises:
             IllegalTransitionError: the table does not list it; nothing changed.
@@ -233,8 +233,17 @@ class Journal:
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE deployments SET state = ?, error = ?, detail = ?, slot = ?, fetched_bytes = ?, "
-                "updated_at = ? WHERE id = ?",
-                (state, moved.error, moved.detail, moved.slot, moved.fetched_bytes, now, moved.id),
+                "threads = ?, updated_at = ? WHERE id = ?",
+                (
+                    state,
+                    moved.error,
+                    moved.detail,
+                    moved.slot,
+                    moved.fetched_bytes,
+                    moved.threads,
+                    now,
+                    moved.id,
+                ),
             )
         return moved
 
@@ -285,7 +294,7 @@ class Journal:
 
 
 def _deployment(row: sqlite3.Row) -> Deployment:
-    number, assignment, state, error, detail, slot, fetched_bytes, updated_at = row
+    number, assignment, state, error, detail, slot, fetched_bytes, threads, updated_at = row
     return Deployment(
         id=number,
         assignment=_assignments.decode(assignment),
@@ -294,5 +303,6 @@ def _deployment(row: sqlite3.Row) -> Deployment:
         detail=detail,
         slot=slot,
         fetched_bytes=fetched_bytes,
+        threads=threads,
         updated_at=updated_at,
     )

@@ -52,10 +52,11 @@ class LineOrders:
         *,
         stand_in: bool,
         content_key: bytes = b"",
+        threads: int = 1,
     ) -> None:
         """Order a slot loaded; until the answer comes it holds nothing."""
         self._loaded.pop(slot, None)
-        self._order(Load(slot, manifest, artifact, stand_in, content_key), holding)
+        self._order(Load(slot, manifest, artifact, stand_in, content_key, threads), holding)
 
     def shadow(self, slot: SlotName, holding: Holding, frames: int) -> None:
         """Order a slot to run beside the active one."""

@@ -18,7 +18,7 @@ Example::
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -64,16 +64,104 @@ class UpdateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Fetching and keeping.
 
     Attributes:
-        window_chunks: chunks asked for at a time.
+        transport: where chunks come from: the broker, or the controller's HTTPS door by byte ranges.
+        window_chunks: most chunks asked for at a time.
         sync_chunks: chunks written between two syncs to flash; the loss at a power cut.
         store_mb: what stored releases may take, MiB.
+        free_mb: free space that the store leaves on its disk, MiB.
         outbox_mb: what waiting messages may take, MiB.
+        day_mb: what updates may take from the network in a day, MiB; 0 for no limit.
+        windows: times of day (``22:00-05:00``, device's time zone) in which versions are fetched; empty for
+            any time.
+        urgent_kb: a version that takes at most so much from the network does not wait for a window, KiB.
+        slowest_bytes_per_second: right bytes that come slower than this end the transfer.
+        version_hours: how long fetching one version may take, waiting for windows and network not counted.
     """
 
+    transport: Literal["mqtt", "https"] = "mqtt"
     window_chunks: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
     sync_chunks: Annotated[int, msgspec.Meta(ge=1)] = 1
     store_mb: Annotated[int, msgspec.Meta(ge=1)] = 2048
+    free_mb: Annotated[int, msgspec.Meta(ge=0)] = 64
     outbox_mb: Annotated[int, msgspec.Meta(ge=1)] = 64
+    day_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
+    windows: tuple[str, ...] = ()
+    urgent_kb: Annotated[int, msgspec.Meta(ge=0)] = 256
+    slowest_bytes_per_second: Annotated[int, msgspec.Meta(ge=1)] = 1024
+    version_hours: Annotated[float, msgspec.Meta(gt=0)] = 24.0
+
+
+class LocalBrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The cell's own MQTT broker, where machines tell and hear; another one than the fleet's.
+
+    Attributes:
+        host: name or address.
+        port: its port.
+    """
+
+    host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1883
+
+
+class InterlockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who says that this moment is safe for a change of model.
+
+    Attributes:
+        kind: ``frame`` (the cell says it with each frame), ``always``, or a ``topic`` of the cell's broker, a
+            ``file`` or a ``gpio`` line's value file that the machine writes.
+        place: the topic or the path.
+        safe: what stands there while it is safe.
+    """
+
+    kind: Literal["frame", "always", "topic", "file", "gpio"] = "frame"
+    place: str = ""
+    safe: str = "1"
+
+
+class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Inference runtimes of this device.
+
+    Attributes:
+        environments: Python interpreters of environments of their own, by runtime (``tflite-runtime``) or by
+            runtime and execution provider (``onnxruntime/OpenVINOExecutionProvider``).
+        threads: of an inference; 0 lets the device choose by measurement.
+    """
+
+    environments: dict[str, str] = {}
+    threads: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+
+
+class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where frames come from.
+
+    Attributes:
+        kind: ``socket`` waits for a machine at the cell socket; all others are read by the agent's own cell.
+        place: camera number or device, address, path or topic.
+        width, height: what the picture has to measure, pixels; 0 takes any.
+        frames_per_second: how often a folder or video is read, and what a camera is asked for; 0 for its own.
+        deadline_ms: time for the decision on each frame.
+        repeat: whether a folder or video begins again at its end.
+    """
+
+    kind: Literal["socket", "camera", "rtsp", "video", "folder", "topic"] = "socket"
+    place: str = ""
+    width: Annotated[int, msgspec.Meta(ge=0)] = 0
+    height: Annotated[int, msgspec.Meta(ge=0)] = 0
+    frames_per_second: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    deadline_ms: Annotated[float, msgspec.Meta(gt=0)] = 100.0
+    repeat: bool = False
+
+
+class SinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where decisions on an own source's frames go.
+
+    Attributes:
+        kind: a ``topic`` of the cell's broker, a ``file`` of JSON lines, or a Python ``callback``.
+        place: topic, path, or ``package.module:function``.
+    """
+
+    kind: Literal["topic", "file", "callback"]
+    place: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -95,6 +183,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tags: dict[str, str] = {}
     line: LineSettings = LineSettings()
     update: UpdateSettings = UpdateSettings()
+    local_broker: LocalBrokerSettings = LocalBrokerSettings()
+    interlock: InterlockSettings = InterlockSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    source: SourceSettings = SourceSettings()
+    sinks: tuple[SinkSettings, ...] = ()
 
     @property
     def folder(self) -> Path:

@@ -202,6 +202,27 @@ class SlowRetrievalError(TransferError):
     remedy = "Check the network; if it is fast, look for who sits between this device and the broker."
 
 
+class ByteBudgetError(TransferError):
+    """The version needs more bytes than the device's budget of the day has left."""
+
+    number = 35
+    remedy = "None needed: it is tried again tomorrow; raise `day_mb` in agent.toml to have it sooner."
+
+
+class TransferDeadlineError(TransferError):
+    """Fetching a version took longer than the device allows."""
+
+    number = 36
+    remedy = "Check the network between this device and the broker; what arrived is kept for the next try."
+
+
+class FullBlobRefusedError(TransferError):
+    """A patch could not be used, and the full blob does not fit the device's byte budget."""
+
+    number = 37
+    remedy = "Roll the version out again when the budget allows it, or raise `day_mb` in agent.toml."
+
+
 class DeviceError(EdgewrightError):
     """This device cannot do what it was asked."""
 
@@ -302,3 +323,89 @@ class UnexpectedError(DeviceError):
 
     number = 54
     remedy = "Look at the device's log, and report it with the lines around it."
+
+
+class PlacementError(DeviceError):
+    """A model's graph does not run on the execution provider or delegate that its manifest names."""
+
+    number = 55
+    remedy = "Compile for what this device has, or install the accelerator's runtime; nothing fell back."
+
+
+class RunnerMemoryError(DeviceError):
+    """A runner takes more memory than its manifest allows."""
+
+    number = 56
+    remedy = "The runner is replaced; where it grows again, the model is rolled back: look for a leak."
+
+
+class RunnerShapeError(DeviceError):
+    """A runner answered with an output of another shape than its manifest names."""
+
+    number = 57
+    remedy = "The model is rolled back; compare its outputs with the manifest."
+
+
+class RunnerSlowError(DeviceError):
+    """A runner answers, and after the deadlines of its frames."""
+
+    number = 58
+    remedy = (
+        "The runner is replaced; where it stays slow, the model is rolled back: look at the board's load."
+    )
+
+
+class RebootLoopError(DeviceError):
+    """The agent started again and again while this model was new."""
+
+    number = 59
+    remedy = "The model before decides; look at the device's log, then roll the version out again."
+
+
+class ErrorLoopError(DeviceError):
+    """The same step of a deployment failed again and again."""
+
+    number = 80
+    remedy = "The deployment has ended; look at the first error in its reports, then roll it out again."
+
+
+class InterlockError(DeviceError):
+    """The interlock cannot be read, so no moment counts as safe."""
+
+    number = 81
+    remedy = "Check the place that `[interlock]` names in agent.toml; the model that runs goes on."
+
+
+class SourceLostError(DeviceError):
+    """The camera, stream, file or topic gives no frames."""
+
+    number = 82
+    remedy = "Check cable, power and address; the agent keeps trying."
+
+
+class FrozenPictureError(DeviceError):
+    """The camera gives the same picture again and again."""
+
+    number = 83
+    remedy = "Restart the camera; its frames go to the fallback until the picture moves."
+
+
+class BlackPictureError(DeviceError):
+    """The camera's picture is black, or one even colour."""
+
+    number = 84
+    remedy = "Check light, lens cap and exposure; its frames go to the fallback until there is a picture."
+
+
+class ResolutionError(DeviceError):
+    """The camera's picture has another size than the configuration names."""
+
+    number = 85
+    remedy = "Set the camera to the size in `[source]` of agent.toml, or correct that."
+
+
+class SinkError(DeviceError):
+    """A decision could not be delivered to its sink."""
+
+    number = 86
+    remedy = "Check the sink that the sentence names; the others go on."

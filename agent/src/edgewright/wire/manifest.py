@@ -46,16 +46,18 @@ class RuntimeRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Inference runtime and the half-open range of versions on which the artifact was proven.
 
     Attributes:
-        name: ``onnxruntime`` or ``litert``.
+        name: ``onnxruntime``, ``litert``, or ``tflite-runtime`` for boards that have only that.
         minimum: first version that may run it, for example ``1.20``.
         below: first version that may not.
         provider: execution provider or delegate, for example ``CPUExecutionProvider``.
+        placed: smallest share of the graph's nodes that has to run on it; less is a silent fallback.
     """
 
-    name: Literal["onnxruntime", "litert"]
+    name: Literal["onnxruntime", "litert", "tflite-runtime"]
     minimum: str
     below: str
     provider: str
+    placed: float = 1.0
 
 
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

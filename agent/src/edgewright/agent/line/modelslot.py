@@ -47,6 +47,7 @@ class ModelSlot:
         manifest_path: Path,
         artifact_path: Path,
         content_key: bytes = b"",
+        threads: int = 1,
     ) -> None:
         verify_runnable(manifest)
         verify_key(manifest, content_key)
@@ -60,7 +61,7 @@ class ModelSlot:
         self.retry_at = 0.0
         self.started_at = 0.0
         self._paths = (manifest_path, artifact_path)
-        self._content_key = content_key
+        self._content_key, self._threads = content_key, threads
         self._late_since: float | None = None
         self._late_in_a_row = 0
 
@@ -78,7 +79,7 @@ class ModelSlot:
         """Start a runner, without waiting for it."""
         self.failure = None
         try:
-            self.runner = RunnerProcess(self.manifest, *self._paths, self._content_key)
+            self.runner = RunnerProcess(self.manifest, *self._paths, self._content_key, self._threads)
         except OSError as error:
             self.note(RunnerCrashError(f"No runner can be started: {error.strerror}."))
         self.started_at = monotonic()

@@ -144,7 +144,12 @@ class Orders:
             manifest_path = Path(order.manifest_path)
             manifest = read_manifest(manifest_path)
             model = ModelSlot(
-                order.slot, manifest, manifest_path, Path(order.artifact_path), order.content_key
+                order.slot,
+                manifest,
+                manifest_path,
+                Path(order.artifact_path),
+                order.content_key,
+                order.threads,
             )
         except EdgewrightError:
             self.slots.move(order.slot, Move.EMPTIED)

@@ -56,7 +56,12 @@ class RunnerProcess:
     """
 
     def __init__(
-        self, manifest: Manifest, manifest_path: Path, artifact_path: Path, content_key: bytes = b""
+        self,
+        manifest: Manifest,
+        manifest_path: Path,
+        artifact_path: Path,
+        content_key: bytes = b"",
+        threads: int = 1,
     ) -> None:
         layout = Layout.of(manifest)
         memory = os.memfd_create("edgewright-frames", os.MFD_CLOEXEC)
@@ -65,7 +70,7 @@ class RunnerProcess:
             self.frames = map_frames(memory, layout)
             self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                self._process = _start(theirs.fileno(), memory, manifest_path, artifact_path)
+                self._process = _start(theirs.fileno(), memory, manifest_path, artifact_path, threads)
         finally:
             os.close(memory)
         self.socket.settimeout(0)
@@ -160,10 +165,12 @@ class RunnerProcess:
         return RunnerCrashError(f"The runner ended {how}.")
 
 
-def _start(fd: int, memory: int, manifest_path: Path, artifact_path: Path) -> subprocess.Popen[bytes]:
+def _start(
+    fd: int, memory: int, manifest_path: Path, artifact_path: Path, threads: int
+) -> subprocess.Popen[bytes]:
     module = [sys.executable, "-m", "edgewright.agent.runner", "serve"]
     inherited = ["--fd", str(fd), "--shm-fd", str(memory)]
-    files = ["--manifest", str(manifest_path), "--artifact", str(artifact_path)]
+    files = ["--manifest", str(manifest_path), "--artifact", str(artifact_path), "--threads", str(threads)]
     return subprocess.Popen(
         [*module, *inherited, *files],
         stdin=subprocess.DEVNULL,
