@@ -193,21 +193,6 @@ class RepositorySimulator:
 
         return seal(messages.encode(messages.Ack(stream=stream, through=through)), "down", sign)
 
-    def fast_forward(self, version: int = 2**31) -> None:
-        """Publish snapshot and timestamp of a huge version, as somebody with their keys would."""
-        self._snapshot.version = self._timestamp.version = version
-        self.publish()
-
-    def publish_as(self, stolen: "StolenKeys", path: str, manifest: Manifest, *blobs: bytes) -> None:
-        """Publish a release that only the stolen keys sign, under honest online metadata."""
-        role = path.split("/", maxsplit=1)[0]
-        honest = self._keys[role], self._more_keys.pop(role, ())
-        self._keys[role], self._more_keys[role] = stolen.signers[0], stolen.signers[1:]
-        try:
-            self.release(manifest, *blobs)
-        finally:
-            self._keys[role], self._more_keys[role] = honest
-
     def assign(
         self,
         path: str,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.controller.durable import Write, write_durably
 from edgewright.controller.errors import SignaturesMissingError
 from edgewright.controller.trust import ceremony, requests
 from edgewright.controller.trust.ceremony import Holder
-from edgewright.controller.trust.durable import Write, write_durably
 from edgewright.controller.trust.keys import KeyStore, Signer
 from edgewright.controller.trust.pem import public_pem
 from edgewright.controller.trust.repository import ImageRepository, now_utc

@@ -10,8 +10,8 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.api.metadata import Metadata, Root
 from tuf.ngclient import FetcherInterface, Updater
 
+from edgewright.controller.durable import Write, write_durably
 from edgewright.controller.errors import DataFolderDamagedError, ModelTomlError, SignaturesMissingError
-from edgewright.controller.trust.durable import Write, write_durably
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository, TargetEntry, now_utc
 from edgewright.wire.assignment import TargetCustom, read_custom

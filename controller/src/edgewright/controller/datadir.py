@@ -24,6 +24,7 @@ from typing import Final
 
 import msgspec
 
+from edgewright.controller.durable import write_durably
 from edgewright.controller.errors import (
     ControllerUnreachableError,
     DataFolderBusyError,
@@ -73,19 +74,19 @@ class DataFolder:
             raise DataFolderBusyError(f"Another controller runs on {root}.") from None
         version = root / "version.json"
         if not version.exists():
-            write_private(version, json.dumps({"layout": LAYOUT}).encode())
+            write_durably(version, json.dumps({"layout": LAYOUT}).encode())
         return cls(root, lock)
 
     def api_token(self) -> str:
         """The local API token, made at the first call."""
         path = self.root / "api-token"
         if not path.exists():
-            write_private(path, b"ew_" + secrets.token_urlsafe(32).encode())
+            write_durably(path, b"ew_" + secrets.token_urlsafe(32).encode())
         return path.read_text().strip()
 
     def write_endpoint(self, endpoint: Endpoint) -> None:
         """Tell the command line where this controller listens."""
-        write_private(self.root / "endpoint.json", msgspec.json.encode(endpoint))
+        write_durably(self.root / "endpoint.json", msgspec.json.encode(endpoint))
 
     def close(self) -> None:
         """Forget the endpoint and give the lock back."""
@@ -103,17 +104,6 @@ def read_endpoint(root: Path) -> Endpoint:
         return msgspec.json.decode((root / "endpoint.json").read_bytes(), type=Endpoint)
     except (OSError, msgspec.DecodeError):
         raise ControllerUnreachableError(f"No controller runs on the data folder {root}.") from None
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _check_layout(path: Path) -> None:

@@ -25,7 +25,8 @@ from edgewright.controller.confidential.wrapping import Wrapper
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Artifact, ModelVersion
-from edgewright.controller.datadir import DataFolder, Endpoint, write_private
+from edgewright.controller.datadir import DataFolder, Endpoint
+from edgewright.controller.durable import write_durably
 from edgewright.controller.enrolment import Enrolment
 from edgewright.controller.guests import allow_descriptors
 from edgewright.controller.identity.authority import CONTROLLER
@@ -300,7 +301,7 @@ def _open_door(stack: ExitStack, root: Path, services: Services, site: Site, opt
     known = int(kept.read_text()) if kept.exists() and kept.read_text().strip().isdecimal() else 0
     listener = listen(options.listen, options.https_port or known)
     port = listener.getsockname()[1]
-    write_private(kept, f"{port}\n".encode())
+    write_durably(kept, f"{port}\n".encode())
     context = door_context(site.authority.bundle, site.authority.server)
     door = Door(create_app(services, options.all_names), listener, context)
     renewal = _Again(lambda: _show_renewed(site, context), "certificates", RENEWAL_S)

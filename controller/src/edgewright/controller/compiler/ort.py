@@ -87,12 +87,6 @@ class Session:
         return values
 
 
-def runtime_version() -> str:
-    """Version of the installed onnxruntime."""
-    version: str = onnxruntime.__version__
-    return version
-
-
 class Quantiser:
     """Static int8 quantisation of one model, step by step.
 

@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from edgewright.controller.durable import write_durably
 from edgewright.controller.errors import DataFolderDamagedError
-from edgewright.controller.trust.durable import write_durably
 from edgewright.wire.encryption import KEY_BYTES
 
 _FOLDER: Final = Path("keys") / "content"

@@ -27,10 +27,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edgewright.controller.durable import Write, write_durably
 from edgewright.controller.errors import CertificateAuthorityError
 from edgewright.controller.identity import certificates
 from edgewright.controller.identity.certificates import Pair, Revoked
-from edgewright.controller.trust.durable import Write, write_durably
 
 CONTROLLER: Final = "edgewright-controller"
 """Common name of the controller's own certificate."""

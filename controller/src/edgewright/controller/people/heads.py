@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from edgewright.controller.database.engine import Database
-from edgewright.controller.datadir import write_private
+from edgewright.controller.durable import write_durably
 from edgewright.controller.errors import AuditBrokenError, DataFolderDamagedError
 from edgewright.controller.people import audit
 from edgewright.controller.people.audit import Entry, Tip
@@ -72,7 +72,7 @@ class HeadKey:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 made = Ed25519PrivateKey.generate()
                 form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-                write_private(path, made.private_bytes(serialization.Encoding.PEM, *form))
+                write_durably(path, made.private_bytes(serialization.Encoding.PEM, *form))
             key = serialization.load_pem_private_key(path.read_bytes(), None)
         except (OSError, ValueError) as error:
             raise DataFolderDamagedError(f"The audit log's key cannot be read: {error}.") from error
@@ -124,7 +124,7 @@ def keep_head(db: Database, data: Path) -> None:
     if path.exists():
         return
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    write_private(path, canonical_json(present_head(db, data)))
+    write_durably(path, canonical_json(present_head(db, data)))
 
 
 def present_head(db: Database, data: Path) -> SignedHead:

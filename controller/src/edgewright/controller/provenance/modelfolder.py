@@ -27,9 +27,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from edgewright.controller.errors import ProvenanceError
 
-MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
-PREDICATE: Final = "https://model_signing/signature/v1.0"
 MAX_BUNDLE_BYTES: Final = 16 * 1024 * 1024
 
 

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from edgewright.controller.durable import write_durably
 from edgewright.controller.errors import DataFolderDamagedError
-from edgewright.controller.trust.durable import write_durably
 from edgewright.wire.messages import Ack, encode
 from edgewright.wire.sealed import seal
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner, Key, Signer
 
+from edgewright.controller.durable import write_durably
 from edgewright.controller.errors import (
     InvalidRequestError,
     KeyStoreError,
@@ -28,7 +29,6 @@ from edgewright.controller.errors import (
 from edgewright.controller.trust import requests, words
 from edgewright.controller.trust.changes import First
 from edgewright.controller.trust.documents import TOP_LEVEL, check_role_name, role_keys
-from edgewright.controller.trust.durable import write_durably
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.pem import PIN_VARIABLE, load_private, public_pem, read_public
 from edgewright.controller.trust.pkcs11 import TokenReference, find_key, open_token

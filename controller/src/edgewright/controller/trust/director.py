@@ -24,13 +24,13 @@ from typing import Final
 import msgspec
 from tuf.api.metadata import Timestamp
 
+from edgewright.controller.durable import Write, write_durably
 from edgewright.controller.errors import DataFolderDamagedError, InvalidRequestError
 from edgewright.controller.trust import documents, requests
 from edgewright.controller.trust.director_record import Record
 from edgewright.controller.trust.director_roots import ROLES, DirectorRoots
 from edgewright.controller.trust.director_seam import Order, RoleState, State
 from edgewright.controller.trust.documents import role_keys
-from edgewright.controller.trust.durable import Write, write_durably
 from edgewright.controller.trust.pem import read_public
 from edgewright.controller.trust.repository import now_utc
 

@@ -21,11 +21,11 @@ from typing import Final
 
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
+from edgewright.controller.durable import Write
 from edgewright.controller.errors import DataFolderDamagedError, SignatureRefusedError
 from edgewright.controller.trust import documents, requests
 from edgewright.controller.trust.changes import Keys, verify_keys
 from edgewright.controller.trust.documents import LIFE, RoleKeys, role_keys
-from edgewright.controller.trust.durable import Write
 from edgewright.controller.trust.folder import MetadataFolder, file_name
 from edgewright.controller.trust.keys import KeyStore, Signer
 from edgewright.controller.trust.requests import Part, Request

@@ -26,8 +26,8 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
+from edgewright.controller.durable import write_durably
 from edgewright.controller.errors import DataFolderDamagedError, ProvenanceError
-from edgewright.controller.trust.durable import write_durably
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 KEY_FILE: Final = "build.pem"

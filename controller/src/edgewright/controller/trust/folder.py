@@ -5,8 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+from edgewright.controller.durable import Write
 from edgewright.controller.errors import DataFolderDamagedError
-from edgewright.controller.trust.durable import Write
 
 TIMESTAMP_FILE: Final = "timestamp.json"
 

@@ -26,8 +26,8 @@ from typing import Final
 import msgspec
 from securesystemslib.signer import CryptoSigner, Key, Signer
 
+from edgewright.controller.durable import Write, write_durably
 from edgewright.controller.errors import DataFolderDamagedError, KeyStoreError
-from edgewright.controller.trust.durable import Write, write_durably
 from edgewright.controller.trust.pem import load_private
 from edgewright.controller.trust.pkcs11 import TokenReference, has_pin, open_token
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgewright.controller.durable import Write
 from edgewright.controller.errors import DataFolderDamagedError, SignatureRefusedError
 from edgewright.controller.trust import requests
-from edgewright.controller.trust.durable import Write
 from edgewright.controller.trust.requests import Request
 
 

@@ -36,6 +36,7 @@ from typing import Final
 import msgspec
 from tuf.api.metadata import MetaFile, Root, Signed, Snapshot, Targets, Timestamp
 
+from edgewright.controller.durable import Write, write_durably
 from edgewright.controller.errors import (
     DataFolderDamagedError,
     KeyStoreError,
@@ -45,7 +46,6 @@ from edgewright.controller.errors import (
 from edgewright.controller.trust import changes, documents, requests, words
 from edgewright.controller.trust.changes import Change, First, Keys, Proposal, Release, Renewal, Withdrawal
 from edgewright.controller.trust.documents import LIFE, RoleKeys, T, TargetEntry
-from edgewright.controller.trust.durable import Write, write_durably
 from edgewright.controller.trust.folder import TIMESTAMP_FILE, MetadataFolder, file_name
 from edgewright.controller.trust.keys import IMAGE_ROLES, KeyStore
 from edgewright.controller.trust.orders import KeyOrder, keys_change
