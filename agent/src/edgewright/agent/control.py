@@ -1,8 +1,17 @@
 """What supervisor and line say to each other, one msgpack datagram each.
 
-The supervisor makes a pair of SEQPACKET sockets with ``control_pair`` and starts the line with one end
-inherited. Datagrams keep their borders, arrive in order, and an end of file means that the other side is
-gone: the line then ends, the supervisor then starts another line.
+The line listens on a SEQPACKET socket in the data folder (``line.sock``, mode 0600), which the supervisor has
+made and which the line has as its standard input. Datagrams keep their borders, arrive in order, and an end of
+file means that the other side is gone. A supervisor that finds its line gone starts another one. A line that
+finds its supervisor gone goes on deciding with what it holds: no frame is dropped because the part that talks
+to the network died. The next supervisor connects and adopts it:
+
+- The first message on each connection is ``Ready``, which tells what the slots hold. Whatever the line said to
+  a supervisor that is gone, and that was about an order, is not repeated; windows are.
+- Without a supervisor nothing changes what decides, except that a model that breaks is given up: a swap that
+  waits for a safe tick and a shadowing are called off when the connection ends.
+- A newer connection replaces an older one, and only this user's processes, and root's, are let in.
+- ``Stop`` ends the line; so does losing the path of its socket to another line.
 
 Down (supervisor to line) are orders about a slot, up are their results and what the line saw::
 
@@ -12,6 +21,7 @@ Down (supervisor to line) are orders about a slot, up are their results and what
     Unload                     the slot is empty; no answer
     Stop                       the line sends its open windows and ends
 
+    Ready            the first message of each connection
     Broke            at any time after a Swap was ordered: instead of Swapped, instead of Proven, or later
     RunnerReplaced   a runner was killed or had died, and another one is being started
     WindowReady, SampleReady, Heartbeat
@@ -24,6 +34,8 @@ Swap(slot='b', probation_frames=30)
 """
 
 import socket
+import struct
+from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -48,6 +60,7 @@ class Load(msgspec.Struct, frozen=True, tag_field="kind", tag="load"):
             decides nothing before its swap.
         content_key: of a confidential model; it stays in the memory of line and runner.
         threads: of an inference, as the qualification chose them.
+        digest: of the manifest; the line tells it to the next supervisor.
     """
 
     slot: SlotName
@@ -56,6 +69,7 @@ class Load(msgspec.Struct, frozen=True, tag_field="kind", tag="load"):
     stand_in: bool = False
     content_key: bytes = b""
     threads: int = 1
+    digest: str = ""
 
     def __repr__(self) -> str:
         # A content key must not reach a log.
@@ -86,10 +100,35 @@ class Stop(msgspec.Struct, frozen=True, tag_field="kind", tag="stop"):
     """Send what is open and end."""
 
 
+Standing = Literal["candidate", "warm", "probation", "active", "broken"]
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What a slot of the line holds.
+
+    Attributes:
+        digest: of the manifest, as its ``Load`` had named it.
+        standing: ``candidate`` is loaded and decides nothing; ``warm`` may stand in; ``probation`` and
+            ``active`` decide; ``broken`` is empty, because this model was given up there.
+        error, detail: of a broken one.
+    """
+
+    slot: SlotName
+    digest: str
+    standing: Standing
+    error: int = 0
+    detail: str = ""
+
+
 class Ready(msgspec.Struct, frozen=True, tag_field="kind", tag="ready"):
-    """The line listens; the first message up."""
+    """The line listens; the first message up on each connection.
+
+    Attributes:
+        held: what it holds; a slot that is empty, or that is being loaded, is left out.
+    """
 
     pid: int
+    held: tuple[Held, ...] = ()
 
 
 class Loaded(msgspec.Struct, frozen=True, tag_field="kind", tag="loaded", kw_only=True):
@@ -216,6 +255,7 @@ class QualificationResult(msgspec.Struct, frozen=True, kw_only=True):
 
 _T = TypeVar("_T")
 
+_CREDENTIALS = struct.Struct("3i")
 _encoder = msgspec.msgpack.Encoder()
 _down: msgspec.msgpack.Decoder[Down] = msgspec.msgpack.Decoder(Down)
 _up: msgspec.msgpack.Decoder[Up] = msgspec.msgpack.Decoder(Up)
@@ -266,11 +306,44 @@ def decode_qualification(line: bytes) -> QualificationResult:
 
 
 def control_pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected SEQPACKET sockets: the supervisor's end and the line's."""
+    """Two connected SEQPACKET sockets: the supervisor's end and a child's."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in ends:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     return ends
+
+
+def listen_at(path: Path) -> socket.socket:
+    """A listening control socket at a path, mode 0600; what stood there before is replaced."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen(1)
+    return listener
+
+
+def connect_to(path: Path) -> socket.socket:
+    """The supervisor's end of a connection to the line that listens at a path.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    ours = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        ours.connect(str(path))
+    except OSError:
+        ours.close()
+        raise
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    return ours
+
+
+def peer_of(connection: socket.socket) -> tuple[int, int]:
+    """Process id and user id of the other side: who connected, or who called listen(2) (unix(7), SO_PEERCRED)."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, user, _ = _CREDENTIALS.unpack(credentials)
+    return pid, user
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes) -> _T:
