@@ -9,10 +9,10 @@ from typing import Final
 import msgspec
 
 from edgewright.agent.database import Database
+from edgewright.agent.environments import Environments, find_runtimes
 from edgewright.agent.identity import Identity
 from edgewright.agent.journal import Deployment, Journal
 from edgewright.agent.settings import Settings
-from edgewright.agent.work import installed_runtime
 from edgewright.wire.errors import EdgewrightError
 
 CONNECT_SECONDS: Final = 3.0
@@ -33,7 +33,7 @@ def examine(settings: Settings) -> list[Finding]:
         *(_root(path) for path in (settings.image_root, settings.director_root)),
         _identity(settings),
         _broker(settings),
-        _runtime(),
+        _runtime(settings.runtime.environments),
         _cell_socket(settings),
         *_journal(settings),
     ]
@@ -105,12 +105,9 @@ def _broker(settings: Settings) -> Finding:
     return Finding(ok=True, said=f"Something answers at the broker's address {host} port {port}.")
 
 
-def _runtime() -> Finding:
-    found = [
-        f"{name} {version}" for name in ("onnxruntime", "litert") if (version := installed_runtime(name))
-    ]
-    if found:
-        return Finding(ok=True, said=f"Inference runtime: {', '.join(found)}.")
+def _runtime(environments: Environments) -> Finding:
+    if found := find_runtimes(environments):
+        return Finding(ok=True, said=f"Inference runtimes: {', '.join(map(str, found))}.")
     return Finding(ok=False, said="No inference runtime is installed: install edgewright-agent[onnxruntime].")
 
 

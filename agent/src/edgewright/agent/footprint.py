@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -57,16 +58,18 @@ def load_when_used(module: str) -> None:
         setattr(sys.modules[parent], own_name, lazy)
 
 
-def installed_version(distribution: str) -> str:
+def installed_version(distribution: str, places: Sequence[str] | None = None) -> str:
     """Version of an installed distribution, empty where it is not; nothing of it is imported.
 
     It stands in the name of the ``.dist-info`` folder (PyPA, "Recording installed projects").
+
+    ``places`` are another environment's folders of packages; without them it is this one's.
 
     >>> installed_version("no-such-distribution")
     ''
     """
     normal = re.sub(r"[-_.]+", "_", distribution).lower()
-    for place in sys.path:
+    for place in sys.path if places is None else places:
         for folder in Path(place or ".").glob("*.dist-info"):
             name, _, version = folder.name.removesuffix(".dist-info").rpartition("-")
             if re.sub(r"[-_.]+", "_", name).lower() == normal:

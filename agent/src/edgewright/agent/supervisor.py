@@ -29,6 +29,7 @@ from edgewright.agent.confidential import ContentKeys
 from edgewright.agent.database import Database
 from edgewright.agent.deployer import Deployer
 from edgewright.agent.documents import DocumentDesk, Opened
+from edgewright.agent.environments import find_runtimes
 from edgewright.agent.fetcher import MetadataFetcher, TopicReader
 from edgewright.agent.gate import Gate
 from edgewright.agent.greeting import Greeting, greet
@@ -47,7 +48,7 @@ from edgewright.agent.store import Store
 from edgewright.agent.verifier.process import VerifierProcess, verifier_command
 from edgewright.agent.verifier.seam import Inspected
 from edgewright.agent.vouching import held_in_slots
-from edgewright.agent.work import Result, Workbench, installed_runtime
+from edgewright.agent.work import Result, Workbench
 from edgewright.agent.worker import Worker
 from edgewright.wire import topics
 from edgewright.wire.errors import (
@@ -144,6 +145,7 @@ class Supervisor:
             self._told_by_worker,
             update.window_chunks,
             keys=keys,
+            environments=settings.runtime.environments,
         )
         self._desk = DocumentDesk(self._verifier, self._verifier, self._post)
         self._worker = Worker(bench, self._told_by_worker)
@@ -317,7 +319,7 @@ class Supervisor:
             settings.device,
             settings.target,
             settings.tags,
-            _runtime(),
+            _runtime(settings),
             self._identity.certificate_expires,
         )
         hello = greet(
@@ -465,9 +467,7 @@ def _check_root(path: Path) -> None:
         ) from error
 
 
-def _runtime() -> str:
-    """Name and version of the installed inference runtime; it is not imported."""
-    for name in ("onnxruntime", "litert"):
-        if version := installed_runtime(name):
-            return f"{name} {version}"
-    return ""
+def _runtime(settings: Settings) -> str:
+    """Name and version of the first inference runtime; it is not imported."""
+    found = find_runtimes(settings.runtime.environments)
+    return f"{found[0].name} {found[0].version}" if found else ""

@@ -5,9 +5,7 @@ store and the TUF cache and nothing else: what a result means for a deployment i
 """
 
 import logging
-import re
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import msgspec
 
@@ -26,8 +24,8 @@ from edgewright.agent.agreement import (
 from edgewright.agent.confidential import NO_KEYS, ContentKeys
 from edgewright.agent.control import QualificationResult
 from edgewright.agent.downloader import PATIENCE_SECONDS, Downloader, Hooks
+from edgewright.agent.environments import NO_ENVIRONMENTS, Environments, verify_runtime
 from edgewright.agent.fetcher import Interrupt, Reader
-from edgewright.agent.footprint import installed_version
 from edgewright.agent.patches import apply_patch, find_patch
 from edgewright.agent.qualifier import Qualifier, device_error
 from edgewright.agent.store import Store
@@ -36,12 +34,11 @@ from edgewright.wire.assignment import Orders
 from edgewright.wire.errors import (
     EdgewrightError,
     RollbackAttackError,
-    RuntimeLoadError,
     StorageFullError,
     TamperedArtifactError,
     TransferError,
 )
-from edgewright.wire.manifest import Blob, Manifest, Patch, RuntimeRange, decode_manifest
+from edgewright.wire.manifest import Blob, Manifest, Patch, decode_manifest
 
 
 class Agree(msgspec.Struct, frozen=True):
@@ -129,8 +126,6 @@ class Noted(msgspec.Struct, frozen=True):
 
 Result = Agreed | Fetched | Qualified | Refreshed | Stale | Stuck | Noted
 
-_VERSION_PART: Final = re.compile(r"\d+")
-
 log = logging.getLogger(__name__)
 
 
@@ -148,6 +143,7 @@ class Workbench:
         window: chunks asked for at a time.
         patience: see ``downloader``.
         keys: unwraps the content keys of confidential releases.
+        environments: where the runtimes are.
     """
 
     def __init__(
@@ -162,12 +158,13 @@ class Workbench:
         window: int,
         patience: Sequence[float] = PATIENCE_SECONDS,
         keys: ContentKeys = NO_KEYS,
+        environments: Environments = NO_ENVIRONMENTS,
     ) -> None:
         self._repository, self._director = repository, director
         self._reader, self._store = reader, store
         self._qualify, self._want, self._note = qualify, want, note
         self._window, self._patience = window, patience
-        self._keys = keys
+        self._keys, self._environments = keys, environments
 
     def do(self, job: Job, interrupt: Interrupt) -> Result:
         """Do one job; an error is a result.
@@ -219,7 +216,7 @@ class Workbench:
             sha256, length = job.target.sha256, job.target.length
             downloader.fetch(Blob(sha256, length, (sha256,)))
             manifest = self._manifest(job.target)
-            verify_runtime(manifest.runtime)
+            verify_runtime(manifest.runtime, self._environments)
             self._fetch_blob(job.deployment, manifest.artifact, manifest.patches, downloader)
             self._fetch_blob(job.deployment, manifest.golden, manifest.golden_patches, downloader)
         except EdgewrightError as error:
@@ -260,30 +257,3 @@ class Workbench:
         if not result.ok:
             return Stuck(job.deployment, device_error(result.error, result.detail))
         return Qualified(job.deployment, result)
-
-
-def installed_runtime(name: str) -> str:
-    """Version of an inference runtime, empty where none is installed; nothing is imported."""
-    distributions = {"onnxruntime": ("onnxruntime",), "litert": ("ai-edge-litert", "tflite-runtime")}
-    versions = (installed_version(distribution) for distribution in distributions.get(name, ()))
-    return next(filter(None, versions), "")
-
-
-def verify_runtime(needed: RuntimeRange, installed: str | None = None) -> None:
-    """Demand that the installed runtime is one on which the artifact was proven, before it is fetched.
-
-    Raises:
-        RuntimeLoadError: it is not, or there is none.
-    """
-    version = installed_runtime(needed.name) if installed is None else installed
-    if not version:
-        raise RuntimeLoadError(f"The artifact needs {needed.name}, which is not installed.")
-    if not _numbers(needed.minimum) <= _numbers(version) < _numbers(needed.below):
-        raise RuntimeLoadError(
-            f"The artifact runs on {needed.name} {needed.minimum} up to, not including, {needed.below}; "
-            f"{version} is installed."
-        )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in _VERSION_PART.findall(version)[:3])
