@@ -4,7 +4,7 @@ import json
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,9 +72,13 @@ class Shelf:
 
     messages: list[bytes] = field(default_factory=list)
 
-    def publish_paced(self, messages: Iterable[tuple[str, bytes]]) -> None:
+    def publish_paced(
+        self, messages: Iterable[tuple[str, bytes]], acknowledged: Callable[[str, int], None]
+    ) -> None:
         """Keep payloads."""
-        self.messages += [payload for _, payload in messages]
+        for topic, payload in messages:
+            self.messages.append(payload)
+            acknowledged(topic, len(payload))
 
 
 def _request(folder: Path, data: Path, key: bytes, version: int = 1, **given: object) -> BuildRequest:

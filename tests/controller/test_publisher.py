@@ -10,7 +10,8 @@ import pytest
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.errors import DataFolderDamagedError
 from edgewright.controller.link import BrokerLink
-from edgewright.controller.publisher import WANTS_A_SECOND, Publisher, WantLimiter
+from edgewright.controller.publisher import Publisher
+from edgewright.controller.wants import BYTES_A_SECOND, FEWEST_SHARES, WantLimiter
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository, TargetEntry
 from edgewright.wire import messages, topics
@@ -254,7 +255,7 @@ def test_a_withdrawn_chunk_is_cleared_and_not_answered(world: World) -> None:
     """Withdrawn chunks are cleared from the broker, and a want for them is not answered."""
     manifest = world.release(1, b"model")
     world.publisher.publish_release(manifest)
-    world.publisher.withdraw_chunks([manifest])
+    world.publisher.withdraw_releases([manifest])
     assert world.publisher.handle_want(Want(device="r1", sent_at=0.0, chunks=(manifest,))) == 0
     world.settled()
     assert dict(world.passed)[topics.chunk(manifest)] == b""
@@ -293,10 +294,23 @@ def test_a_blob_that_is_no_manifest_is_refused(world: World) -> None:
 
 
 def test_wants_have_a_ceiling() -> None:
-    """However many names are wanted, at most the ceiling is answered in each second."""
+    """However many names are wanted by however many devices, the bytes of a second stay below the ceiling."""
     limiter = WantLimiter()
-    names = [str(number) for number in range(3 * WANTS_A_SECOND)]
-    assert sum(limiter.admit(name, 10.0) for name in names) == WANTS_A_SECOND
-    assert sum(limiter.admit(name, 10.9) for name in names) == 0
-    assert sum(limiter.admit(name, 11.0) for name in reversed(names)) == WANTS_A_SECOND
-    assert len(limiter._answered) == WANTS_A_SECOND
+    asked = [(f"r{n % 40}", str(n)) for n in range(2000)]
+    for second in (10.0, 10.9, 11.0, 12.0):
+        sent = sum(CHUNK_BYTES for device, name in asked if limiter.admit(device, name, CHUNK_BYTES, second))
+        assert sent <= BYTES_A_SECOND
+        assert (sent > BYTES_A_SECOND // 2) == (second != 10.9)
+    assert len(limiter._answered) <= BYTES_A_SECOND // CHUNK_BYTES
+
+
+def test_a_greedy_device_starves_nobody() -> None:
+    """While one asks for everything, again and again, each of the others gets the few chunks that it misses."""
+    limiter = WantLimiter()
+    greedy = [str(n) for n in range(5000)]
+    for tick in range(20):
+        now = 10.0 + tick / 4
+        taken = sum(limiter.admit("greedy", name, CHUNK_BYTES, now) for name in greedy)
+        assert taken * CHUNK_BYTES <= BYTES_A_SECOND // FEWEST_SHARES
+        assert limiter.admit(f"late-{tick}", f"mine-{tick}", CHUNK_BYTES, now)
+        assert limiter.admit("steady", f"steady-{tick}", CHUNK_BYTES, now)

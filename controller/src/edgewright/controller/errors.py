@@ -305,3 +305,24 @@ class UnknownAlarmError(RequestError):
 
     number = 115
     remedy = "List what there is with `edgewright drift`."
+
+
+class BrokerFullError(RequestError):
+    """The release does not fit into what the broker may hold."""
+
+    number = 116
+    remedy = "Withdraw versions that nobody needs, or raise --broker-memory-mb; see `edgewright broker show`."
+
+
+class DownloadsBusyError(RequestError):
+    """As many devices download over HTTPS as may at a time."""
+
+    number = 117
+    remedy = "Ask again after the seconds that Retry-After names; what has arrived need not come again."
+
+
+class UnknownBlobError(RequestError):
+    """No release that is published now has this blob."""
+
+    number = 118
+    remedy = "Take the newest assignment; a version that was retired is published again by its next rollout."

@@ -9,7 +9,9 @@ The rules:
 * A QoS 1 message that is published without a connection is kept and sent when there is one; the queue is
   bounded, and a message that does not fit raises instead of disappearing.
 * Reconnects are jittered: a broker that comes back is met by the whole fleet at once.
-* ``publish_paced`` is for chunks: at most ``PACED_WINDOW`` of them wait for the broker's acknowledgement.
+* ``publish_paced`` is for chunks: at most ``PACED_WINDOW`` of them, and ``PACED_BYTES``, wait for the
+  broker's acknowledgement. What everybody publishes is bounded too, in messages and in bytes: a broker that
+  stalls, or whose disk is full, must not fill this process's memory.
 
 paho's network loop uses ``select``, so the process must not hold more than 1023 descriptors open before it
 connects.
@@ -21,7 +23,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTMessageInfo
@@ -38,7 +40,11 @@ INFLIGHT_MESSAGES: Final = 1000
 
 QUEUED_MESSAGES: Final = 20_000
 PACED_WINDOW: Final = 32
-"""32 chunks of 128 KiB: 4 MiB on their way."""
+PACED_BYTES: Final = 4 * 1024 * 1024
+"""32 chunks of 128 KiB on their way. One message that is larger goes alone."""
+
+WAITING_BYTES: Final = 64 * 1024 * 1024
+"""What everybody together may leave waiting for a broker that takes nothing: it lies in this process."""
 
 PACED_PATIENCE_S: Final = 30.0
 """How long one paced message may wait for its acknowledgement."""
@@ -53,10 +59,17 @@ logger = logging.getLogger(__name__)
 
 
 class Delivery:
-    """A published QoS 1 message on its way to the broker."""
+    """A published QoS 1 message on its way to the broker.
 
-    def __init__(self, info: MQTTMessageInfo) -> None:
+    Attributes:
+        topic: where.
+        length: of its payload, bytes.
+    """
+
+    def __init__(self, info: MQTTMessageInfo, topic: str, length: int) -> None:
         self._info = info
+        self.topic = topic
+        self.length = length
 
     @property
     def done(self) -> bool:
@@ -78,6 +91,7 @@ class BrokerLink:
         self._stopping = False
         self._lock = threading.Lock()
         self._pending: deque[Delivery] = deque()
+        self._pending_bytes = 0
         self._filters: dict[str, None] = {}
         self._on_connected: list[Callable[[], None]] = []
         self._client = self._new_client(client_id)
@@ -136,6 +150,8 @@ class BrokerLink:
         Raises:
             BrokerUnreachableError: the queue is full; the message was not taken.
         """
+        if qos and self.waiting_bytes + len(payload) > WAITING_BYTES:
+            raise BrokerUnreachableError(self._sentence(f"has left {WAITING_BYTES >> 20} MiB unanswered"))
         info = self._client.publish(topic, payload, qos=qos, retain=retain)
         if qos == 0:
             return None
@@ -144,28 +160,73 @@ class BrokerLink:
         # Without a connection paho reports NO_CONN, keeps the message and sends it later; left as it is, the
         # code would make every later question about the delivery raise.
         info.rc = MQTTErrorCode.MQTT_ERR_SUCCESS
-        delivery = Delivery(info)
+        delivery = Delivery(info, topic, len(payload))
         self._remember(delivery)
         return delivery
 
-    def publish_paced(self, messages: Iterable[tuple[str, bytes]]) -> None:
+    def publish_paced(
+        self,
+        messages: Iterable[tuple[str, bytes]],
+        acknowledged: Callable[[str, int], None] = lambda _topic, _length: None,
+    ) -> None:
         """Publish retained messages at QoS 1 with a bounded window; returns when all are acknowledged.
 
         Args:
             messages: pairs of topic and payload, taken from the iterator as the window opens.
+            acknowledged: called with topic and length of each that the broker has taken.
 
         Raises:
             BrokerUnreachableError: one was not acknowledged in ``PACED_PATIENCE_S``, or the link was stopped.
         """
         window: deque[Delivery] = deque()
+        on_way = 0
+
+        def await_first() -> int:
+            first = window.popleft()
+            self._await(first)
+            acknowledged(first.topic, first.length)
+            return first.length
+
         for topic, payload in messages:
-            if len(window) >= PACED_WINDOW:
-                self._await(window.popleft())
+            while window and (len(window) >= PACED_WINDOW or on_way + len(payload) > PACED_BYTES):
+                on_way -= await_first()
             delivery = self.publish(topic, payload, retain=True)
             assert delivery is not None
             window.append(delivery)
+            on_way += delivery.length
         while window:
-            self._await(window.popleft())
+            await_first()
+
+    def retained(self, names: Collection[str], timeout_s: float) -> dict[str, bytes]:
+        """What is retained on some topics, as far as it comes within ``timeout_s``.
+
+        Not for the network thread, and not for topics that somebody has subscribed here.
+        """
+        found: dict[str, bytes] = {}
+        arrived = threading.Condition()
+
+        def take(topic: str, payload: bytes) -> None:
+            with arrived:
+                if payload:
+                    found[topic] = payload
+                arrived.notify_all()
+
+        for name in names:
+            self._client.message_callback_add(name, _receiver(take))
+        self._client.subscribe([(name, 0) for name in names])
+        with arrived:
+            arrived.wait_for(lambda: len(found) >= len(names) or self._stopping, timeout_s)
+        self._client.unsubscribe(list(names))
+        for name in names:
+            self._client.message_callback_remove(name)
+        return found
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Payload bytes that the broker has not acknowledged."""
+        with self._lock:
+            self._drop_done()
+            return self._pending_bytes
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until everything published so far is acknowledged; returns whether it is."""
@@ -183,8 +244,12 @@ class BrokerLink:
     def _remember(self, delivery: Delivery) -> None:
         with self._lock:
             self._pending.append(delivery)
-            while self._pending and self._pending[0].done:
-                self._pending.popleft()
+            self._pending_bytes += delivery.length
+            self._drop_done()
+
+    def _drop_done(self) -> None:
+        while self._pending and self._pending[0].done:
+            self._pending_bytes -= self._pending.popleft().length
 
     def _new_client(self, client_id: str) -> Client:
         client = Client(

@@ -10,7 +10,13 @@ timestamp and to its assignment at once and has to find everything else then:
 4. assignments.
 
 A device that misses chunks or metadata says so (``Want``), and gets them published again if they belong to
-what is live, each at most once a second: a want cannot make this controller send without bounds.
+what is live, within the limits of ``wants``: a want cannot make this controller send without bounds. Nor can
+a broker that does not take them: wants are not answered while ``WAITING_BYTES`` wait for it, and everything
+else is read from disk as the broker takes it.
+
+What lies on the broker is written down topic by topic as the broker acknowledges it. So a publication that
+broke off goes on where it was, and what all of it takes is known (``figures``) and bounded: a new release
+that does not fit is refused before its first chunk.
 
 ``publish_assignment`` and ``handle_want`` hand over and return. The others wait for the broker; they must not
 be called on the link's network thread.
@@ -20,23 +26,28 @@ import logging
 import threading
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.errors import DataFolderDamagedError
+from edgewright.controller.errors import BrokerFullError, DataFolderDamagedError
 from edgewright.controller.link import BrokerLink
+from edgewright.controller.release import Place, Release, read_release
+from edgewright.controller.retained import Figures, Retained
 from edgewright.controller.trust.repository import ImageRepository
+from edgewright.controller.wants import WantCounts, WantLimiter
 from edgewright.wire import messages, topics
 from edgewright.wire.canonical import sha256_hex
-from edgewright.wire.manifest import CHUNK_BYTES, decode_manifest
 from edgewright.wire.messages import Head, Want
 
-WANT_INTERVAL_S: Final = 1.0
-"""A chunk or file is published again at most this often, however many devices want it."""
+WAITING_BYTES: Final = 8 * 1024 * 1024
+"""A broker that has left so much unacknowledged gets no answers to wants; devices ask again."""
 
-WANTS_A_SECOND: Final = 256
-"""32 MiB of chunks: what all wants together may cost."""
+NEWEST_LOOKED_FOR: Final = 16
+OTHERS_LOOKED_FOR: Final = 16
+LOOK_S: Final = 5.0
+"""So many topics are asked for, for so long, of a broker that came back."""
 
 _TIMESTAMP: Final = "timestamp.json"
 _CLEARED: Final = b""
@@ -44,37 +55,24 @@ _CLEARED: Final = b""
 logger = logging.getLogger(__name__)
 
 
-class _Place(NamedTuple):
-    """Where a chunk's bytes are."""
+class PublishedBlob(NamedTuple):
+    """A file that devices may have, and its length in bytes."""
 
-    blob: str
-    offset: int
-
-
-class WantLimiter:
-    """Decides which wanted names are answered now; no clock of its own.
-
-    >>> limiter = WantLimiter()
-    >>> limiter.admit("a", now=10.0), limiter.admit("a", now=10.5), limiter.admit("a", now=11.5)
-    (True, False, True)
-    """
-
-    def __init__(self) -> None:
-        self._answered: dict[str, float] = {}
-
-    def admit(self, name: str, now: float) -> bool:
-        """Whether ``name`` is answered at ``now`` (seconds); counts it if so."""
-        # Names stand in the order of their answers, so the old ones are at the front.
-        while self._answered and now - next(iter(self._answered.values())) >= WANT_INTERVAL_S:
-            del self._answered[next(iter(self._answered))]
-        if name in self._answered or len(self._answered) >= WANTS_A_SECOND:
-            return False
-        self._answered[name] = now
-        return True
+    path: Path
+    length: int
 
 
 class Publisher:
-    """Publishes releases, metadata and assignments; safe to use from several threads."""
+    """Publishes releases, metadata and assignments; safe to use from several threads.
+
+    Args:
+        link: to the broker.
+        blobs: what releases are made of.
+        repository: signed metadata.
+        director_roots: the director's roots, the first first.
+        most_bytes: what everything on the broker may take together; 0 sets no bound.
+        clock: seconds, for the limits of wants.
+    """
 
     def __init__(
         self,
@@ -82,6 +80,7 @@ class Publisher:
         blobs: BlobStore,
         repository: ImageRepository,
         director_roots: Callable[[], Sequence[bytes]],
+        most_bytes: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._link = link
@@ -89,32 +88,29 @@ class Publisher:
         self._repository = repository
         self._director_roots = director_roots
         self._clock = clock
+        self.most_bytes = most_bytes
         self._waiting = threading.RLock()
         self._lock = threading.Lock()
-        self._places: dict[str, _Place] = {}
-        self._published: set[str] = set()
+        self._releases: dict[str, Release] = {}
+        self._places: dict[str, Place] = {}
+        self._retained = Retained()
         self._limiter = WantLimiter()
+        self._counts = WantCounts()
 
     def publish_release(self, manifest_sha256: str) -> None:
-        """Publish the manifest and the chunks of its blobs, as far as this process has not yet.
+        """Publish the manifest and the chunks of its blobs, as far as the broker does not have them.
 
         Raises:
+            BrokerFullError: it does not fit beside what is published; nothing of it was sent.
             BrokerUnreachableError: the broker did not take them all; calling again goes on.
             DataFolderDamagedError: a blob is not here, or not what the manifest says.
             MalformedMessageError: the blob is no manifest.
         """
         with self._waiting:
-            manifest = decode_manifest(self._blobs.read(manifest_sha256))
-            places = {manifest_sha256: _Place(manifest_sha256, 0)}
-            patches = (*manifest.patches, *manifest.golden_patches)
-            for blob in (manifest.artifact, manifest.golden, *(patch.blob for patch in patches)):
-                for index, chunk in enumerate(blob.chunks):
-                    places[chunk] = _Place(blob.sha256, index * CHUNK_BYTES)
-            with self._lock:
-                self._places.update(places)
-            fresh = {name: place for name, place in places.items() if name not in self._published}
-            self._link.publish_paced(self._chunk_message(name, place) for name, place in fresh.items())
-            self._published.update(fresh)
+            release = self._read(manifest_sha256)
+            if manifest_sha256 not in self._releases:
+                self._verify_fits(release)
+            self._publish(release)
 
     def publish_metadata(self) -> None:
         """Publish the repository's files, the director's roots, the hint and, last, the timestamp; clear
@@ -125,18 +121,15 @@ class Publisher:
         """
         with self._waiting:
             files = self._repository.files()
-            numbered = [name for name in files if name != _TIMESTAMP]
-            fresh = [name for name in numbered if name not in self._published]
-            self._link.publish_paced(_metadata_message(name, files[name]) for name in fresh)
-            self._published.update(fresh)
+            fresh = [name for name in files if topics.metadata(name) not in self._retained]
+            self._send(_metadata_message(name, files[name]) for name in fresh if name != _TIMESTAMP)
             roots = self._publish_director_roots()
             # Each call returns when the broker has it: a device that sees the timestamp finds the rest.
-            self._link.publish_paced([(topics.head(), _head(files, roots))])
-            self._link.publish_paced([_metadata_message(_TIMESTAMP, files[_TIMESTAMP])])
+            self._send([(topics.head(), _head(files, roots))])
+            self._send([_metadata_message(_TIMESTAMP, files[_TIMESTAMP])])
             old = self._repository.superseded()
             self._clear(topics.metadata(name) for name in old)
             self._repository.discard(old)
-            self._published.difference_update(old)
 
     def publish_assignment(self, device: str, document: bytes) -> None:
         """Publish a device's signed assignment; an empty document takes it back.
@@ -146,54 +139,71 @@ class Publisher:
         Raises:
             BrokerUnreachableError: too many messages wait for the broker already.
         """
-        self._link.publish(topics.assignment(device), document, retain=True)
+        topic = topics.assignment(device)
+        self._link.publish(topic, document, retain=True)
+        self._retained.note(topic, len(document))
 
-    def withdraw_chunks(self, sha256s: Collection[str]) -> None:
-        """Clear chunks that no live or rollback-allowed release needs; the caller knows which.
+    def withdraw_releases(self, manifest_sha256s: Collection[str]) -> None:
+        """Clear the chunks of releases that nothing needs, but for those that another published one has.
 
         Raises:
             BrokerUnreachableError: the broker did not take it; calling again is harmless.
+            DataFolderDamagedError: a manifest is not here, or has changed.
         """
         with self._waiting:
+            gone = [self._read(sha256) for sha256 in manifest_sha256s]
             with self._lock:
-                for sha256 in sha256s:
-                    self._places.pop(sha256, None)
-            self._published.difference_update(sha256s)
-            self._clear(topics.chunk(sha256) for sha256 in sha256s)
+                for release in gone:
+                    self._releases.pop(release.manifest, None)
+                self._places = {}
+                for kept in self._releases.values():
+                    self._places.update(kept.places)
+                chunks = {name for release in gone for name in release.places} - self._places.keys()
+            self._clear(topics.chunk(sha256) for sha256 in sorted(chunks))
 
     def handle_want(self, want: Want) -> int:
-        """Publish again what a device misses, if it is live and not just published; returns how many.
+        """Publish again what a device misses, if it is live and within the limits; returns how many.
 
-        Does not wait for the broker: devices ask again.
+        Does not wait for the broker: devices ask again. What is retired or unknown is answered by nothing,
+        and counted.
 
         Raises:
             BrokerUnreachableError: too many messages wait for the broker already.
             DataFolderDamagedError: a blob is not here, or has changed.
         """
         live = frozenset(self._repository.names()) if want.metadata else frozenset()
+        asked = len(want.chunks) + len(want.metadata)
+        busy = self._link.waiting_bytes >= WAITING_BYTES
         with self._lock:
-            now = self._clock()
+            known = {name: self._places[name] for name in want.chunks if name in self._places}
+            files = [name for name in want.metadata if name in live]
             chunks = {
-                name: self._places[name]
-                for name in want.chunks
-                if name in self._places and self._limiter.admit(name, now)
+                name: place
+                for name, place in known.items()
+                if not busy and self._admit(want.device, name, place.length)
             }
-            names = [name for name in want.metadata if name in live and self._limiter.admit(name, now)]
+            names = [name for name in files if not busy and self._admit(want.device, name, 0)]
+            answered, found = len(chunks) + len(names), len(known) + len(files)
+            self._counts = WantCounts(
+                self._counts.answered + answered,
+                self._counts.limited + found - answered,
+                self._counts.unknown + asked - found,
+            )
         for sha256, place in chunks.items():
             self._link.publish(*self._chunk_message(sha256, place), retain=True)
         # Files are read only for a want that is answered: a device can ask without end.
-        files = self._repository.files(names) if names else {}
-        for name, data in files.items():
+        for name, data in (self._repository.files(names) if names else {}).items():
             self._link.publish(*_metadata_message(name, data), retain=True)
-        if chunks or files:
-            logger.info("%s missed %d chunks and %d files.", want.device, len(chunks), len(files))
-        return len(chunks) + len(files)
+        if answered:
+            logger.info("%s missed %d chunks and %d files.", want.device, len(chunks), len(names))
+        return answered
 
     def republish_all(self, manifest_sha256s: Sequence[str]) -> None:
-        """Publish every live release and its metadata, whatever was published before.
+        """Have every live release and its metadata on the broker, whatever it has lost.
 
-        Call it at the start and when the broker came back without its store, then
-        ``republish_assignments``: a device that sees its assignment has to find everything else.
+        Call it at the start and when the broker came back, then ``republish_assignments``: a device that
+        sees its assignment has to find everything else. A broker that still has what this process has
+        published gets only what it lacks.
 
         Args:
             manifest_sha256s: of all live and rollback-allowed releases.
@@ -203,9 +213,12 @@ class Publisher:
             DataFolderDamagedError: a blob is not here, or not what its manifest says.
         """
         with self._waiting:
-            self._published.clear()
+            if not self._is_kept():
+                self._retained.forget()
             for manifest_sha256 in manifest_sha256s:
-                self.publish_release(manifest_sha256)
+                self._publish(self._read(manifest_sha256))
+            strays = [name for name in self._retained.of_kind("chunks") if _chunk(name) not in self._places]
+            self._clear(strays)
             self.publish_metadata()
 
     def republish_assignments(self, documents: Mapping[str, bytes]) -> None:
@@ -214,26 +227,84 @@ class Publisher:
         Raises:
             BrokerUnreachableError: the broker did not take them all; calling again is harmless.
         """
-        self._link.publish_paced((topics.assignment(device), data) for device, data in documents.items())
+        self._send((topics.assignment(device), data) for device, data in documents.items())
+
+    def find_blob(self, sha256: str) -> PublishedBlob | None:
+        """A blob of a release that is published now."""
+        with self._lock:
+            lengths = (each.blobs[sha256] for each in self._releases.values() if sha256 in each.blobs)
+            length = next(lengths, None)
+        return None if length is None else PublishedBlob(self._blobs.path(sha256), length)
+
+    def figures(self) -> Figures:
+        """What lies on the broker by this controller."""
+        return self._retained.figures()
+
+    @property
+    def wants(self) -> WantCounts:
+        """What became of wants."""
+        return self._counts
+
+    def _read(self, manifest_sha256: str) -> Release:
+        return self._releases.get(manifest_sha256) or read_release(
+            manifest_sha256, self._blobs.read(manifest_sha256)
+        )
+
+    def _publish(self, release: Release) -> None:
+        with self._lock:
+            self._releases[release.manifest] = release
+            self._places.update(release.places)
+        named = {topics.chunk(name): name for name in release.places}
+        fresh = (named[topic] for topic in self._retained.missing(named))
+        self._send(self._chunk_message(name, release.places[name]) for name in fresh)
+
+    def _verify_fits(self, release: Release) -> None:
+        """Refuse a release that would make too much of what the broker holds.
+
+        Raises:
+            BrokerFullError: it does.
+        """
+        fresh = sum(
+            place.length for name, place in release.places.items() if topics.chunk(name) not in self._retained
+        )
+        there = self.figures().bytes
+        if self.most_bytes and there + fresh > self.most_bytes:
+            raise BrokerFullError(
+                f"The release takes {fresh / 1e6:.1f} MB on the broker, where {there / 1e6:.1f} of "
+                f"{self.most_bytes / 1e6:.1f} MB are taken."
+            )
+
+    def _is_kept(self) -> bool:
+        """Whether the broker still has what it took from this process: some of it is asked for."""
+        asked = self._retained.sample(NEWEST_LOOKED_FOR, OTHERS_LOOKED_FOR)
+        kept = bool(asked) and self._link.retained(asked, LOOK_S).keys() >= set(asked)
+        if asked and not kept:
+            logger.warning("The broker has lost what was published; all of it is published again.")
+        return kept
 
     def _publish_director_roots(self) -> int:
-        """Publish the roots that this process has not yet; how many there are."""
+        """Publish the roots that the broker does not have; how many there are."""
         roots = self._director_roots()
         named = {topics.director_root(n): root for n, root in enumerate(roots, start=1)}
-        fresh = [name for name in named if name not in self._published]
-        self._link.publish_paced((name, zlib.compress(named[name], 9)) for name in fresh)
-        self._published.update(fresh)
+        self._send((name, zlib.compress(named[name], 9)) for name in self._retained.missing(named))
         return len(roots)
 
-    def _clear(self, names: Iterator[str]) -> None:
-        self._link.publish_paced((name, _CLEARED) for name in names)
+    def _clear(self, names: Iterable[str]) -> None:
+        self._send((name, _CLEARED) for name in names)
 
-    def _chunk_message(self, sha256: str, place: _Place) -> tuple[str, bytes]:
+    def _send(self, retained: Iterable[tuple[str, bytes]]) -> None:
+        """Publish, and write down what the broker has acknowledged, also when it breaks off."""
+        self._link.publish_paced(retained, self._retained.note)
+
+    def _admit(self, device: str, name: str, length: int) -> bool:
+        return self._limiter.admit(device, name, length, self._clock())
+
+    def _chunk_message(self, sha256: str, place: Place) -> tuple[str, bytes]:
         """Topic and bytes of a chunk, read when it is sent: a blob may be larger than memory."""
         try:
             with self._blobs.path(place.blob).open("rb") as file:
                 file.seek(place.offset)
-                data = file.read(CHUNK_BYTES)
+                data = file.read(place.length)
         except OSError as error:
             raise DataFolderDamagedError(
                 f"The blob {place.blob[:12]} cannot be read: {error.strerror}."
@@ -241,6 +312,10 @@ class Publisher:
         if sha256_hex(data) != sha256:
             raise DataFolderDamagedError(f"The blob {place.blob[:12]} has changed on disk.")
         return topics.chunk(sha256), data
+
+
+def _chunk(topic: str) -> str:
+    return topic.rpartition("/")[2]
 
 
 def _head(files: Collection[str], director_root: int) -> bytes:

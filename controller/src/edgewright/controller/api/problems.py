@@ -8,9 +8,11 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from edgewright.controller.errors import (
+    BrokerFullError,
     ControllerError,
     DeviceRevokedError,
     DigestMismatchError,
+    DownloadsBusyError,
     EnrolmentRefusedError,
     ForbiddenError,
     InvalidRequestError,
@@ -24,6 +26,7 @@ from edgewright.controller.errors import (
     TooManyAttemptsError,
     UnknownAddressError,
     UnknownAlarmError,
+    UnknownBlobError,
     UnknownDeviceError,
     UnknownModelError,
     UnknownRolloutError,
@@ -41,6 +44,9 @@ STATUSES: Final[tuple[tuple[type[EdgewrightError], HTTPStatus], ...]] = (
     (ForbiddenError, HTTPStatus.FORBIDDEN),
     (DeviceRevokedError, HTTPStatus.FORBIDDEN),
     (TooManyAttemptsError, HTTPStatus.TOO_MANY_REQUESTS),
+    (DownloadsBusyError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (BrokerFullError, HTTPStatus.INSUFFICIENT_STORAGE),
+    (UnknownBlobError, HTTPStatus.NOT_FOUND),
     (UnknownTokenError, HTTPStatus.NOT_FOUND),
     (UnknownAlarmError, HTTPStatus.NOT_FOUND),
     (UnknownAddressError, HTTPStatus.NOT_FOUND),
