@@ -273,7 +273,7 @@ def agent_configuration_page() -> Page:
 def _parts(spec: type[msgspec.Struct]) -> str:
     """Plain entries first, then a section for each table."""
     fields = msgspec.structs.fields(spec)
-    plain = [field for field in fields if not _is_struct(field.type)]
+    plain = [field for field in fields if not _is_struct(field.type) and not _repeated(field.type)]
     notes = _field_notes(spec)
     text = "## Top level\n\n" if plain else ""
     rows = ((f"`{f.name}`", _type_name(f.type), _default(f), notes.get(f.name, "")) for f in plain)
@@ -281,11 +281,19 @@ def _parts(spec: type[msgspec.Struct]) -> str:
     for field in fields:
         if _is_struct(field.type):
             text += f"\n## [{field.name}]\n\n{_prose(field.type.__doc__)}\n\n{_struct_table(field.type)}"
+        elif repeated := _repeated(field.type):
+            text += f"\n## [[{field.name}]]\n\n{_prose(repeated.__doc__)}\n\n{_struct_table(repeated)}"
     return text
 
 
 def _is_struct(kind: Any) -> bool:
     return inspect.isclass(kind) and issubclass(kind, msgspec.Struct)
+
+
+def _repeated(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct of a setting that is a list of tables."""
+    inside = get_args(kind)
+    return inside[0] if get_origin(kind) is tuple and _is_struct(inside[0]) else None
 
 
 # The controller's operations and both programs' commands.

@@ -92,7 +92,7 @@ class UpdateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LocalBrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The cell's own MQTT broker, where machines tell and hear; another one than the fleet's.
+    """The cell's own MQTT broker, where machines tell and hear; another one than the fleet's. Without TLS.
 
     Attributes:
         host: name or address.
@@ -132,15 +132,25 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where frames come from.
+    """Where frames come from, and when a picture counts as wrong.
 
     Attributes:
         kind: ``socket`` waits for a machine at the cell socket; all others are read by the agent's own cell.
         place: camera number or device, address, path or topic.
-        width, height: what the picture has to measure, pixels; 0 takes any.
-        frames_per_second: how often a folder or video is read, and what a camera is asked for; 0 for its own.
+        width, height: what the picture has to measure, pixels, and what a camera is asked for; 0 takes any.
+        frames_per_second: pace of a folder or video, and what a camera is asked for; 0 for a video's or
+            camera's own, and for a folder as fast as the line decides.
         deadline_ms: time for the decision on each frame.
-        repeat: whether a folder or video begins again at its end.
+        repeat: whether a folder or video begins again at its end. Without it a folder is watched for new
+            files.
+        lost_intervals: expected intervals without a picture after which the source is lost, 2 s at least; 0
+            never. A topic has no expected interval unless ``frames_per_second`` says it; a folder has none.
+        frozen_frames: equal pictures in a row that are a frozen one; 0 for none. More than the frames between
+            two key frames of a network camera's stream.
+        frozen_difference: mean absolute difference up to which two pictures are equal, grey levels of 255; 0
+            for the same bytes.
+        even_deviation: standard deviation up to which a picture is of one colour, grey levels; 0 lets black
+            and even pictures pass.
     """
 
     kind: Literal["socket", "camera", "rtsp", "video", "folder", "topic"] = "socket"
@@ -150,18 +160,28 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frames_per_second: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     deadline_ms: Annotated[float, msgspec.Meta(gt=0)] = 100.0
     repeat: bool = False
+    lost_intervals: Annotated[int, msgspec.Meta(ge=0)] = 10
+    frozen_frames: Annotated[int, msgspec.Meta(ge=0)] = 150
+    frozen_difference: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    even_deviation: Annotated[float, msgspec.Meta(ge=0)] = 2.0
 
 
 class SinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where decisions on an own source's frames go.
+    """Where decisions on an own source's frames go. Each ``[[sinks]]`` is one.
 
     Attributes:
         kind: a ``topic`` of the cell's broker, a ``file`` of JSON lines, or a Python ``callback``.
         place: topic, path, or ``package.module:function``.
+        waiting: decisions that wait for a slow sink; one more drops the oldest, and drops are counted.
+        file_mb: size at which a file is put aside and a new one begun, MiB.
+        files: how many are kept, the open one included.
     """
 
     kind: Literal["topic", "file", "callback"]
     place: Annotated[str, msgspec.Meta(min_length=1)]
+    waiting: Annotated[int, msgspec.Meta(ge=1)] = 1000
+    file_mb: Annotated[float, msgspec.Meta(gt=0)] = 16.0
+    files: Annotated[int, msgspec.Meta(ge=1)] = 4
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -237,6 +257,8 @@ def read_settings(path: Path) -> Settings:
         raise ConfigurationError(
             f"The configuration {path} is wrong: `tls = false` is for a broker on this machine only."
         )
+    if settings.source.kind != "socket" and not settings.source.place:
+        raise ConfigurationError(f"The configuration {path} is wrong: `[source]` needs a `place`.")
     if len(str(settings.cell_socket).encode()) > MAX_SOCKET_PATH_BYTES:
         raise ConfigurationError(f"The path {settings.cell_socket} is too long for a Unix socket.")
     return settings

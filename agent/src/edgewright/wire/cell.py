@@ -16,6 +16,10 @@ import msgspec
 from edgewright.wire.errors import MalformedMessageError
 
 MAX_CELL_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+
+Fault = Literal["", "DamagedPicture", "FrozenPicture", "BlackPicture", "Resolution"]
+"""What is wrong with a picture: the name of an error; empty for a right one."""
+
 _LENGTH = struct.Struct(">I")
 
 
@@ -29,6 +33,8 @@ class Frame(msgspec.Struct, frozen=True, tag_field="kind", tag="frame", kw_only=
         pixels: uint8, row by row, BGR.
         tag: SKU or recipe that the machine runs, empty without one.
         safe: whether the machine allows a change of model right after this frame (the safe tick).
+        fault: what is wrong with the picture. Such a frame gets the fallback, its fault is the cause, and it
+            needs no pixels.
     """
 
     item: str
@@ -37,6 +43,7 @@ class Frame(msgspec.Struct, frozen=True, tag_field="kind", tag="frame", kw_only=
     pixels: bytes
     tag: str = ""
     safe: bool = True
+    fault: Fault = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, tag_field="kind", tag="outcome"):

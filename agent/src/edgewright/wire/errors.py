@@ -409,3 +409,10 @@ class SinkError(DeviceError):
 
     number = 86
     remedy = "Check the sink that the sentence names; the others go on."
+
+
+class DamagedPictureError(DeviceError):
+    """A picture of the source cannot be read."""
+
+    number = 87
+    remedy = "Look at the file or the sender that the sentence names; that picture went to the fallback."

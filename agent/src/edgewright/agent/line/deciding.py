@@ -38,6 +38,8 @@ def decide(
     frame: Frame, read_at: float, active: ModelSlot | None, stand_in: ModelSlot | None, fallback: str
 ) -> Ruling:
     """Decide on a frame that was read at the monotonic time ``read_at``, before its deadline."""
+    if frame.fault:
+        return _fall_back(frame, fallback, frame.fault, None)
     try:
         image = pixels_of(frame)
     except MalformedMessageError as error:
