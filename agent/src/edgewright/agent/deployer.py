@@ -340,7 +340,7 @@ class Deployer:
             if current.state is State.ASSIGNED:
                 self._work_on(Agree(current.id, current.assignment, self._gate.standing()))
             elif current.state is State.FETCHING:
-                self._work_on(Fetch(current.id, target))
+                self._work_on(Fetch(current.id, target, self._gate.standing().now))
             elif current.state is State.STAGED:
                 self._current = self._ledger.move(current, Event.QUALIFY)
                 self._work_on(Qualify(current.id, target, current.assignment.orders))

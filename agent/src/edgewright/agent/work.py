@@ -50,10 +50,15 @@ class Agree(msgspec.Struct, frozen=True):
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """Bring manifest, artifact and golden vectors into the store."""
+    """Bring manifest, artifact and golden vectors into the store.
+
+    Attributes:
+        now: trusted time, seconds since the epoch (``Clock.now``); windows and the budget of a day go by it.
+    """
 
     deployment: int
     target: ImageTarget
+    now: float
 
 
 class Qualify(msgspec.Struct, frozen=True):
@@ -110,11 +115,19 @@ class Stale(msgspec.Struct, frozen=True):
 
 
 class Stuck(msgspec.Struct, frozen=True):
-    """A step ended with an error; ``deployment`` is 0 where none is concerned."""
+    """A step ended with an error; ``deployment`` is 0 where none is concerned.
+
+    Attributes:
+        fetched_bytes: payload bytes that this try took from the network; tries of one deployment add up.
+        retry_after: seconds after which the same job shall be tried again by itself: the network, the budget
+            of the day or a closed window is no end of a deployment. It is told once for each name of error.
+            None where another try would not help: the deployment ends.
+    """
 
     deployment: int
     error: EdgewrightError
     fetched_bytes: int = 0
+    retry_after: float | None = None
 
 
 class Noted(msgspec.Struct, frozen=True):

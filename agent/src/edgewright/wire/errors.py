@@ -223,6 +223,20 @@ class FullBlobRefusedError(TransferError):
     remedy = "Roll the version out again when the budget allows it, or raise `day_mb` in agent.toml."
 
 
+class DoorUnreachableError(TransferError):
+    """The controller's HTTPS door does not answer, or not with the bytes that were asked for."""
+
+    number = 38
+    remedy = "Check `door` in agent.toml and that the controller runs; the agent keeps trying."
+
+
+class WaitingForWindowError(TransferError):
+    """The version is large and no download window is open."""
+
+    number = 39
+    remedy = "None needed: it is fetched when the next of `windows` in agent.toml opens."
+
+
 class DeviceError(EdgewrightError):
     """This device cannot do what it was asked."""
 
@@ -416,3 +430,10 @@ class DamagedPictureError(DeviceError):
 
     number = 87
     remedy = "Look at the file or the sender that the sentence names; that picture went to the fallback."
+
+
+class StateTimeoutError(DeviceError):
+    """A deployment stayed in one state for longer than that can take."""
+
+    number = 88
+    remedy = "The deployment has ended; look at what it waited for, then roll it out again."
