@@ -64,6 +64,41 @@ ALTER TABLE device ADD COLUMN assignments_restart INTEGER NOT NULL DEFAULT 0;
     """
 ALTER TABLE deployments ADD COLUMN threads INTEGER NOT NULL DEFAULT 1;
 """,
+    """
+ALTER TABLE messages RENAME TO old_messages;
+DROP INDEX messages_by_kind;
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY,
+    seq INTEGER,
+    rank INTEGER NOT NULL,
+    level INTEGER NOT NULL DEFAULT 0,
+    mark TEXT NOT NULL DEFAULT '',
+    since REAL NOT NULL DEFAULT 0,
+    until REAL NOT NULL DEFAULT 0,
+    count INTEGER NOT NULL DEFAULT 1,
+    frames INTEGER NOT NULL DEFAULT 0,
+    size INTEGER NOT NULL,
+    payload BLOB NOT NULL
+);
+INSERT INTO messages (id, seq, rank, size, payload) SELECT seq, seq,
+    CASE kind WHEN 'report' THEN 1 WHEN 'window' THEN 3 ELSE 5 END, length(payload), payload FROM old_messages;
+DROP TABLE old_messages;
+CREATE INDEX unsent ON messages (rank, level, id, count) WHERE seq IS NULL;
+CREATE UNIQUE INDEX numbered ON messages (seq) WHERE seq IS NOT NULL;
+CREATE INDEX pictures ON messages (mark) WHERE mark != '';
+ALTER TABLE outbox ADD COLUMN next_id INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE outbox ADD COLUMN through INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outbox ADD COLUMN made TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE outbox ADD COLUMN given_up TEXT NOT NULL DEFAULT '{}';
+UPDATE outbox SET next_id = next_seq, through = coalesce((SELECT min(seq) FROM messages), next_seq) - 1;
+""",
+    """
+ALTER TABLE device ADD COLUMN running INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deployments ADD COLUMN starts INTEGER;
+ALTER TABLE deployments ADD COLUMN trouble TEXT NOT NULL DEFAULT '';
+ALTER TABLE deployments ADD COLUMN troubles INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deployments ADD COLUMN qualification BLOB NOT NULL DEFAULT x'';
+""",
 )
 """What each schema version adds; a folder of an older agent takes the steps that it lacks."""
 

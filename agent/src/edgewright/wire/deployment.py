@@ -2,7 +2,8 @@
 
 A deployment is one release on its way into one device. It starts ``assigned`` when the device has accepted
 a signed assignment, and ends ``committed``, ``refused`` (the device would not take it), ``failed`` (it could
-not), ``rolled-back`` (it took it and went back) or ``superseded`` (a newer assignment came first).
+not), ``rolled-back`` (it took it and went back), ``superseded`` (a newer assignment came first) or
+``stopped`` (the assignment said to run this model no more, and it runs no more).
 
 Rules:
 
@@ -11,7 +12,8 @@ Rules:
 - An event that the table does not list raises and changes nothing.
 - ``restarted`` is raised for every unfinished deployment when the agent starts; the table says where work
   goes on after a power cut.
-- ``committed`` is left only by ``broke``: repeated crashes of its runner roll the model back.
+- ``committed`` is left only by ``broke``: repeated crashes of its runner, or of everything around it while it
+  is new, roll the model back, and so does a person at the device.
 """
 
 from enum import StrEnum
@@ -35,6 +37,7 @@ class State(StrEnum):
     FAILED = "failed"
     ROLLED_BACK = "rolled-back"
     SUPERSEDED = "superseded"
+    STOPPED = "stopped"
 
 
 class Event(StrEnum):
@@ -52,6 +55,7 @@ class Event(StrEnum):
     BROKE = "broke"
     SUPERSEDED = "superseded"
     RESTARTED = "restarted"
+    STOPPED = "stopped"
 
 
 class Owner(StrEnum):
@@ -76,6 +80,7 @@ OWNERS: Final[dict[State, Owner]] = {
     State.FAILED: Owner.NOBODY,
     State.ROLLED_BACK: Owner.NOBODY,
     State.SUPERSEDED: Owner.NOBODY,
+    State.STOPPED: Owner.NOBODY,
 }
 
 TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
@@ -84,6 +89,7 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         Event.REFUSED: State.REFUSED,
         Event.SUPERSEDED: State.SUPERSEDED,
         Event.RESTARTED: State.ASSIGNED,
+        Event.STOPPED: State.STOPPED,
     },
     State.FETCHING: {
         Event.FETCHED: State.STAGED,
@@ -130,10 +136,11 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
     State.FAILED: {},
     State.ROLLED_BACK: {},
     State.SUPERSEDED: {},
+    State.STOPPED: {},
 }
 
 FINISHED: Final = frozenset(
-    {State.COMMITTED, State.REFUSED, State.FAILED, State.ROLLED_BACK, State.SUPERSEDED}
+    {State.COMMITTED, State.REFUSED, State.FAILED, State.ROLLED_BACK, State.SUPERSEDED, State.STOPPED}
 )
 """States in which a deployment needs no more work."""
 

@@ -41,6 +41,7 @@ DEPLOYMENTS: Final[dict[str, Word]] = {
     State.FAILED: Word("failed", "bad", 1.0),
     State.ROLLED_BACK: Word("rolled back", "bad", 1.0),
     State.SUPERSEDED: Word("superseded", "quiet", 1.0),
+    State.STOPPED: Word("stopped", "quiet", 1.0),
 }
 
 ROLLOUTS: Final[dict[str, Word]] = {
