@@ -11,11 +11,13 @@ from pathlib import Path
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.broker.probe import Address
 from edgewright.controller.database.engine import Database
-from edgewright.controller.datadir import write_private
+from edgewright.controller.durable import write_durably
 from edgewright.controller.enrolment import Enrolment
 from edgewright.controller.evidence.version import VersionHealth
 from edgewright.controller.identity.authority import CertificateAuthority
 from edgewright.controller.identity.register import DeviceRegister
+from edgewright.controller.publisher import Publisher
+from edgewright.controller.retirement import Retirement
 from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.service import RolloutService
 from edgewright.controller.signing import Signing
@@ -34,6 +36,7 @@ class SimulatedPublisher:
 
     published: list[tuple[str, bytes]] = field(default_factory=list)
     metadata: int = 0
+    releases: list[str] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
 
     def publish_assignment(self, device: str, document: bytes) -> None:
@@ -44,9 +47,13 @@ class SimulatedPublisher:
         """Count."""
         self.metadata += 1
 
-    def withdraw_chunks(self, sha256s: Collection[str]) -> None:
-        """Take chunks that are no longer needed."""
-        self.withdrawn += sha256s
+    def publish_release(self, manifest_sha256: str) -> None:
+        """Take a release."""
+        self.releases.append(manifest_sha256)
+
+    def withdraw_releases(self, manifest_sha256s: Collection[str]) -> None:
+        """Take releases that are no longer needed."""
+        self.withdrawn += manifest_sha256s
 
     def republish_assignments(self, documents: Mapping[str, bytes]) -> None:
         """Take all devices' documents."""
@@ -130,7 +137,7 @@ class Parts:
 
 def make_parts(data: Path) -> Parts:
     """Services over a new data folder."""
-    write_private(data / "api-token", TOKEN.encode())
+    write_durably(data / "api-token", TOKEN.encode())
     db = Database.in_folder(data)
     db.create()
     root = json.dumps(ROOT).encode()
@@ -154,6 +161,14 @@ def make_parts(data: Path) -> Parts:
         director=make_director(data),
         workflows=SimulatedBuilds(),
         monitor=SilentMonitor(),
-        # The publisher is a simulator.
-        signing=Signing(db, blobs, repository, publisher, rollouts, lambda: None),  # type: ignore[arg-type]
+        signing=_signing(db, repository, publisher, rollouts),
     )
+
+
+def _signing(
+    db: Database, repository: ImageRepository, publisher: SimulatedPublisher, rollouts: RolloutService
+) -> Signing:
+    """The service over a simulated publisher."""
+    published: Publisher = publisher  # type: ignore[assignment]  # a simulator
+    retirement = Retirement(db, repository, published)
+    return Signing(db, repository, published, rollouts, retirement, lambda: None)

@@ -9,7 +9,8 @@ import msgspec
 import uvicorn
 
 from edgewright.controller.api.app import create_app
-from edgewright.controller.datadir import Endpoint, write_private
+from edgewright.controller.datadir import Endpoint
+from edgewright.controller.durable import write_durably
 from tests.controller.parts import Parts
 
 START_S = 20.0
@@ -32,7 +33,7 @@ def served(parts: Parts) -> Iterator[str]:
         port = server.servers[0].sockets[0].getsockname()[1]
         address = f"http://127.0.0.1:{port}"
         endpoint = Endpoint(api=address, broker_host="127.0.0.1", broker_port=1)
-        write_private(parts.data / "endpoint.json", msgspec.json.encode(endpoint))
+        write_durably(parts.data / "endpoint.json", msgspec.json.encode(endpoint))
         yield address
     finally:
         server.should_exit = True

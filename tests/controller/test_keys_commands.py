@@ -224,7 +224,7 @@ def test_a_controller_may_hold_a_key(parts: Parts, capsys: Capture) -> None:
 
 
 def test_a_version_is_withdrawn(parts: Parts, capsys: Capture) -> None:
-    """A withdrawn version is in no catalogue and no rollout; its chunks go, those that others need stay."""
+    """A withdrawn version is in no catalogue and no rollout; it goes off the broker, and the other stays."""
     first, second = release(parts, 1), release(parts, 2)
     assert "ready" in said(capsys, "models", MODEL, "--data", "data")
     printed = said(capsys, "models", "withdraw", f"{MODEL}@2", "--reason", "burnt", "--data", "data")
@@ -235,6 +235,6 @@ def test_a_version_is_withdrawn(parts: Parts, capsys: Capture) -> None:
     assert "withdrawn" in listed
     assert "burnt" in listed
     cleared = parts.signing._publisher.withdrawn  # type: ignore[attr-defined]  # the simulator's memory
-    assert set(cleared) == second - first
-    assert len(first & second) == 1
+    assert len(cleared) == 1
+    assert set(cleared) <= second - first
     assert refused(capsys, "rollout", "create", MODEL, "2", "--data", "data")[0] == 97

@@ -11,9 +11,9 @@ from edgewright.controller.blobs import BlobStore
 from edgewright.controller.errors import DataFolderDamagedError
 from edgewright.controller.link import BrokerLink
 from edgewright.controller.publisher import Publisher
-from edgewright.controller.wants import BYTES_A_SECOND, FEWEST_SHARES, WantLimiter
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository, TargetEntry
+from edgewright.controller.wants import BYTES_A_SECOND, FEWEST_SHARES, WantLimiter
 from edgewright.wire import messages, topics
 from edgewright.wire.assignment import TargetCustom
 from edgewright.wire.canonical import sha256_hex
@@ -305,7 +305,7 @@ def test_wants_have_a_ceiling() -> None:
 
 
 def test_a_greedy_device_starves_nobody() -> None:
-    """While one asks for everything, again and again, each of the others gets the few chunks that it misses."""
+    """While one asks for everything, again and again, the others get the few chunks that they miss."""
     limiter = WantLimiter()
     greedy = [str(n) for n in range(5000)]
     for tick in range(20):

@@ -6,16 +6,16 @@ can be done again, and is done again at the next start.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from edgewright.controller import registry
-from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Artifact, ModelVersion, Rollout
+from edgewright.controller.database.tables import Artifact, Rollout
 from edgewright.controller.errors import SignaturesMissingError, UnknownSigningRequestError
 from edgewright.controller.publisher import Publisher
+from edgewright.controller.retirement import Retirement
 from edgewright.controller.rollouts.policy import RolloutState
 from edgewright.controller.rollouts.service import RolloutService
 from edgewright.controller.trust.orders import KeyOrder
@@ -23,7 +23,7 @@ from edgewright.controller.trust.repository import ImageRepository
 from edgewright.controller.trust.requests import Request
 from edgewright.controller.trust.roster import KeyRow
 from edgewright.wire.errors import TransferError
-from edgewright.wire.manifest import decode_manifest, target_path
+from edgewright.wire.manifest import target_path
 
 _log = logging.getLogger(__name__)
 
@@ -46,17 +46,17 @@ class Signing:
     def __init__(
         self,
         db: Database,
-        blobs: BlobStore,
         repository: ImageRepository,
         publisher: Publisher,
         rollouts: RolloutService,
+        retirement: Retirement,
         reissue: Callable[[], None],
     ) -> None:
         self._db = db
-        self._blobs = blobs
         self._repository = repository
         self._publisher = publisher
         self._rollouts = rollouts
+        self._retirement = retirement
         self._reissue = reissue
 
     @property
@@ -141,40 +141,13 @@ class Signing:
         self._follow_up(before)
         return Outcome(f"{model} v{version} was withdrawn.")
 
-    def clear_withdrawn(self) -> None:
-        """Clear the chunks of withdrawn releases that no other release needs.
-
-        Raises:
-            BrokerUnreachableError: the broker did not take it; calling again is harmless.
-        """
-        with self._db.reading() as session:
-            rows = _artifacts(session)
-        gone: list[str] = []
-        kept: list[str] = []
-        for artifact, state in rows:
-            path = target_path(artifact.model, artifact.target, artifact.version)
-            withdrawn = state == registry.WITHDRAWN and self._repository.entry(path) is None
-            (gone if withdrawn else kept).append(artifact.manifest_sha256)
-        chunks = self._chunks(gone) - self._chunks(kept) if gone else set()
-        if chunks:
-            self._publisher.withdraw_chunks(sorted(chunks))
-
-    def _chunks(self, manifests: Iterable[str]) -> set[str]:
-        found = set()
-        for sha256 in manifests:
-            manifest = decode_manifest(self._blobs.read(sha256))
-            patches = (*manifest.patches, *manifest.golden_patches)
-            blobs = (manifest.artifact, manifest.golden, *(patch.blob for patch in patches))
-            found |= {sha256, *(chunk for blob in blobs for chunk in blob.chunks)}
-        return found
-
     def _follow_up(self, timestamp_before: int) -> None:
         try:
             self._publisher.publish_metadata()
             if self._repository.timestamp_version < timestamp_before:
                 # Versions have begun again: assignments that ask for the old ones would hold devices up.
                 self._reissue()
-            self.clear_withdrawn()
+            self._retirement.step()
         except TransferError as error:
             _log.warning("Published when the broker is back: %s", error.sentence)
 
@@ -190,12 +163,3 @@ def _running_rollouts(session: Session, model: str, version: int) -> list[int]:
         Rollout.model == model, Rollout.version == version, col(Rollout.state).in_(running)
     )
     return [number for number in session.exec(statement).all() if number]
-
-
-def _artifacts(session: Session) -> list[tuple[Artifact, str]]:
-    statement = select(Artifact, ModelVersion.state).join(
-        ModelVersion,
-        (col(ModelVersion.model) == col(Artifact.model))
-        & (col(ModelVersion.version) == col(Artifact.version)),
-    )
-    return list(session.exec(statement).all())

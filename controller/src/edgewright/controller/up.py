@@ -22,9 +22,7 @@ from edgewright.controller.broker.probe import Address
 from edgewright.controller.broker.site import Site, open_embedded, open_external
 from edgewright.controller.confidential.vault import StorageVault
 from edgewright.controller.confidential.wrapping import Wrapper
-from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Artifact, ModelVersion
 from edgewright.controller.datadir import DataFolder, Endpoint
 from edgewright.controller.durable import write_durably
 from edgewright.controller.enrolment import Enrolment
@@ -39,6 +37,8 @@ from edgewright.controller.monitor import Monitor
 from edgewright.controller.people import heads
 from edgewright.controller.publisher import Publisher
 from edgewright.controller.rebuild.workflows import Workflows
+from edgewright.controller.republishing import ASSIGNMENT_RENEWAL_S, republish
+from edgewright.controller.retirement import Retirement
 from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.reconciler import Reconciler
 from edgewright.controller.rollouts.service import RolloutService
@@ -50,7 +50,7 @@ from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository
 
 RENEWAL_S: Final = 3600.0
-ASSIGNMENT_RENEWAL_S: Final = 24 * 3600.0
+RETIREMENT_S: Final = 300.0
 
 _log = logging.getLogger(__name__)
 
@@ -154,8 +154,9 @@ def _compose(
 ) -> Services:
     assigner = Assigner(db, director, repository, publisher, Wrapper(db, root))
     awake = threading.Event()
-    rollouts = RolloutService(db, assigner, awake.set)
-    signing = Signing(db, blobs, repository, publisher, rollouts, lambda: assigner.renew(0.0))
+    retirement = Retirement(db, repository, publisher)
+    rollouts = RolloutService(db, assigner, awake.set, retirement.need)
+    signing = Signing(db, repository, publisher, rollouts, retirement, lambda: assigner.renew(0.0))
     reconciler = Reconciler(db, assigner, awake)
     workflows = Workflows(root, db, blobs, repository, publisher, rollouts)
     monitor = Monitor(db, blobs, workflows.enqueue_for_alarm)
@@ -167,10 +168,10 @@ def _compose(
 
     listeners = Listeners(monitor.observe, publisher.handle_want, awake.set, ask)
     ingest = Ingest(db, blobs, link, director.seal, listeners)
-    republish = _Again(
-        lambda: _republish(db, repository, publisher, assigner, signing, director), "republish"
+    come_back = _Again(
+        lambda: republish(repository, publisher, retirement, assigner, len(director.roots())), "republish"
     )
-    link.on_connected(republish.wake)
+    link.on_connected(come_back.wake)
     monitor.replay()
     link.start()
     stack.callback(link.stop)
@@ -181,7 +182,8 @@ def _compose(
     renew = _Again(lambda: _renew(repository, publisher, assigner), "renewal", RENEWAL_S)
     keep = _Again(lambda: heads.keep_head(db, root), "audit head", RENEWAL_S)
     keep.wake()
-    for part in (answers, republish, ingest, reconciler, workflows, renew, keep):
+    retire = _Again(retirement.step, "retirement", RETIREMENT_S)
+    for part in (answers, come_back, ingest, reconciler, workflows, renew, keep, retire):
         part.start()
         stack.callback(part.stop)
     return Services(
@@ -198,40 +200,6 @@ def _compose(
         workflows,
         signing,
     )
-
-
-def _republish(
-    db: Database,
-    repository: ImageRepository,
-    publisher: Publisher,
-    assigner: Assigner,
-    signing: Signing,
-    director: DirectorProcess,
-) -> None:
-    # Documents may have come of age while the controller was down.
-    repository.renew()
-    with db.reading() as session:
-        manifests = live_manifests(session)
-    publisher.republish_all(manifests)
-    signing.clear_withdrawn()
-    assigner.renew(ASSIGNMENT_RENEWAL_S)
-    assigner.renew_behind(len(director.roots()))
-    # Read only now: while the chunks were published, newer assignments may have been issued.
-    assigner.republish()
-
-
-def live_manifests(session: Session) -> list[str]:
-    """Digests of the manifests that a device may still need: those of all versions that are ready."""
-    statement = (
-        select(Artifact.manifest_sha256)
-        .join(
-            ModelVersion,
-            (col(ModelVersion.model) == col(Artifact.model))
-            & (col(ModelVersion.version) == col(Artifact.version)),
-        )
-        .where(col(ModelVersion.state) == "ready")
-    )
-    return list(session.exec(statement).all())
 
 
 def _renew(repository: ImageRepository, publisher: Publisher, assigner: Assigner) -> None:

@@ -15,6 +15,7 @@ Assignment,
 IssuedAssignment        rollouts.assigner
 Model, ModelVersion,
 Artifact                registry
+IdleVersion             retirement
 Rollout, RolloutDevice  rollouts
 Position, Window,
 Outcome, Rollup,
@@ -241,6 +242,23 @@ class Artifact(SQLModel, table=True):
     """Blob with the signed provenance; see ``provenance``."""
     confidential: bool = False
     """Whether artifact and golden vectors are stored and published encrypted; see ``confidential``."""
+
+
+class IdleVersion(SQLModel, table=True):
+    """A version that nothing needs; its row goes when something needs it again."""
+
+    model: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    idle_since: float
+    retired_at: float = 0.0
+    """When it was decided to take its chunks off the broker; 0 in its grace time."""
+    cleared: bool = False
+    """Whether the broker has taken that."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Model and version."""
+        return self.model, self.version
 
 
 class Rollout(SQLModel, table=True):

@@ -27,12 +27,26 @@ ROLLBACK_WAVES: Final = (Wave("all at once"),)
 
 
 class RolloutService:
-    """Changes rollouts' rows; the reconciler does the rest."""
+    """Changes rollouts' rows; the reconciler does the rest.
 
-    def __init__(self, db: Database, assigner: Assigner, wake: Callable[[], None]) -> None:
+    Args:
+        db: where they are.
+        assigner: issues the ways back.
+        wake: lets the reconciler look.
+        need: returns when a model's version lies on the broker.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        assigner: Assigner,
+        wake: Callable[[], None],
+        need: Callable[[str, int], None] = lambda _model, _version: None,
+    ) -> None:
         self._db = db
         self._assigner = assigner
         self._wake = wake
+        self._need = need
 
     def create(
         self,
@@ -50,9 +64,14 @@ class RolloutService:
             UnknownModelError: no such version.
             VersionNotReadyError: it is not built, failed or was withdrawn.
             NoMatchingDeviceError: the selector takes no device that the version was compiled for.
+            BrokerFullError, BrokerUnreachableError: the version was retired, and cannot be published again.
         """
         now = time.time()
         waves = waves or DEFAULT_WAVES
+        with self._db.reading() as session:
+            _ready_version(session, model, version)
+        # Chunks before assignments: a version that was retired is on the broker before anybody is to run it.
+        self._need(model, version)
         with self._db.session() as session:
             _ready_version(session, model, version)
             devices = matching_devices(session, model, version, selector)
