@@ -22,9 +22,10 @@ from edgewright.agent.control import (
     SlotName,
     Swap,
     Up,
-    control_pair,
+    connect_to,
     decode_up,
     encode,
+    listen_at,
 )
 from edgewright.wire.cell import Decision, Frame, Inbox, Outcome
 from edgewright.wire.cell import encode as encode_cell
@@ -77,9 +78,15 @@ class LineRig:
         """All messages of a kind until now."""
         return [message for message in self.drain() if isinstance(message, kind)]
 
+    def adopt(self) -> Ready:
+        """Connect as the next supervisor, in the place of the one before."""
+        self.control.close()
+        self.control = connect_to(self.cell_path.with_name("line.sock"))
+        return self.expect(Ready)
+
     def load(self, slot: SlotName, release: Release) -> Loaded:
         """Load a slot and wait for the answer."""
-        self.order(Load(slot, str(release.manifest_path), str(release.artifact_path)))
+        self.order(Load(slot, str(release.manifest_path), str(release.artifact_path), digest=release.digest))
         return self.expect(Loaded)
 
     def run(self, slot: SlotName, release: Release) -> None:
@@ -169,27 +176,25 @@ class LineRig:
 @contextmanager
 def running_line(folder: Path, window_seconds: float = 60.0, capture_share: float = 0.0) -> Iterator[LineRig]:
     """A line process that has said Ready; it is gone afterwards."""
-    ours, theirs = control_pair()
-    cell_path = folder / "cell.sock"
-    with ours:
-        with theirs:
-            options = {
-                "--control-fd": theirs.fileno(),
-                "--cell-socket": cell_path,
-                "--window-seconds": window_seconds,
-                "--capture-share": capture_share,
-                "--device": "robot-1",
-            }
-            words = [str(word) for pair in options.items() for word in pair]
-            process = subprocess.Popen(
-                [sys.executable, "-m", "edgewright.agent.line", *words], pass_fds=[theirs.fileno()]
-            )
-        rig = LineRig(process, ours, cell_path)
-        try:
-            assert rig.expect(Ready).pid == process.pid
-            yield rig
-        finally:
-            process.kill()
-            process.wait()
-            if rig.cell is not None:
-                rig.cell.close()
+    cell_path, control_path = folder / "cell.sock", folder / "line.sock"
+    options = {
+        "--cell-socket": cell_path,
+        "--window-seconds": window_seconds,
+        "--capture-share": capture_share,
+        "--device": "robot-1",
+    }
+    words = [str(word) for pair in options.items() for word in pair]
+    with listen_at(control_path) as listener:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edgewright.agent.line", *words], stdin=listener.fileno()
+        )
+        rig = LineRig(process, connect_to(control_path), cell_path)
+    try:
+        assert rig.expect(Ready).pid == process.pid
+        yield rig
+    finally:
+        process.kill()
+        process.wait()
+        rig.control.close()
+        if rig.cell is not None:
+            rig.cell.close()

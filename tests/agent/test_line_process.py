@@ -476,14 +476,8 @@ def test_a_captured_frame_goes_up_with_its_truth(tmp_path: Path) -> None:
         assert sample.image.startswith(b"\x89PNG")
 
 
-def test_the_line_ends_with_its_supervisor_and_the_runners_with_the_line(tmp_path: Path) -> None:
-    """When the control socket closes the line ends; when the line is killed its runners die too."""
-    with running_line(tmp_path) as rig:
-        rig.run("a", write_release(tmp_path))
-        pid = rig.runner_of(write_release(tmp_path))
-        rig.control.close()
-        assert rig.process.wait(PATIENCE_S) == 0
-        rig.wait_for(lambda: not Path(f"/proc/{pid}").exists())
+def test_the_runners_end_with_the_line(tmp_path: Path) -> None:
+    """A line that is killed leaves no runner behind, not even one that is stopped."""
     with running_line(tmp_path) as rig:
         rig.run("a", write_release(tmp_path))
         pid = rig.signal_runner(write_release(tmp_path), signal.SIGSTOP)

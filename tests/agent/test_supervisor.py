@@ -88,19 +88,24 @@ def test_update_while_frames_come(pair: Pair) -> None:
     assert swapped[-1].swap_gap_us > 0
 
 
-def test_killed_supervisor_takes_its_children_along(pair: Pair) -> None:
-    """After SIGKILL of the supervisor no line and no runner is left, and the controller hears "lost"."""
+def test_line_outlives_its_supervisor(pair: Pair) -> None:
+    """After SIGKILL of the supervisor the line goes on deciding; the next supervisor adopts that very line."""
     agent, controller = pair
+    line = agent.line_pid()
     agent.signal(signal.SIGKILL)
-    wait_for(lambda: not agent.children(), "the end of line and runner")
     wait_for(lambda: [g for g in controller.of(Goodbye) if g.reason == "lost"], "the last will")
+    assert agent.ask(250).version == 1
+    agent.start()
+    controller.simulator.assign(controller.release(2))
+    wait_for(lambda: agent.decides(2), "a decision of version 2")
+    assert agent.line_pid() == line
+    wait_for(lambda: committed(controller, 2), "the commit")
 
 
 def test_restart_without_a_broker(pair: Pair, nats: Broker) -> None:
     """Started again with no broker, the agent decides with its committed model and says E030 once."""
     agent, _ = pair
-    agent.signal(signal.SIGKILL)
-    wait_for(lambda: not agent.children(), "the end of line and runner")
+    agent.stop()
     nats.crash()
     agent.start()
     wait_for(lambda: agent.decides(1), "a decision without a broker")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.manifest import (
     GoldenVectors,
     Limits,
@@ -32,6 +33,11 @@ class Release(NamedTuple):
     manifest_path: Path
     artifact_path: Path
     golden_path: Path
+
+    @property
+    def digest(self) -> str:
+        """Of the manifest."""
+        return sha256_hex(self.manifest_path.read_bytes())
 
 
 def classify(mean: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,8 +1,9 @@
 """A process of the agent's own: started, listened to, watched, restarted.
 
 The child inherits one end of a pair of control sockets and ends by itself when that reaches its end, so it
-cannot outlive this process, whatever kills it. A child that has said nothing for a while hangs; it is killed
-and replaced. Line and cell are such children; what each of them says is its own contract.
+cannot outlive this process, whatever kills it; the line is the exception, see ``lineprocess``. A child that
+has said nothing for a while hangs; it is killed and replaced. Line and cell are such children; what each of
+them says is its own contract.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Final, Generic, TypeVar
+from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
 from edgewright.agent.control import MAX_CONTROL_BYTES, control_pair
 from edgewright.agent.link import pauses
@@ -33,6 +34,20 @@ log = logging.getLogger(__name__)
 
 Up = TypeVar("Up")
 Down = TypeVar("Down")
+
+
+class Running(Protocol):
+    """A process that runs; ``subprocess.Popen`` is one."""
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; its exit status, negative for a signal.
+
+        Raises:
+            subprocess.TimeoutExpired: it goes on.
+        """
 
 
 class ChildProcess(ABC, Generic[Up, Down]):
@@ -57,7 +72,7 @@ class ChildProcess(ABC, Generic[Up, Down]):
         ended: Callable[[], None],
     ) -> None:
         self._command, self._said, self._ended = command, said, ended
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
         self._socket: socket.socket | None = None
         self._heard_at = self._started_at = 0.0
         self._pauses = pauses(random.Random())  # noqa: S311 - jitter is no secret
@@ -81,18 +96,22 @@ class ChildProcess(ABC, Generic[Up, Down]):
 
     def start(self) -> None:
         """Start a child and listen to it."""
-        ours, theirs = control_pair()
         self._started_at = self._heard_at = time.monotonic()
-        with theirs:
-            descriptor = theirs.fileno()
-            self._process = subprocess.Popen(
-                list(self._command(descriptor)), pass_fds=(descriptor,), stdin=subprocess.DEVNULL
-            )
-        self._socket = ours
+        self._socket, self._process = self.begin()
         listening = threading.Thread(
-            target=self._listen, args=(ours, self._process), name=self.title, daemon=True
+            target=self._listen, args=(self._socket, self._process), name=self.title, daemon=True
         )
         listening.start()
+
+    def begin(self) -> tuple[socket.socket, Running]:
+        """A new child, and this process's end of its control socket."""
+        ours, theirs = control_pair()
+        with theirs:
+            descriptor = theirs.fileno()
+            child = subprocess.Popen(
+                list(self._command(descriptor)), pass_fds=(descriptor,), stdin=subprocess.DEVNULL
+            )
+        return ours, child
 
     def pause(self) -> float:
         """Seconds until the next start, after a child has ended."""
@@ -129,7 +148,7 @@ class ChildProcess(ABC, Generic[Up, Down]):
             process.kill()
             process.wait()
 
-    def _listen(self, ours: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    def _listen(self, ours: socket.socket, process: Running) -> None:
         with ours, contextlib.suppress(OSError):
             while data := ours.recv(MAX_CONTROL_BYTES + 1):
                 self._heard_at = time.monotonic()

@@ -1,13 +1,13 @@
 """What supervisor and line say to each other, one msgpack datagram each.
 
-The line listens on a SEQPACKET socket in the data folder (``line.sock``, mode 0600), which the supervisor has
-made and which the line has as its standard input. Datagrams keep their borders, arrive in order, and an end of
-file means that the other side is gone. A supervisor that finds its line gone starts another one. A line that
-finds its supervisor gone goes on deciding with what it holds: no frame is dropped because the part that talks
-to the network died. The next supervisor connects and adopts it:
+The line listens on a SEQPACKET socket in the data folder (``line.sock``, mode 0600), which the supervisor
+has made and which the line has as its standard input. Datagrams keep their borders, arrive in order, and an
+end of file means that the other side is gone. A supervisor that finds its line gone starts another one. A
+line that finds its supervisor gone goes on deciding with what it holds: no frame is dropped because the part
+that talks to the network died. The next supervisor connects and adopts it:
 
-- The first message on each connection is ``Ready``, which tells what the slots hold. Whatever the line said to
-  a supervisor that is gone, and that was about an order, is not repeated; windows are.
+- The first message on each connection is ``Ready``, which tells what the slots hold. Whatever the line said
+  to a supervisor that is gone, and that was about an order, is not repeated; windows are.
 - Without a supervisor nothing changes what decides, except that a model that breaks is given up: a swap that
   waits for a safe tick and a shadowing are called off when the connection ends.
 - A newer connection replaces an older one, and only this user's processes, and root's, are let in.
@@ -340,7 +340,7 @@ def connect_to(path: Path) -> socket.socket:
 
 
 def peer_of(connection: socket.socket) -> tuple[int, int]:
-    """Process id and user id of the other side: who connected, or who called listen(2) (unix(7), SO_PEERCRED)."""
+    """Process id and user id of who connected, or of who called listen(2) (unix(7), SO_PEERCRED)."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, user, _ = _CREDENTIALS.unpack(credentials)
     return pid, user

@@ -27,7 +27,7 @@ from edgewright.agent.gate import Gate
 from edgewright.agent.holdings import WITH_LINE, needed, wanted
 from edgewright.agent.journal import Deployment, Journal
 from edgewright.agent.ledger import Ledger
-from edgewright.agent.lineorders import LineOrders
+from edgewright.agent.lineorders import LineOrders, follow
 from edgewright.agent.qualifier import device_error
 from edgewright.agent.releasefiles import ReleaseFiles
 from edgewright.agent.slotplan import Holding, Step, next_step, other
@@ -203,9 +203,10 @@ class Deployer:
         self._take(current, result)
         self._drive()
 
-    def line_started(self) -> None:
-        """A line listens, with empty slots."""
-        self._line.restart(up=True)
+    def line_started(self, held: tuple[control.Held, ...] = ()) -> None:
+        """A line listens: a new one with empty slots, or one that has outlived another agent."""
+        self._line.restart(up=True, held=held)
+        follow(held, self._journal, self._line, self._slot_broke, self._proven_in)
         self._drive()
 
     def line_ended(self) -> None:

@@ -6,8 +6,11 @@ superseded in between.
 
 from collections.abc import Callable
 
-from edgewright.agent.control import Down, Load, Shadow, SlotName, Swap, Unload
+from edgewright.agent.control import Down, Held, Load, Shadow, SlotName, Swap, Unload
+from edgewright.agent.journal import Journal
+from edgewright.agent.qualifier import device_error
 from edgewright.agent.slotplan import Holding, Told
+from edgewright.wire.errors import EdgewrightError
 
 
 class LineOrders:
@@ -37,10 +40,15 @@ class LineOrders:
         """What the line holds."""
         return Told(dict(self._loaded), self._active)
 
-    def restart(self, *, up: bool) -> None:
-        """The line has started or ended: it holds nothing."""
-        self._loaded.clear()
-        self._active, self._pending = None, None
+    def restart(self, *, up: bool, held: tuple[Held, ...] = ()) -> None:
+        """The line has started or ended, and holds nothing; or it was adopted, and holds something.
+
+        What it holds as a candidate does not count: a candidate is qualified again after a restart.
+        """
+        decides = {"probation", "active"}
+        self._loaded = {one.slot: one.digest for one in held if one.standing in {"warm", *decides}}
+        self._active = next((one.slot for one in held if one.standing in decides), None)
+        self._pending = None
         self.up = up
 
     def load(
@@ -56,7 +64,7 @@ class LineOrders:
     ) -> None:
         """Order a slot loaded; until the answer comes it holds nothing."""
         self._loaded.pop(slot, None)
-        self._order(Load(slot, manifest, artifact, stand_in, content_key, threads), holding)
+        self._order(Load(slot, manifest, artifact, stand_in, content_key, threads, holding.digest), holding)
 
     def shadow(self, slot: SlotName, holding: Holding, frames: int) -> None:
         """Order a slot to run beside the active one."""
@@ -95,3 +103,32 @@ class LineOrders:
     def _order(self, order: Load | Shadow | Swap, holding: Holding) -> None:
         self._pending = (order.slot, holding)
         self._send(order)
+
+
+def follow(
+    held: tuple[Held, ...],
+    journal: Journal,
+    line: LineOrders,
+    broke: Callable[[SlotName, EdgewrightError], None],
+    proven: Callable[[SlotName], None],
+) -> None:
+    """Make the journal follow what an adopted line has done while no agent heard it.
+
+    Args:
+        held: what the line holds.
+        journal: what is remembered.
+        line: the deployer's orders.
+        broke: what the deployer does where a slot's model was given up.
+        proven: what it does where one is through its probation.
+    """
+    for one in held:
+        kept = journal.slots()[one.slot]
+        known = kept is not None and kept.release.manifest_sha256 == one.digest
+        if one.standing == "broken" and known:
+            broke(one.slot, device_error(one.error, one.detail))
+        elif one.standing == "active" and known:
+            proven(one.slot)
+        elif one.standing in {"probation", "active"} and journal.device().active is None:
+            # The journal vouches for nothing: better the fallback than a model that was refused.
+            line.unload(one.slot)
+            line.lost(one.slot)

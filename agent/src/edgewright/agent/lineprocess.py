@@ -1,20 +1,39 @@
-"""The line's process, as the supervisor sees it."""
+"""The line's process, as the supervisor sees it: found running, or started.
 
+The line outlives this process. A supervisor that starts looks for one at the control socket first: where it
+was started with these very settings it is adopted, with whatever it holds; where it was started with others
+it is ended and another one started. An adopted line is no child: its end is seen at the socket and in /proc.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
 
 from edgewright.agent import control
-from edgewright.agent.childprocess import ChildProcess
+from edgewright.agent.childprocess import STOP_SECONDS, ChildProcess, Running
 from edgewright.agent.settings import Settings
 
+_LOOK_SECONDS: Final = 0.02
+_UNKNOWN_STATUS: Final = 0
+"""Only a parent learns how a process ended."""
 
-def line_command(settings: Settings, descriptor: int) -> list[str]:
+log = logging.getLogger(__name__)
+
+
+def line_command(settings: Settings) -> list[str]:
     """How the line is started."""
     return [
         sys.executable,
         "-m",
         "edgewright.agent.line",
-        "--control-fd",
-        str(descriptor),
         "--cell-socket",
         str(settings.cell_socket),
         "--window-seconds",
@@ -26,10 +45,66 @@ def line_command(settings: Settings, descriptor: int) -> list[str]:
     ]
 
 
+class AdoptedLine:
+    """A line that another supervisor had started.
+
+    Args:
+        pid: its process id; the kernel may give it to another process once it has ended.
+        command: its command line, by which it is told from such another process.
+    """
+
+    def __init__(self, pid: int, command: Sequence[str]) -> None:
+        self._pid, self._command = pid, list(command)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return command_of(self._pid) == self._command
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        if self.alive:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; how it ended is not known.
+
+        Raises:
+            subprocess.TimeoutExpired: it goes on.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while self.alive:
+            if end is not None and time.monotonic() > end:
+                raise subprocess.TimeoutExpired(self._command, timeout or 0.0)
+            time.sleep(_LOOK_SECONDS)
+        return _UNKNOWN_STATUS
+
+
 class LineProcess(ChildProcess[control.Up, control.Down]):
-    """One line at a time."""
+    """One line at a time.
+
+    Args:
+        path: of the control socket.
+        command: how a line is started.
+        said, ended: see ``ChildProcess``.
+    """
 
     title = "line"
+
+    def __init__(
+        self,
+        path: Path,
+        command: Sequence[str],
+        said: Callable[[control.Up], None],
+        ended: Callable[[], None],
+    ) -> None:
+        super().__init__(lambda _descriptor: command, said, ended)
+        self._path, self._words = path, list(command)
+
+    def begin(self) -> tuple[socket.socket, Running]:
+        """The line that runs, or a new one."""
+        return self._adopted() or self._new()
 
     def encode(self, order: control.Down) -> bytes:
         """See ``control``."""
@@ -43,3 +118,44 @@ class LineProcess(ChildProcess[control.Up, control.Down]):
     def farewell(self) -> control.Down:
         """The line sends its open windows and ends."""
         return control.Stop()
+
+    def _adopted(self) -> tuple[socket.socket, Running] | None:
+        try:
+            ours = control.connect_to(self._path)
+        except OSError:
+            return None
+        pid, _ = control.peer_of(ours)
+        command = command_of(pid)
+        if command == self._words:
+            log.info("The line that runs as process %d is adopted.", pid)
+            return ours, AdoptedLine(pid, command)
+        with ours:
+            if "edgewright.agent.line" in command:
+                log.info("The line that runs as process %d has other settings and is replaced.", pid)
+                _end(ours, AdoptedLine(pid, command))
+        return None
+
+    def _new(self) -> tuple[socket.socket, Running]:
+        """Start a line. It is in a session of its own: what ends a terminal's programs does not end it."""
+        with control.listen_at(self._path) as listener:
+            child = subprocess.Popen(self._words, stdin=listener.fileno(), start_new_session=True)
+            return control.connect_to(self._path), child
+
+
+def command_of(pid: int) -> list[str]:
+    """A process's command line; empty where there is none."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+    return [os.fsdecode(word) for word in words[:-1]]
+
+
+def _end(ours: socket.socket, line: AdoptedLine) -> None:
+    with suppress(OSError):
+        ours.send(control.encode(control.Stop()))
+    try:
+        line.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        line.kill()
+        line.wait()

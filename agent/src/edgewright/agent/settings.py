@@ -220,6 +220,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return self.folder / "cell.sock"
 
     @property
+    def line_socket(self) -> Path:
+        """Where the line listens for its supervisor."""
+        return self.folder / "line.sock"
+
+    @property
     def image_root(self) -> Path:
         """Enrolled root of the image repository."""
         return self.folder / "trust" / "root.json"

@@ -101,7 +101,8 @@ class Supervisor:
         self._early_ack = b""
         self._connections = 0
         self._greets_since = 0.0
-        self._line_ready = self._vouched = False
+        self._line_ready: control.Ready | None = None
+        self._vouched = False
         self._trying_again = False
         self._surprises: set[str] = set()
         for root in (settings.image_root, settings.director_root):
@@ -150,7 +151,8 @@ class Supervisor:
         self._desk = DocumentDesk(self._verifier, self._verifier, self._post)
         self._worker = Worker(bench, self._told_by_worker)
         self._line = LineProcess(
-            lambda descriptor: line_command(settings, descriptor),
+            settings.line_socket,
+            line_command(settings),
             said=lambda message: self._post(lambda: self._said(message)),
             ended=lambda: self._post(self._line_ended),
         )
@@ -390,7 +392,7 @@ class Supervisor:
             case control.SampleReady():
                 self._outbox.put(message.sample, time.time())
             case control.Ready():
-                self._line_ready = True
+                self._line_ready = message
                 self._load_line()
             case _:
                 self._deployer.said(message)
@@ -413,10 +415,10 @@ class Supervisor:
     def _load_line(self) -> None:
         """A line gets models once it listens and their signatures were looked at."""
         if self._line_ready and self._vouched:
-            self._deployer.line_started()
+            self._deployer.line_started(self._line_ready.held)
 
     def _line_ended(self) -> None:
-        self._line_ready = False
+        self._line_ready = None
         if not self._stopping:
             self._later(self._line.pause(), self._restart_line)
             self._deployer.line_ended()

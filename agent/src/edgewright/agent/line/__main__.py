@@ -1,43 +1,44 @@
-"""``python -m edgewright.agent.line``: started by the supervisor with one end of ``control.control_pair``."""
+"""``python -m edgewright.agent.line``: started by the supervisor with a listening socket as standard input.
+
+It outlives its supervisor; see ``control``.
+"""
 
 import argparse
 import logging
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from edgewright.agent.line.controllink import ControlLink
+
+_STANDARD_INPUT: Final = 0
 LINE_NICE: Final = -5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a line; 0 when it was told to stop or the supervisor is gone."""
+    """Run a line; 0 when it was told to stop, or another line has taken its place."""
     given = _parser().parse_args(arguments)
+    # At once: from here on a supervisor that connects learns this process's id.
+    control = ControlLink(socket.socket(fileno=os.dup(_STANDARD_INPUT)))
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s line %(levelname)s %(message)s"
     )
     # numpy's linear algebra would start a thread a core, and nothing here uses it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from edgewright.agent.line.cellserver import CellServer
-    from edgewright.agent.line.controllink import ControlLink
     from edgewright.agent.line.loop import Line
     from edgewright.agent.preprocess import use_one_thread
 
     use_one_thread()
     _go_before_others()
-    line = Line(
-        ControlLink(given.control_fd),
-        CellServer(given.cell_socket),
-        given.device,
-        given.window_seconds,
-        given.capture_share,
-    )
-    try:
-        line.run(os.getpid())
-    except ConnectionError as error:
-        logging.getLogger(__name__).warning("the line ends: %s", error)
+    if control.replaced:
+        return 0
+    cell = CellServer(given.cell_socket)
+    Line(control, cell, given.device, given.window_seconds, given.capture_share).run(os.getpid())
     return 0
 
 
@@ -53,7 +54,6 @@ def _go_before_others() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m edgewright.agent.line", description=__doc__)
-    parser.add_argument("--control-fd", type=int, required=True, help="inherited SEQPACKET socket")
     parser.add_argument("--cell-socket", type=Path, required=True, help="where the machine connects")
     parser.add_argument("--window-seconds", type=float, default=10.0)
     parser.add_argument("--capture-share", type=float, default=0.0, help="part of all frames to sample")

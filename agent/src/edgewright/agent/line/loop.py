@@ -36,31 +36,22 @@ class Line:
         self._orders = Orders(control.send, self._active_changed)
         self._ticked_at = now
         self._beat_at = now
+        self._supervised = False
         self._stopping = False
 
     def run(self, pid: int) -> None:
-        """Run until the supervisor says stop.
-
-        Raises:
-            ConnectionError: the supervisor is gone.
-        """
+        """Run until a supervisor says stop, or another line has taken this one's place."""
         try:
-            self._control.send(Ready(pid))
             while not self._stopping:
-                self._turn()
+                self._turn(pid)
             self._observer.close(monotonic())
         finally:
             self._orders.close()
             self._cell.close()
 
-    def _turn(self) -> None:
+    def _turn(self, pid: int) -> None:
         readable = self._wait()
-        if self._control.blocked:
-            self._control.flush()
-        if self._control.socket in readable:
-            for order in self._control.receive():
-                self._stopping = self._stopping or isinstance(order, Stop)
-                self._orders.handle(order, monotonic())
+        self._hear(readable, pid)
         if self._cell.connection in readable:
             read_at = monotonic()
             for message in self._cell.read():
@@ -73,13 +64,30 @@ class Line:
         if runner_spoke or now - self._ticked_at >= TICK_S:
             self._tick(now)
 
+    def _hear(self, readable: Sequence[socket.socket], pid: int) -> None:
+        """Do what a supervisor says, welcome a new one, notice that one is gone."""
+        control = self._control
+        if control.blocked:
+            control.flush()
+        if control.connection in readable:
+            for order in control.receive():
+                self._stopping = self._stopping or isinstance(order, Stop)
+                self._orders.handle(order, monotonic())
+        if self._supervised and control.connection is None:
+            self._orders.call_off()
+        if control.listener in readable and control.accept():
+            self._orders.call_off()
+            control.greet(Ready(pid, self._orders.held()))
+        self._supervised = control.connection is not None
+
     def _wait(self) -> Sequence[socket.socket]:
         """Sockets that can be read now, or after one tick at the latest."""
-        watched = [self._control.socket, self._cell.listener]
+        watched = [self._control.listener, self._cell.listener]
         watched += [runner.socket for runner in self._orders.runners()]
-        if self._cell.connection is not None:
-            watched.append(self._cell.connection)
-        blocked = [self._control.socket] if self._control.blocked else []
+        connections = (self._control.connection, self._cell.connection)
+        watched += [connection for connection in connections if connection is not None]
+        supervisor = self._control.connection
+        blocked = [supervisor] if supervisor is not None and self._control.blocked else []
         readable, _, _ = select.select(watched, blocked, [], TICK_S)
         return readable
 
@@ -105,6 +113,7 @@ class Line:
         if now - self._beat_at >= HEARTBEAT_S:
             self._beat_at = now
             self._control.send(Heartbeat())
+            self._stopping = self._stopping or self._control.replaced
 
     def _active_changed(self) -> None:
         active = self._orders.active

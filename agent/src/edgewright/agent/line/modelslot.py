@@ -36,7 +36,8 @@ class ModelSlot:
         failure: what went wrong and was not dealt with yet.
         cause: name of what last took the runner down, for the frames that it could not decide.
         breaker: counts the failures.
-        stand_in: whether it was loaded as a good model, not as a candidate.
+        digest: of the manifest, as the supervisor named it.
+        stand_in: whether it is a good model: loaded as one, or proven here.
         retry_at: when the next runner may start (monotonic), where there is none.
     """
 
@@ -48,11 +49,12 @@ class ModelSlot:
         artifact_path: Path,
         content_key: bytes = b"",
         threads: int = 1,
+        digest: str = "",
     ) -> None:
         verify_runnable(manifest)
         verify_key(manifest, content_key)
         self.name = name
-        self.manifest = manifest
+        self.manifest, self.digest = manifest, digest
         self.runner: RunnerProcess | None = None
         self.failure: EdgewrightError | None = None
         self.cause = ""

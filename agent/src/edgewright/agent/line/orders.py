@@ -22,6 +22,7 @@ from typing import Final
 from edgewright.agent.control import (
     Broke,
     Down,
+    Held,
     Load,
     Loaded,
     Proven,
@@ -29,6 +30,7 @@ from edgewright.agent.control import (
     Shadow,
     Shadowed,
     SlotName,
+    Standing,
     Swap,
     Swapped,
     Unload,
@@ -49,6 +51,14 @@ SWAP_WITHOUT_FRAMES_S: Final = 1.0
 
 _QUIET_S: Final = {False: 2.0, True: 10.0}
 """Shadowing and probation end without frames after this time, by whether a cell is connected."""
+
+_STANDINGS: Final[dict[Phase, Standing]] = {
+    Phase.CANDIDATE: "candidate",
+    Phase.WARM: "warm",
+    Phase.PROBATION: "probation",
+    Phase.ACTIVE: "active",
+}
+"""What a supervisor that comes is told of a slot; in the other phases it is told nothing."""
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +85,7 @@ class Orders:
         self._since = 0.0
         self._last_frame_at = 0.0
         self._dying: list[RunnerProcess] = []
+        self._broken: dict[SlotName, Held] = {}
 
     @property
     def active(self) -> ModelSlot | None:
@@ -104,6 +115,21 @@ class Orders:
         except EdgewrightError as error:
             _log.warning("%s", error)
             self._refuse(order, error)
+
+    def held(self) -> tuple[Held, ...]:
+        """What a supervisor has to know of the slots."""
+        standing = (
+            (slot, model, _STANDINGS.get(self.slots.phase(slot))) for slot, model in self.models.items()
+        )
+        loaded = [Held(slot=slot, digest=model.digest, standing=how) for slot, model, how in standing if how]
+        return (*loaded, *self._broken.values())
+
+    def call_off(self) -> None:
+        """The supervisor is gone: what it had ordered and what had not happened yet does not happen."""
+        self._shadow = None
+        for slot, model in self.models.items():
+            if self.slots.phase(slot) in (Phase.SHADOWING, Phase.WAITING):
+                self.slots.move(slot, Move.STAND_BY if model.stand_in else Move.CALLED_OFF)
 
     def after_frame(self, frame: Frame, ruling: Ruling, now: float) -> None:
         """Go on after a decision was sent at ``now``: shadow it, count probation, swap at a safe tick."""
@@ -140,6 +166,7 @@ class Orders:
     def _load(self, order: Load) -> None:
         self.slots.move(order.slot, Move.LOAD)
         self._discard(order.slot)
+        self._broken.pop(order.slot, None)
         try:
             manifest_path = Path(order.manifest_path)
             manifest = read_manifest(manifest_path)
@@ -150,6 +177,7 @@ class Orders:
                 Path(order.artifact_path),
                 order.content_key,
                 order.threads,
+                order.digest,
             )
         except EdgewrightError:
             self.slots.move(order.slot, Move.EMPTIED)
@@ -187,6 +215,7 @@ class Orders:
             self._broke(order.slot, error)
 
     def _empty(self, slot: SlotName) -> None:
+        self._broken.pop(slot, None)
         decided = self.slots.active == slot
         self.slots.move(slot, Move.EMPTIED)
         self._discard(slot)
@@ -237,6 +266,7 @@ class Orders:
 
     def _prove(self, slot: SlotName) -> None:
         self.slots.move(slot, Move.PROVEN)
+        self.models[slot].stand_in = True
         self._send(Proven(slot))
 
     def _end_by_time(self, now: float) -> None:
@@ -277,8 +307,11 @@ class Orders:
         return phase is Phase.PROBATION or (phase is Phase.ACTIVE and another)
 
     def _give_up(self, slot: SlotName, failure: EdgewrightError) -> None:
-        before = self.slots.active
+        before, digest = self.slots.active, self.models[slot].digest
         now_active = self.slots.give_up(slot)
+        self._broken[slot] = Held(
+            slot=slot, digest=digest, standing="broken", error=failure.number, detail=failure.sentence
+        )
         self._discard(slot)
         if now_active != before:
             if now_active is not None:

@@ -10,6 +10,7 @@ A slot goes through these phases; only one slot is on probation or active at a t
   before, or one that was loaded as such (the last good model after a restart) and never shadowed.
 - A candidate decides nothing before its swap.
 - ``waiting`` ends at a tick that the machine calls safe.
+- With a supervisor that is gone goes what it had ordered and what had not happened yet: shadowing, waiting.
 - A move that the table does not list raises and changes nothing.
 """
 
@@ -46,6 +47,7 @@ class Move(StrEnum):
     PROVEN = "proven"
     DISPLACED = "displaced"
     RESTORED = "restored"
+    CALLED_OFF = "called-off"
     EMPTIED = "emptied"
 
 
@@ -67,6 +69,8 @@ TABLE: Final[dict[Phase, dict[Move, Phase]]] = {
     Phase.SHADOWING: {
         Move.LOAD: Phase.LOADING,
         Move.SHADOWED: Phase.CANDIDATE,
+        Move.CALLED_OFF: Phase.CANDIDATE,
+        Move.STAND_BY: Phase.WARM,
         Move.EMPTIED: Phase.EMPTY,
     },
     Phase.CANDIDATE: {
@@ -78,6 +82,8 @@ TABLE: Final[dict[Phase, dict[Move, Phase]]] = {
     Phase.WAITING: {
         Move.LOAD: Phase.LOADING,
         Move.TAKE_OVER: Phase.PROBATION,
+        Move.CALLED_OFF: Phase.CANDIDATE,
+        Move.STAND_BY: Phase.WARM,
         Move.EMPTIED: Phase.EMPTY,
     },
     Phase.PROBATION: {
