@@ -48,6 +48,14 @@ class Subscriber(Protocol):
     def connected(self) -> bool:
         """Whether a subscription can be answered now."""
 
+    @property
+    def connections(self) -> int:
+        """How many there were; with each new one every topic is asked for again."""
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes that came from the network since ever, whatever they were, part of a message included."""
+
     def subscribe(self, topic: str, handler: Handler, qos: int = 0) -> None:
         """Pass every payload of ``topic`` to ``handler``, the retained one first."""
 
@@ -101,6 +109,7 @@ class Link:
         self._lock = threading.Lock()
         self._client: mqtt.Client | None = None
         self._connected = False
+        self._connections = self._received_bytes = 0
         self._renewing = False
         self._warned = False
         self._stopping = threading.Event()
@@ -111,6 +120,16 @@ class Link:
     def connected(self) -> bool:
         """Whether the broker has accepted the current connection."""
         return self._connected
+
+    @property
+    def connections(self) -> int:
+        """See ``Subscriber``."""
+        return self._connections
+
+    @property
+    def received_bytes(self) -> int:
+        """See ``Subscriber``; without TCP's and TLS's own."""
+        return self._received_bytes
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
@@ -144,6 +163,20 @@ class Link:
         if client is None or not self._connected:
             return False
         return client.publish(topic, payload, qos=qos, retain=retain).rc == mqtt.MQTT_ERR_SUCCESS
+
+    def deliver(self, topic: str, payload: bytes, timeout_s: float) -> bool:
+        """Publish at QoS 1 and wait for the broker's acknowledgement; False without one.
+
+        Never to be called on the network thread, which has to turn for it.
+        """
+        client = self._client
+        if client is None or not self._connected:
+            return False
+        sent = client.publish(topic, payload, qos=1)
+        with contextlib.suppress(RuntimeError, ValueError):
+            sent.wait_for_publish(timeout_s)
+            return sent.is_published()
+        return False
 
     def subscribe(self, topic: str, handler: Handler, qos: int = 0) -> None:
         """Pass every payload of ``topic`` to ``handler``, the retained one first, over reconnects too.
@@ -200,6 +233,7 @@ class Link:
             clean_session=True,
             reconnect_on_failure=False,
         )
+        client.took = self._count_received
         if identity and self._tls:
             client.tls_set_context(identity.tls_context())
         client.max_inflight_messages_set(INFLIGHT_MESSAGES)
@@ -222,12 +256,16 @@ class Link:
             return
         with self._lock:
             self._connected = True
+            self._connections += 1
             for topic, (qos, _) in self._handlers.items():
                 client.subscribe(topic, qos)
         self._pauses = pauses(random.Random())  # noqa: S311 - jitter is no secret
         log.info("Connected to the broker at %s port %d.", self._host, self._port)
         self._warned = False
         self._on_connected()
+
+    def _count_received(self, length: int) -> None:
+        self._received_bytes += length
 
     def _deliver(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         with self._lock:
@@ -253,7 +291,9 @@ class Link:
 
 
 class _BoundedClient(mqtt.Client):
-    """A client that takes no packet above ``MAX_PACKET_BYTES``."""
+    """A client that takes no packet above ``MAX_PACKET_BYTES``, and tells how many bytes came."""
+
+    took: Callable[[int], None] = staticmethod(lambda _length: None)
 
     def _sock_recv(self, bufsize: int) -> bytes:
         # paho has no limit and no public place for one. It asks for a packet's whole rest at once, so this is
@@ -261,7 +301,9 @@ class _BoundedClient(mqtt.Client):
         if bufsize > MAX_PACKET_BYTES:
             log.warning("The broker announced a packet of %d bytes; the connection is closed.", bufsize)
             raise ConnectionAbortedError("a packet is larger than any may be")
-        return super()._sock_recv(bufsize)
+        data = super()._sock_recv(bufsize)
+        self.took(len(data))
+        return data
 
 
 def _leave_to_the_network_thread(_client: mqtt.Client, _data: Any, _opened: Any) -> None:

@@ -1,0 +1,155 @@
+"""A folder of pictures: sorted by name, each decided once, new ones picked up.
+
+Done files stay where they are: the folder may be read-only, and it belongs to whoever writes it. What is done
+is remembered in a file of the agent's own, one line a picture (name, size, time of change), written but not
+synced, so that no flash wears out; after a power cut some pictures may be decided again. Names that have left
+the folder are forgotten. A file that has changed is a new picture.
+
+A file is read once two looks have found it the same, so one that is still being written is left alone.
+"""
+
+import contextlib
+import json
+import time
+from collections import deque
+from pathlib import Path
+from typing import Final
+
+from edgewright.agent.cell.opencv import decode_picture
+from edgewright.agent.cell.source import Picture, Source
+from edgewright.agent.settings import SourceSettings
+from edgewright.wire.errors import SourceLostError
+
+SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
+LOOK_SECONDS: Final = 0.25
+"""Between two looks into the folder."""
+
+MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+"""A larger file is no picture that a line can take; it is not read into memory."""
+
+Mark = tuple[int, int]
+"""A file's size and its time of change, ns."""
+
+
+class PictureFolder(Source):
+    """See the module.
+
+    Args:
+        settings: of the source.
+        memory: file that remembers what is done.
+    """
+
+    live = False
+
+    def __init__(self, settings: SourceSettings, memory: Path) -> None:
+        self._settings, self._memory = settings, memory
+        self._folder = Path(settings.place)
+        self.place = settings.place
+        self._done: dict[str, Mark] = {}
+        self._seen: dict[str, Mark] = {}
+        self._waiting: deque[tuple[str, Mark]] = deque()
+        self._run = 1
+        self._look_at = self._due_at = 0.0
+        rate = settings.frames_per_second
+        self._pace_s = 1 / rate if rate else 0.0
+
+    def open(self) -> None:
+        """Look into the folder, and read what was done before."""
+        there = self._look()
+        if not self._settings.repeat:
+            self._done = {name: mark for name, mark in _remembered(self._memory).items() if name in there}
+            text = "".join(map(_line, self._done.items()))
+            with contextlib.suppress(OSError):  # A full disk costs no more than a longer file.
+                self._memory.write_text(text, encoding="utf-8")
+
+    def read(self, timeout_s: float) -> Picture | None:
+        """The next file that is complete and not done."""
+        until = time.monotonic() + timeout_s
+        while not self._waiting:
+            now = time.monotonic()
+            if now >= self._look_at:
+                self._take_in()
+                self._look_at = time.monotonic() + LOOK_SECONDS
+            elif now >= until:
+                return None
+            else:
+                time.sleep(max(0.0, min(self._look_at, until) - now))
+        if (wait := self._due_at - time.monotonic()) > timeout_s:
+            time.sleep(timeout_s)
+            return None
+        time.sleep(max(0.0, wait))
+        self._due_at = time.monotonic() + self._pace_s
+        return self._load(*self._waiting.popleft())
+
+    def close(self) -> None:
+        """Forget what waits; what is done stays remembered."""
+        self._waiting.clear()
+        self._seen.clear()
+
+    def _take_in(self) -> None:
+        there = self._look()
+        ready = [(name, mark) for name, mark in sorted(there.items()) if self._seen.get(name) == mark]
+        self._seen = there
+        self._done = {name: mark for name, mark in self._done.items() if name in there}
+        new = [(name, mark) for name, mark in ready if self._done.get(name) != mark]
+        if not new and ready and self._settings.repeat:
+            self._run += 1
+            self._done.clear()
+            new = ready
+        self._waiting.extend(new)
+
+    def _look(self) -> dict[str, Mark]:
+        try:
+            found = {}
+            for path in self._folder.iterdir():
+                if path.suffix.lower() in SUFFIXES and path.is_file():
+                    stat = path.stat()
+                    found[path.name] = (stat.st_size, stat.st_mtime_ns)
+        except FileNotFoundError as error:
+            if self._folder.is_dir():  # A file went between two calls; the next look sees it.
+                return {}
+            raise SourceLostError(f"The folder {self.place} is not there.") from error
+        except OSError as error:
+            raise SourceLostError(f"The folder {self.place} cannot be read: {error.strerror}.") from error
+        return found
+
+    def _load(self, name: str, mark: Mark) -> Picture | None:
+        try:
+            data = (self._folder / name).read_bytes() if mark[0] <= MAX_FILE_BYTES else b""
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SourceLostError(f"The file {name} cannot be read: {error.strerror}.") from error
+        self._remember(name, mark)
+        item = name if self._run == 1 else f"{name}#{self._run}"
+        pixels = decode_picture(data)
+        detail = "" if pixels is not None else f"The file {name} in {self.place} is no picture or damaged."
+        return Picture(item, time.time(), pixels, detail)
+
+    def _remember(self, name: str, mark: Mark) -> None:
+        self._done[name] = mark
+        if not self._settings.repeat:
+            # On a full disk the pictures go on; after a restart these are decided again.
+            with contextlib.suppress(OSError), self._memory.open("a", encoding="utf-8") as file:
+                file.write(_line((name, mark)))
+
+
+def _line(entry: tuple[str, Mark]) -> str:
+    name, (size, changed) = entry
+    return json.dumps([name, size, changed]) + "\n"
+
+
+def _remembered(memory: Path) -> dict[str, Mark]:
+    """What the file holds; a line that was torn is left out."""
+    done: dict[str, Mark] = {}
+    try:
+        lines = memory.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return done
+    for line in lines:
+        try:
+            name, size, changed = json.loads(line)
+            done[str(name)] = (int(size), int(changed))
+        except (ValueError, TypeError):
+            continue
+    return done

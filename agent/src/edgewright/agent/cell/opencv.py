@@ -1,0 +1,101 @@
+"""All that the cell does with OpenCV: cameras, streams, videos, and decoding pictures.
+
+Its FFmpeg is told before it is loaded: RTSP over TCP, because a lost UDP packet is a torn picture; to drop what
+it read while it probed the stream, here 21 old pictures; silence, because its messages hold addresses with
+passwords; and a limit of pixels, because a few bytes of a picture's header may ask for gigabytes.
+"""
+
+import os
+from typing import Final
+
+from edgewright.wire.cell import MAX_CELL_MESSAGE_BYTES
+from edgewright.wire.errors import SourceLostError
+
+MAX_PIXELS: Final = MAX_CELL_MESSAGE_BYTES // 3
+"""Of a picture that is decoded: what fits into a message to the line."""
+
+OPEN_MS: Final = 5000
+READ_MS: Final = 5000
+"""After so long without an answer a network camera is lost."""
+
+os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp|fflags;nobuffer"
+os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
+os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
+
+import cv2  # noqa: E402 - it reads the environment when it is loaded
+import numpy as np  # noqa: E402 - after cv2, which loads it anyway
+from numpy.typing import NDArray  # noqa: E402 - likewise
+
+cv2.setNumThreads(1)
+
+
+class Capture:
+    """One open camera, stream or video.
+
+    Args:
+        place: device number, path or address.
+        network: whether it is an address with time limits.
+        width, height, rate: what a camera is asked for; 0 leaves its own.
+
+    Raises:
+        SourceLostError: it cannot be opened.
+    """
+
+    def __init__(
+        self, place: str, *, network: bool = False, width: int = 0, height: int = 0, rate: float = 0.0
+    ) -> None:
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_MS]
+        try:
+            if network:
+                self._capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG, limits)
+            elif place.isdecimal() or place.startswith("/dev/video"):
+                device = int(place.removeprefix("/dev/video")) if place[-1:].isdecimal() else place
+                self._capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
+                self._ask_for(width, height, rate)
+            else:
+                self._capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG)
+        except (cv2.error, ValueError) as error:
+            raise SourceLostError(f"OpenCV cannot open it: {type(error).__name__}.") from error
+        if not self._capture.isOpened():
+            raise SourceLostError("It cannot be opened.")
+
+    @property
+    def frames_per_second(self) -> float:
+        """What it says of itself, 0 where it says nothing."""
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        return rate if 0 < rate < 1000 else 0.0
+
+    def read(self) -> NDArray[np.uint8] | None:
+        """The next picture, height x width x 3, BGR; None at the end, or where the camera has gone."""
+        try:
+            there, picture = self._capture.read()
+        except cv2.error:
+            return None
+        return picture.astype(np.uint8, copy=False) if there and picture is not None else None
+
+    def close(self) -> None:
+        """Release the device or connection."""
+        self._capture.release()
+
+    def _ask_for(self, width: int, height: int, rate: float) -> None:
+        # One buffered picture: the default of four is four intervals of delay.
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        for name, value in (
+            (cv2.CAP_PROP_FRAME_WIDTH, width),
+            (cv2.CAP_PROP_FRAME_HEIGHT, height),
+            (cv2.CAP_PROP_FPS, rate),
+        ):
+            if value:
+                self._capture.set(name, value)
+
+
+def decode_picture(data: bytes) -> NDArray[np.uint8] | None:
+    """A JPEG, PNG or BMP as height x width x 3, BGR; None where it is none of them, damaged or too large."""
+    if not data:
+        return None
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return picture.astype(np.uint8, copy=False) if picture is not None else None

@@ -1,0 +1,93 @@
+"""One interface for everything that gives pictures.
+
+Rules:
+
+- A source is opened, read and closed by one thread. ``read`` returns soon after its time limit, or its native
+  code hangs, which the cell notices.
+- ``SourceLostError`` means: close it, wait, open it again. ``SourceEnded`` means: there is no more, for good.
+- A picture that is there and cannot be decoded is a ``Picture`` without pixels: its item gets a decision.
+- A ``live`` source goes on whether it is read or not, so only its newest picture counts; every picture of the
+  others is decided, in order.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class SourceEnded(Exception):  # noqa: N818 - an end is no error
+    """The source has no more pictures."""
+
+
+class Picture(NamedTuple):
+    """One picture.
+
+    Attributes:
+        item: id of what it shows, unique on the device as far as the source allows.
+        taken_at: seconds since the epoch.
+        pixels: height x width x 3, BGR; None where they cannot be decoded.
+        detail: why not, a sentence.
+    """
+
+    item: str
+    taken_at: float
+    pixels: NDArray[np.uint8] | None
+    detail: str = ""
+
+
+class Source(ABC):
+    """Where pictures come from.
+
+    Attributes:
+        live: whether only the newest picture counts.
+        place: what it reads, for people; without a password.
+        interval_s: expected time between two pictures; 0 where it is measured, None where there is none.
+        skipped: pictures that the source itself has dropped for newer ones.
+    """
+
+    live: ClassVar[bool]
+    place: str
+    interval_s: float | None = None
+    skipped: int = 0
+
+    @abstractmethod
+    def open(self) -> None:
+        """Get ready to read.
+
+        Raises:
+            SourceLostError: it is not there.
+        """
+
+    @abstractmethod
+    def read(self, timeout_s: float) -> Picture | None:
+        """The next picture; None where there was none within the time.
+
+        Raises:
+            SourceLostError: it has gone; it may be opened again.
+            SourceEnded: it has no more pictures.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of it; may be called twice."""
+
+
+def without_password(address: str) -> str:
+    """An address that may stand in a log.
+
+    >>> without_password("rtsp://user:secret@camera.example:554/stream?token=1")
+    'rtsp://camera.example:554/stream'
+    >>> without_password("/dev/video0")
+    '/dev/video0'
+    """
+    if "://" not in address:
+        return address
+    try:
+        parts = urlsplit(address)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return address.partition("://")[0] + "://..."
+    return f"{parts.scheme}://{host}{parts.path}"

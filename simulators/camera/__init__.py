@@ -1,0 +1,1 @@
+"""A network camera: RTSP over TCP with JPEG pictures, for tests on a real stream."""
