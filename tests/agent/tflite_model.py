@@ -1,5 +1,6 @@
 """The tiny model of ``tiny_models`` as TFLite, written with LiteRT's own schema; needs ``ai_edge_litert``."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -9,30 +10,32 @@ INPUT_SCALE: Final = 1 / 255
 INPUT_ZERO_POINT: Final = -128
 
 
-def tflite_bytes(int8_input: bool = False) -> bytes:
-    """Mean over the pixels, then one linear layer; ``int8_input`` puts a dequantisation in front."""
+def tflite_bytes(int8_input: bool = False, tail: Sequence[str] = ()) -> bytes:
+    """One linear layer that sees only the mean of the pixels.
+
+    Args:
+        int8_input: puts a dequantisation in front.
+        tail: builtin operators of one input and no option that follow, each on the result before it.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     graph = _Graph(schema)
     pixels = graph.tensor("x_float" if int8_input else "x", (1, 3, 8, 8))
     entry = graph.tensor("x", (1, 3, 8, 8), quantised=True) if int8_input else pixels
-    axes = graph.constant("axes", np.array([2, 3], np.int32))
-    weights = np.tile(np.array([-20 / 3, 0, 20 / 3], np.float32)[:, None], (1, 3))
     layer = [
-        graph.constant("weights", weights),
+        graph.constant("weights", np.repeat(np.array([[-20], [0], [20]], np.float32) / 192, 192, axis=1)),
         graph.constant("bias", np.array([8, 2, -12], np.float32)),
     ]
-    mean, logits = graph.tensor("mean", (1, 3)), graph.tensor("y", (1, 3))
     if int8_input:
         graph.operator("DEQUANTIZE", [entry], pixels)
-    graph.operator(
-        "MEAN", [pixels, axes], mean, schema.ReducerOptionsT(), schema.BuiltinOptions.ReducerOptions
-    )
+    results = [graph.tensor(f"y{step}" if step else "y", (1, 3)) for step in range(len(tail), -1, -1)]
     options = schema.BuiltinOptions.FullyConnectedOptions
-    graph.operator("FULLY_CONNECTED", [mean, *layer], logits, schema.FullyConnectedOptionsT(), options)
+    graph.operator("FULLY_CONNECTED", [pixels, *layer], results[0], schema.FullyConnectedOptionsT(), options)
+    for name, source, result in zip(tail, results, results[1:], strict=False):
+        graph.operator(name, [source], result)
     builder = flatbuffers.Builder(4096)
-    builder.Finish(graph.model([entry], [logits]).Pack(builder), b"TFL3")
+    builder.Finish(graph.model([entry], [results[-1]]).Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 

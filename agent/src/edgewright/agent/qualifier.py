@@ -7,13 +7,13 @@ import contextlib
 import logging
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from edgewright.agent.control import QualificationResult, decode_qualification
+from edgewright.agent.environments import NO_ENVIRONMENTS, Environments, runner_command
 from edgewright.agent.fetcher import Interrupt, Interrupted
 from edgewright.wire.errors import (
     ConfidentialKeyError,
@@ -23,11 +23,14 @@ from edgewright.wire.errors import (
     IllegalTransitionError,
     LatencyLimitError,
     MalformedMessageError,
+    PlacementError,
     RunnerCrashError,
     RunnerHangError,
+    RunnerMemoryError,
     RunnerOutputError,
     RuntimeLoadError,
 )
+from edgewright.wire.manifest import RuntimeRange, decode_manifest
 
 LIMIT_SECONDS: Final = 120.0
 """A slow board loads a large model and runs its golden vectors well within this."""
@@ -49,6 +52,8 @@ _BY_NUMBER: Final[dict[int, type[EdgewrightError]]] = {
         RunnerHangError,
         RunnerOutputError,
         IllegalTransitionError,
+        PlacementError,
+        RunnerMemoryError,
     )
 }
 
@@ -61,18 +66,28 @@ def device_error(number: int, detail: str) -> EdgewrightError:
 
 
 def qualify(
-    manifest: Path, artifact: Path, golden: Path, content_key: bytes, interrupt: Interrupt
+    manifest: Path,
+    artifact: Path,
+    golden: Path,
+    content_key: bytes,
+    interrupt: Interrupt,
+    *,
+    environments: Environments = NO_ENVIRONMENTS,
+    threads: int = 0,
 ) -> QualificationResult:
-    """Run ``python -m edgewright.agent.runner qualify``; it reads the content key from its standard input.
+    """Run the runner's ``qualify`` with the Python that has the manifest's runtime.
+
+    It reads the content key from its standard input. ``threads`` of an inference; 0 lets it choose.
 
     Raises:
         RunnerCrashError: the process ended without its line.
         RunnerHangError: it did not end in time.
+        RuntimeLoadError: the manifest cannot be read, or the runtime's Python does not start.
         Interrupted: the work was called off.
     """
-    command = [sys.executable, "-m", "edgewright.agent.runner", "qualify"]
+    command = [*runner_command(_runtime_of(manifest), environments), "qualify", "--threads", str(threads)]
     command += ["--manifest", str(manifest), "--artifact", str(artifact), "--golden", str(golden)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = _start(command)
     try:
         _hand_over(process, content_key)
         output = _wait(process, interrupt)
@@ -86,6 +101,20 @@ def qualify(
         return decode_qualification(output)
     except MalformedMessageError as error:
         raise RunnerCrashError(f"The qualification gave no result: {error.sentence}") from error
+
+
+def _runtime_of(manifest: Path) -> RuntimeRange:
+    try:
+        return decode_manifest(manifest.read_bytes()).runtime
+    except OSError as error:
+        raise RuntimeLoadError(f"The manifest cannot be read: {error.strerror}.") from error
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    except OSError as error:
+        raise RuntimeLoadError(f"The Python {command[0]} cannot be started: {error.strerror}.") from error
 
 
 def _hand_over(process: subprocess.Popen[bytes], content_key: bytes) -> None:

@@ -9,12 +9,12 @@ import os
 import select
 import socket
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
+from edgewright.agent.environments import NO_ENVIRONMENTS, Environments, runner_command
 from edgewright.agent.runner.frames import (
     MAX_REPLY_BYTES,
     READY_SEQUENCE,
@@ -28,6 +28,7 @@ from edgewright.wire.errors import (
     ConfidentialKeyError,
     DeviceError,
     MalformedMessageError,
+    PlacementError,
     RunnerCrashError,
     RunnerOutputError,
     RuntimeLoadError,
@@ -36,7 +37,13 @@ from edgewright.wire.manifest import Manifest
 
 _ERRORS: Final[dict[int, type[DeviceError] | type[ConfidentialKeyError]]] = {
     error.number: error
-    for error in (RuntimeLoadError, RunnerCrashError, RunnerOutputError, ConfidentialKeyError)
+    for error in (
+        RuntimeLoadError,
+        PlacementError,
+        RunnerCrashError,
+        RunnerOutputError,
+        ConfidentialKeyError,
+    )
 }
 _NO_POOLS: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """numpy's linear algebra would start a thread a core and never use it."""
@@ -62,6 +69,7 @@ class RunnerProcess:
         artifact_path: Path,
         content_key: bytes = b"",
         threads: int = 1,
+        environments: Environments = NO_ENVIRONMENTS,
     ) -> None:
         layout = Layout.of(manifest)
         memory = os.memfd_create("edgewright-frames", os.MFD_CLOEXEC)
@@ -70,7 +78,9 @@ class RunnerProcess:
             self.frames = map_frames(memory, layout)
             self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                self._process = _start(theirs.fileno(), memory, manifest_path, artifact_path, threads)
+                command = runner_command(manifest.runtime, environments)
+                files = (manifest_path, artifact_path)
+                self._process = _start(command, theirs.fileno(), memory, files, threads)
         finally:
             os.close(memory)
         self.socket.settimeout(0)
@@ -126,6 +136,7 @@ class RunnerProcess:
             RunnerCrashError: the runner ended, or grew beyond its limit and ended.
             RunnerOutputError: it answered with values that are not finite.
             RuntimeLoadError: it cannot load the artifact.
+            PlacementError: the artifact would not run where its manifest says.
             ConfidentialKeyError: the artifact does not open with the content key.
         """
         try:
@@ -166,13 +177,13 @@ class RunnerProcess:
 
 
 def _start(
-    fd: int, memory: int, manifest_path: Path, artifact_path: Path, threads: int
+    command: list[str], fd: int, memory: int, files: tuple[Path, Path], threads: int
 ) -> subprocess.Popen[bytes]:
-    module = [sys.executable, "-m", "edgewright.agent.runner", "serve"]
-    inherited = ["--fd", str(fd), "--shm-fd", str(memory)]
-    files = ["--manifest", str(manifest_path), "--artifact", str(artifact_path), "--threads", str(threads)]
+    manifest, artifact = map(str, files)
+    command += ["serve", "--fd", str(fd), "--shm-fd", str(memory)]
+    command += ["--manifest", manifest, "--artifact", artifact, "--threads", str(threads)]
     return subprocess.Popen(
-        [*module, *inherited, *files],
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=(fd, memory),

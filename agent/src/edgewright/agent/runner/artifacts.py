@@ -49,9 +49,13 @@ def read_golden(path: Path, manifest: Manifest, content_key: bytes) -> GoldenVec
 
 
 def _opened(path: Path, place: Place, content_key: bytes) -> bytes:
-    # Imported here: a runner of an open model holds no cipher.
-    from edgewright.agent.confidential import open_blob
-
+    # Imported here: a runner of an open model holds no cipher, and its environment needs none.
+    try:
+        from edgewright.agent.confidential import open_blob
+    except ImportError as error:
+        raise RuntimeLoadError(
+            f"A confidential model needs the package cryptography beside its runtime: {error}."
+        ) from error
     try:
         return open_blob(path, content_key, place)
     except OSError as error:

@@ -1,4 +1,8 @@
-"""onnxruntime behind the seam: the only file that imports it.
+"""onnxruntime behind the seam: the only file that imports it, whichever of its builds is installed.
+
+Without care it falls back in silence, in two places. Its Python layer starts again on the CPU when a provider
+cannot be made, and its graph partitioner hands every node that the provider does not take to the CPU. The
+first is switched off, the second refused where the manifest allows no such node, and in any case counted.
 
 Inputs and outputs are bound to the caller's arrays once, so a run copies nothing. Threads do not spin: on a
 board that shares its cores with a line, a spinning thread doubled the latency.
@@ -6,16 +10,22 @@ board that shares its cores with a line, a spinning thread doubled the latency.
 
 from collections import Counter
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edgewright.agent.runner.runtimes import Info, Quantisation, Session, verify_shape
-from edgewright.wire.errors import RunnerOutputError, RuntimeLoadError
-from edgewright.wire.manifest import Manifest
+from edgewright.wire.errors import PlacementError, RunnerOutputError, RuntimeLoadError
+from edgewright.wire.manifest import Manifest, RuntimeRange
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY: Final = 4
+"""Errors come as exceptions too; on the log they would stand twice."""
+
+_CPU: Final = "CPUExecutionProvider"
+_FALLBACK_REFUSED: Final = "fallback to CPU EP has been explicitly disabled"
+"""Were this sentence another one day, the load would be refused by another number."""
 
 
 class OnnxRuntime:
@@ -29,20 +39,26 @@ class OnnxRuntime:
         """Load an ONNX file or its bytes.
 
         Raises:
-            RuntimeLoadError: see ``Runtime.load``.
+            PlacementError, RuntimeLoadError: see ``Runtime.load``.
         """
         provider = manifest.runtime.provider
         if provider not in ort.get_available_providers():
-            raise RuntimeLoadError(f"onnxruntime has no {provider} on this device.")
+            raise PlacementError(f"onnxruntime has no {provider} on this device.")
         try:
             model = artifact if isinstance(artifact, bytes) else str(artifact)
-            session = ort.InferenceSession(model, _options(threads), providers=[provider])
+            session = ort.InferenceSession(
+                model,
+                _options(manifest.runtime, threads),
+                providers=[(provider, _provider_options(provider, threads))],
+                enable_fallback=0,
+            )
         # onnxruntime raises many unrelated classes, which differ from build to build.
         except Exception as error:
             said = _first_line(error)
             if isinstance(artifact, Path):
                 said = said.replace(str(artifact), artifact.name)
-            raise RuntimeLoadError(f"onnxruntime cannot load the artifact: {said}.") from error
+            kind = PlacementError if _FALLBACK_REFUSED in said else RuntimeLoadError
+            raise kind(f"onnxruntime cannot load the artifact: {said}.") from error
         _verify_model(session, manifest)
         return OnnxSession(session, manifest)
 
@@ -80,7 +96,12 @@ class OnnxSession:
         return Info("onnxruntime", str(ort.__version__), self._session.get_providers()[0])
 
     def placement(self) -> dict[str, int]:
-        """Number of graph nodes by execution provider, as onnxruntime placed them."""
+        """Number of graph nodes by execution provider, as onnxruntime placed them.
+
+        Empty before onnxruntime 1.24, which does not tell.
+        """
+        if not hasattr(self._session, "get_provider_graph_assignment_info"):
+            return {}
         nodes: Counter[str] = Counter()
         for part in self._session.get_provider_graph_assignment_info():
             nodes[part.ep_name] += len(part.get_nodes())
@@ -96,15 +117,23 @@ class OnnxSession:
         self._bound = (inputs, output)
 
 
-def _options(threads: int) -> ort.SessionOptions:
+def _options(wanted: RuntimeRange, threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # The CPU cannot be asked for and refused; for the others this ends a load before a long compilation.
+    if wanted.provider != _CPU and wanted.placed >= 1:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     return options
+
+
+def _provider_options(provider: str, threads: int) -> dict[str, str]:
+    """OpenVINO has threads of its own; every other provider keeps its defaults."""
+    return {"num_of_threads": str(threads)} if provider == "OpenVINOExecutionProvider" else {}
 
 
 def _verify_model(session: ort.InferenceSession, manifest: Manifest) -> None:

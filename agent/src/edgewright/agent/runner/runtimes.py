@@ -5,14 +5,14 @@ integer inputs or outputs quantises and dequantises by the model's own scales. F
 """
 
 import importlib.util
-import re
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.wire.errors import RuntimeLoadError
+from edgewright.agent.environments import verify_version
+from edgewright.wire.errors import PlacementError, RuntimeLoadError
 from edgewright.wire.manifest import Manifest, RuntimeRange
 
 
@@ -49,7 +49,7 @@ class Session(Protocol):
         """Runtime, version and provider."""
 
     def placement(self) -> dict[str, int]:
-        """Number of graph nodes by execution provider; empty where the runtime does not tell."""
+        """Number of graph nodes by execution provider or delegate."""
 
 
 class Runtime(Protocol):
@@ -62,17 +62,21 @@ class Runtime(Protocol):
         """Load an artifact: a file, or the bytes of one that lies encrypted on the disk.
 
         Raises:
-            RuntimeLoadError: it is no model, or not the one that the manifest describes, or the provider is
-                not there.
+            PlacementError: the provider is not there, or does not take the model.
+            RuntimeLoadError: it is no model, or not the one that the manifest describes.
         """
 
 
-MODULES: Final = {"onnxruntime": "onnxruntime", "litert": "ai_edge_litert"}
-"""The module that has to be installed for a runtime."""
+MODULES: Final = {
+    "onnxruntime": "onnxruntime",
+    "litert": "ai_edge_litert",
+    "tflite-runtime": "tflite_runtime",
+}
+"""The module that has to be installed for a runtime, in the environment of its runner."""
 
 
 def installed(name: str) -> bool:
-    """Whether this device has the runtime."""
+    """Whether the environment of this process has the runtime."""
     return importlib.util.find_spec(MODULES[name]) is not None
 
 
@@ -80,17 +84,51 @@ def open_runtime(wanted: RuntimeRange) -> Runtime:
     """The runtime that a manifest asks for.
 
     Raises:
-        RuntimeLoadError: it is not installed, or in a version outside the range.
+        RuntimeLoadError: it is not installed, cannot be imported, or is of a version outside the range.
     """
     if not installed(wanted.name):
         raise RuntimeLoadError(f"The runtime {wanted.name} is not installed.")
-    runtime = _import_runtime(wanted.name)
-    version = runtime.version()
-    if not _numbers(wanted.minimum) <= _numbers(version) < _numbers(wanted.below):
-        raise RuntimeLoadError(
-            f"{wanted.name} {version} is installed; the artifact needs {wanted.minimum} to {wanted.below}."
-        )
+    try:
+        runtime = _import_runtime(wanted.name)
+    except ImportError as error:
+        raise RuntimeLoadError(f"The runtime {wanted.name} cannot be imported: {error}.") from error
+    verify_version(wanted, runtime.version())
     return runtime
+
+
+def load_session(artifact: Path | bytes, manifest: Manifest, threads: int) -> Session:
+    """Load an artifact on the runtime of its manifest, and refuse what would run elsewhere.
+
+    Every runner loads by this, in the qualification and for each frame's sake alike: the device that
+    qualified a model may have lost its accelerator since.
+
+    Raises:
+        PlacementError: too few of its nodes run on the manifest's provider.
+        RuntimeLoadError: see ``open_runtime`` and ``Runtime.load``.
+    """
+    session = open_runtime(manifest.runtime).load(artifact, manifest, threads)
+    verify_placement(session.placement(), manifest.runtime)
+    return session
+
+
+def verify_placement(placement: dict[str, int], wanted: RuntimeRange) -> None:
+    """No silent fallback: the manifest's provider runs the share of the nodes that the manifest demands.
+
+    Raises:
+        PlacementError: it runs less, or the runtime does not tell where nodes run.
+    """
+    nodes, taken = sum(placement.values()), placement.get(wanted.provider, 0)
+    if not nodes:
+        raise PlacementError(
+            "The runtime names no node of the model, so none is known to run where it should."
+        )
+    # At least one, whatever the share; and a share that is no number is met by nothing.
+    enough = taken >= wanted.placed * nodes
+    if not (taken and enough):
+        raise PlacementError(
+            f"{taken} of the model's {nodes} nodes would run on {wanted.provider}; "
+            f"the manifest demands {wanted.placed:.0%} of them."
+        )
 
 
 def verify_shape(what: str, found: tuple[object, ...], declared: tuple[int, ...]) -> None:
@@ -107,19 +145,16 @@ def verify_shape(what: str, found: tuple[object, ...], declared: tuple[int, ...]
 
 
 def _import_runtime(name: str) -> Runtime:
-    if name == "litert":
-        from edgewright.agent.runner.litert_runtime import LiteRtRuntime
+    match name:
+        case "litert":
+            from edgewright.agent.runner.litert_runtime import LiteRtRuntime
 
-        return LiteRtRuntime()
-    from edgewright.agent.runner.onnxruntime_runtime import OnnxRuntime
+            return LiteRtRuntime()
+        case "tflite-runtime":
+            from edgewright.agent.runner.tflite_runtime import TfliteRuntime
 
-    return OnnxRuntime()
+            return TfliteRuntime()
+        case _:
+            from edgewright.agent.runner.onnxruntime_runtime import OnnxRuntime
 
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Leading numbers of a version without trailing zeros, so that 1.31 equals 1.31.0."""
-    match = re.match(r"\d+(\.\d+)*", version)
-    numbers = [int(part) for part in match[0].split(".")] if match else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
+            return OnnxRuntime()

@@ -21,7 +21,7 @@ from edgewright.agent.runner.frames import (
     map_frames,
 )
 from edgewright.agent.runner.ownprocess import resident_kib, return_free_memory
-from edgewright.agent.runner.runtimes import Session, open_runtime
+from edgewright.agent.runner.runtimes import Session, load_session
 from edgewright.wire.encryption import KEY_BYTES
 from edgewright.wire.errors import EdgewrightError, RunnerCrashError, RunnerOutputError
 from edgewright.wire.manifest import Manifest
@@ -44,7 +44,7 @@ def serve(fd: int, memory_fd: int, manifest_path: Path, artifact_path: Path, thr
             frames = map_frames(memory_fd, Layout.of(manifest))
             content_key = line.recv(KEY_BYTES) if manifest.encryption else b""
             artifact = open_artifact(artifact_path, manifest, content_key)
-            session = open_runtime(manifest.runtime).load(artifact, manifest, threads)
+            session = load_session(artifact, manifest, threads)
             del artifact
             ready = _run(session, frames, READY_SEQUENCE)
             return_free_memory()
