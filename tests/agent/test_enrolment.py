@@ -239,3 +239,17 @@ def test_a_broker_without_tls_is_on_this_machine(tmp_path: Path) -> None:
     path.write_text(text.format("plant.example"))
     with pytest.raises(ConfigurationError, match="on this machine only"):
         read_settings(path)
+
+
+def test_a_power_cut_before_the_answer_is_kept_needs_nobody(door: OpenDoor, tmp_path: Path) -> None:
+    """The token is used up, and the same device enrols with it once more: it had kept its key."""
+    token, data = door.token(), tmp_path / "robot"
+    whole = ask(door.url, token, data)
+    key = Identity.load(data).key
+    whole.unlink()
+    (data / "enrolling.pem").write_bytes(key.pem())
+    assert read_settings(ask(door.url, token, data)).device == ROBOT
+    assert Identity.load(data).key.public_der() == key.public_der()
+    assert not (data / "enrolling.pem").exists()
+    with pytest.raises(EnrolmentError, match="used"):
+        ask(door.url, token, tmp_path / "thief")

@@ -64,6 +64,19 @@ def test_enrolment_token_replayed(parts: Parts) -> None:
     assert_enrolled_as(parts, issued)
 
 
+def test_a_used_token_is_good_for_its_own_key_alone(parts: Parts) -> None:
+    """A device that lost power before it had its answer asks again with its key, until it is revoked."""
+    token, key = parts.enrolment.new_token(), DeviceKey.generate()
+    enrol(parts, token, key=key)
+    issued = enrol(parts, token, key=key)
+    assert_enrolled_as(parts, issued)
+    with pytest.raises(EnrolmentRefusedError, match="used"):
+        enrol(parts, token, "robot-2", key)
+    parts.register.revoke(ROBOT, "stolen")
+    with pytest.raises(EnrolmentRefusedError, match="used"):
+        enrol(parts, token, key=key)
+
+
 def test_enrolment_token_guessed(parts: Parts) -> None:
     """A guess waits for no writer and holds none up; after ten the address waits, and a right one is good."""
     with parts.db.session() as busy:

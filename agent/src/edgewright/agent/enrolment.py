@@ -4,13 +4,14 @@ The order, so that a configuration means a complete enrolment:
 
 1. The door is asked for the fleet's authority, by anybody's word; the certificate counts only if it has the
    fingerprint that the token carries (RFC 7030, section 4.1.1). From here on nobody can stand in between.
-2. This device makes its key, and asks for a certificate with the token.
+2. This device makes its key, keeps it, and asks for a certificate with the token. Where the power goes before
+   the answer is kept, it asks again with that key: the token is used up, for every other key.
 3. Roots, identity, and last the configuration are written, all of them readable by their owner only.
 """
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -18,12 +19,14 @@ from edgewright.agent.certificates import make_request, pinned, read_certificate
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.agent.door import CERTIFICATES, ENROLMENT, DoorError, ask
 from edgewright.agent.identity import save
-from edgewright.agent.privatefiles import write_private
+from edgewright.agent.privatefiles import sync_folder, write_private
 from edgewright.agent.settings import FILE_NAME, BrokerSettings, format_settings
 from edgewright.agent.tls import trusting, unverified
 from edgewright.agent.trust import Director
 from edgewright.wire.errors import EnrolmentError, IdentityError, TamperedMetadataError, UnknownTopicError
 from edgewright.wire.topics import check_device_id
+
+PENDING_KEY: Final = "enrolling.pem"
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -77,7 +80,7 @@ def enrol(controller: str, request: Request, data: Path, trusted: Trusted | None
     try:
         check_device_id(request.device)
         authority = _authority(door, request.token, trusted or Trusted())
-        key = DeviceKey.generate()
+        key = _kept_key(data / PENDING_KEY)
         asked = msgspec.structs.replace(request, csr=make_request(key, request.device).decode())
         raw = ask(
             door + ENROLMENT,
@@ -87,6 +90,7 @@ def enrol(controller: str, request: Request, data: Path, trusted: Trusted | None
         )
         answer = _read_answer(raw)
         _store(door, request, data, key, authority, answer)
+        (data / PENDING_KEY).unlink()
     except DoorError as error:
         raise EnrolmentError(str(error)) from error
     except (UnknownTopicError, IdentityError) as error:
@@ -94,6 +98,17 @@ def enrol(controller: str, request: Request, data: Path, trusted: Trusted | None
     except OSError as error:
         raise EnrolmentError(f"The data folder {data} cannot be written: {error.strerror}.") from error
     return data / FILE_NAME
+
+
+def _kept_key(path: Path) -> DeviceKey:
+    """The key of an enrolment that did not get to its end, or a new one."""
+    if path.is_file():
+        return DeviceKey.load(path)
+    key = DeviceKey.generate()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_private(path, key.pem())
+    sync_folder(path.parent)
+    return key
 
 
 def _authority(door: str, token: str, trusted: Trusted) -> bytes:

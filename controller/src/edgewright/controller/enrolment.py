@@ -27,6 +27,7 @@ from edgewright.controller.database.tables import Device, EnrolmentToken
 from edgewright.controller.errors import EnrolmentRefusedError
 from edgewright.controller.events import record
 from edgewright.controller.identity.authority import CONTROLLER, Issued
+from edgewright.controller.identity.certificates import spki_of
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.identity.requests import key_in
 from edgewright.controller.ingest.bounds import own_tags
@@ -178,12 +179,13 @@ class Enrolment:
         """Take a device in; its certificate and its tags. Raises as ``enrol`` does."""
         _check_id(device)
         now = time.time()
-        self._verify_token(token, address, now)
+        self._verify_token(token, device, address, now)
         key = key_in(request)
         with self._db.session() as session:
-            bound = self._use_up(session, token, device, tags, now)
+            bound = self._use_up(session, token, device, tags, spki_of(key), now)
             known = session.get(Device, device)
-            if known is not None and known.public_key and bound.device != device:
+            held = known.public_key if known is not None else b""
+            if held and held != spki_of(key) and bound.device != device:
                 raise EnrolmentRefusedError(
                     f"{device} has enrolled before; a token that is bound to it is needed to do it again."
                 )
@@ -195,20 +197,35 @@ class Enrolment:
         self._register.admit()
         return issued, row.tags
 
-    def _verify_token(self, token: str, address: str, now: float) -> None:
-        """Look for a token without writing anything."""
+    def _verify_token(self, token: str, device: str, address: str, now: float) -> None:
+        """Look for a token without writing anything, and before a key is looked at."""
         with self._db.reading() as session:
-            if _usable(session, token, now) is not None:
+            row = _unexpired(session, token, now)
+            if row is not None and row.used_by in ("", device):
                 return
         self._attempts.verify_allowed(address, PREFIX, now)
         self._attempts.count_wrong(address, PREFIX, now)
         raise EnrolmentRefusedError(REFUSED)
 
     def _use_up(
-        self, session: Session, token: str, device: str, tags: Mapping[str, str], now: float
+        self,
+        session: Session,
+        token: str,
+        device: str,
+        tags: Mapping[str, str],
+        public_key: bytes,
+        now: float,
     ) -> EnrolmentToken:
-        row = _usable(session, token, now)
-        if row is None:  # somebody was faster
+        """Take the token; a second time only for the key that it has let in already.
+
+        A device that lost power before it had the answer asks again with the key that it had kept. Who has
+        read the token does not have that key.
+        """
+        row = _unexpired(session, token, now)
+        if row is None or row.used_by not in ("", device):  # somebody was faster
+            raise EnrolmentRefusedError(REFUSED)
+        holder = session.get(Device, device)
+        if row.used_by and (holder is None or holder.revoked_at or holder.public_key != public_key):
             raise EnrolmentRefusedError(REFUSED)
         if row.device and row.device != device:
             raise EnrolmentRefusedError("The enrolment token is bound to another device.")
@@ -220,10 +237,10 @@ class Enrolment:
         return row
 
 
-def _usable(session: Session, token: str, now: float) -> EnrolmentToken | None:
+def _unexpired(session: Session, token: str, now: float) -> EnrolmentToken | None:
     secret = token.partition(".")[0]
     row = session.get(EnrolmentToken, sha256_hex(secret.encode()))
-    return None if row is None or row.used_by or row.expires < now else row
+    return None if row is None or row.expires < now else row
 
 
 def _as_new(device: Device, now: float) -> Device:

@@ -88,8 +88,9 @@ class DeviceRegister:
         Raises:
             CertificateRequestError: another device has this key.
         """
+        # First: one that enrols again after a power cut shows the key of a certificate that it never got.
+        self._supersede(session, device.id, set())
         issued = self._issue(session, device.id, key)
-        self._supersede(session, device.id, {issued.serial})
         device.public_key, device.previous_public_key = issued.public_key, b""
         device.certificate_expires, device.revoked_at = issued.expires, 0.0
         session.add(device)
@@ -125,6 +126,28 @@ class DeviceRegister:
             record(session, "device.renewed", f"{device.id} renewed its certificate.", device=device.id)
         self.admit()
         return issued
+
+    def verify_holder(self, shown: bytes) -> str:
+        """The device that shows a certificate which counts now.
+
+        Args:
+            shown: the certificate that the caller proved to hold, DER; its chain was verified.
+
+        Raises:
+            NotAuthorisedError: no certificate was shown, none of a device, or one that has expired.
+            DeviceRevokedError: it, or the device, was revoked.
+        """
+        serial = _serial(shown)
+        with self._db.reading() as session:
+            held = session.get(Certificate, serial)
+            device = session.get(Device, held.device) if held else None
+        if held is None or device is None:
+            raise NotAuthorisedError("The certificate that was shown is no device's.")
+        if device.revoked_at or held.revoked_at:
+            raise DeviceRevokedError(f"The certificate of {device.id} was revoked.")
+        if held.expires < time.time():
+            raise NotAuthorisedError(f"The certificate of {device.id} has expired; it has to renew it first.")
+        return device.id
 
     def admit(self) -> None:
         """Let the broker know of new certificates, now or as soon as it can be told."""
