@@ -42,6 +42,11 @@ def line_command(settings: Settings) -> list[str]:
         str(settings.line.capture_share),
         "--device",
         settings.device,
+        *(
+            argument
+            for key, python in sorted(settings.runtime.environments.items())
+            for argument in ("--environment", f"{key}={python}")
+        ),
     ]
 
 

@@ -38,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if control.replaced:
         return 0
     cell = CellServer(given.cell_socket)
-    Line(control, cell, given.device, given.window_seconds, given.capture_share).run(os.getpid())
+    environments = dict(pair.split("=", 1) for pair in given.environment)
+    Line(control, cell, given.device, given.window_seconds, given.capture_share, environments).run(
+        os.getpid()
+    )
     return 0
 
 
@@ -58,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--window-seconds", type=float, default=10.0)
     parser.add_argument("--capture-share", type=float, default=0.0, help="part of all frames to sample")
     parser.add_argument("--device", required=True)
+    parser.add_argument(
+        "--environment", action="append", default=[], metavar="RUNTIME=PYTHON", help="of a runtime's own"
+    )
     return parser
 
 

@@ -11,6 +11,7 @@ from time import monotonic, time
 from typing import Final
 
 from edgewright.agent.control import Heartbeat, Ready, Stop
+from edgewright.agent.environments import NO_ENVIRONMENTS, Environments
 from edgewright.agent.line.cellserver import CellServer
 from edgewright.agent.line.controllink import ControlLink
 from edgewright.agent.line.deciding import decide
@@ -26,14 +27,20 @@ class Line:
     """One line with its sockets."""
 
     def __init__(
-        self, control: ControlLink, cell: CellServer, device: str, window_seconds: float, capture_share: float
+        self,
+        control: ControlLink,
+        cell: CellServer,
+        device: str,
+        window_seconds: float,
+        capture_share: float,
+        environments: Environments = NO_ENVIRONMENTS,
     ) -> None:
         now = monotonic()
         self._control = control
         self._cell = cell
         self._window_seconds = window_seconds
         self._observer = Observer(control.send, device, capture_share, SystemRandom(), now)
-        self._orders = Orders(control.send, self._active_changed)
+        self._orders = Orders(control.send, self._active_changed, environments)
         self._ticked_at = now
         self._beat_at = now
         self._supervised = False

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.agent.control import SlotName
+from edgewright.agent.environments import NO_ENVIRONMENTS, Environments
 from edgewright.agent.line.breaker import HANG_GRACE_S, LATE_IN_A_ROW, START_LIMIT_S, Breaker
 from edgewright.agent.line.runnerprocess import RunnerProcess
 from edgewright.agent.preprocess import input_shape, preprocess_into
@@ -50,6 +51,7 @@ class ModelSlot:
         content_key: bytes = b"",
         threads: int = 1,
         digest: str = "",
+        environments: Environments = NO_ENVIRONMENTS,
     ) -> None:
         verify_runnable(manifest)
         verify_key(manifest, content_key)
@@ -63,7 +65,7 @@ class ModelSlot:
         self.retry_at = 0.0
         self.started_at = 0.0
         self._paths = (manifest_path, artifact_path)
-        self._content_key, self._threads = content_key, threads
+        self._content_key, self._threads, self._environments = content_key, threads, environments
         self._late_since: float | None = None
         self._late_in_a_row = 0
 
@@ -81,7 +83,9 @@ class ModelSlot:
         """Start a runner, without waiting for it."""
         self.failure = None
         try:
-            self.runner = RunnerProcess(self.manifest, *self._paths, self._content_key, self._threads)
+            self.runner = RunnerProcess(
+                self.manifest, *self._paths, self._content_key, self._threads, self._environments
+            )
         except OSError as error:
             self.note(RunnerCrashError(f"No runner can be started: {error.strerror}."))
         self.started_at = monotonic()

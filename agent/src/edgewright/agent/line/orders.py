@@ -36,6 +36,7 @@ from edgewright.agent.control import (
     Unload,
     Up,
 )
+from edgewright.agent.environments import NO_ENVIRONMENTS, Environments
 from edgewright.agent.line.breaker import replacement_delay_s
 from edgewright.agent.line.deciding import NO_MODEL_FALLBACK, Ruling
 from edgewright.agent.line.modelslot import ModelSlot
@@ -73,8 +74,14 @@ class Orders:
         cell_connected: set by the loop.
     """
 
-    def __init__(self, send: Callable[[Up], None], active_changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        send: Callable[[Up], None],
+        active_changed: Callable[[], None],
+        environments: Environments = NO_ENVIRONMENTS,
+    ) -> None:
         self._send = send
+        self._environments = environments
         self._active_changed = active_changed
         self.slots = Slots()
         self.models: dict[SlotName, ModelSlot] = {}
@@ -178,6 +185,7 @@ class Orders:
                 order.content_key,
                 order.threads,
                 order.digest,
+                self._environments,
             )
         except EdgewrightError:
             self.slots.move(order.slot, Move.EMPTIED)
