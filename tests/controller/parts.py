@@ -11,12 +11,13 @@ from pathlib import Path
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.broker.probe import Address
 from edgewright.controller.database.engine import Database
+from edgewright.controller.downloads import Places
 from edgewright.controller.durable import write_durably
 from edgewright.controller.enrolment import Enrolment
 from edgewright.controller.evidence.version import VersionHealth
 from edgewright.controller.identity.authority import CertificateAuthority
 from edgewright.controller.identity.register import DeviceRegister
-from edgewright.controller.publisher import Publisher
+from edgewright.controller.publisher import PublishedBlob, Publisher
 from edgewright.controller.retirement import Retirement
 from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.service import RolloutService
@@ -38,10 +39,15 @@ class SimulatedPublisher:
     metadata: int = 0
     releases: list[str] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
+    found: dict[str, PublishedBlob] = field(default_factory=dict)
 
     def publish_assignment(self, device: str, document: bytes) -> None:
         """Take one device's document."""
         self.published.append((device, document))
+
+    def find_blob(self, sha256: str) -> PublishedBlob | None:
+        """What a test has put there."""
+        return self.found.get(sha256)
 
     def publish_metadata(self) -> None:
         """Count."""
@@ -126,6 +132,8 @@ class Parts:
     db: Database
     blobs: BlobStore
     repository: ImageRepository
+    publisher: SimulatedPublisher
+    downloads: Places
     rollouts: RolloutService
     enrolment: Enrolment
     register: DeviceRegister
@@ -155,6 +163,8 @@ def make_parts(data: Path) -> Parts:
         db=db,
         blobs=blobs,
         repository=repository,
+        publisher=publisher,
+        downloads=Places(),
         rollouts=rollouts,
         enrolment=Enrolment(db, register, lambda host: Address(host, 18830), lambda: root, lambda: root),
         register=register,

@@ -24,6 +24,7 @@ from edgewright.controller.confidential.vault import StorageVault
 from edgewright.controller.confidential.wrapping import Wrapper
 from edgewright.controller.database.engine import Database
 from edgewright.controller.datadir import DataFolder, Endpoint
+from edgewright.controller.downloads import Places
 from edgewright.controller.durable import write_durably
 from edgewright.controller.enrolment import Enrolment
 from edgewright.controller.guests import allow_descriptors
@@ -104,6 +105,7 @@ class Services:
     monitor: Monitor
     workflows: Workflows
     signing: Signing
+    downloads: Places
 
 
 @contextmanager
@@ -199,6 +201,7 @@ def _compose(
         monitor,
         workflows,
         signing,
+        Places(),
     )
 
 

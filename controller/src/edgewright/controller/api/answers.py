@@ -11,8 +11,13 @@ from edgewright.controller.errors import NotAuthorisedError
 from edgewright.controller.web.rendering import render
 from edgewright.wire.errors import EdgewrightError
 
-CHALLENGES: Final = {"/api/": "Bearer", "/.well-known/": 'Basic realm="edgewright"'}
-"""What programs are asked for below each path; everything else is for people."""
+CHALLENGES: Final = {
+    "/api/": "Bearer",
+    "/.well-known/": 'Basic realm="edgewright"',
+    "/device/": 'Certificate realm="edgewright"',
+}
+"""What programs are asked for below each path; everything else is for people. The last is a device's
+certificate in the handshake of TLS, for which no scheme is registered: it only says which credential."""
 
 
 def answer_problem(scope: Scope, error: EdgewrightError) -> Response:

@@ -23,6 +23,7 @@ from edgewright.controller.api import (
 from edgewright.controller.api.access import Need, need, needs_of
 from edgewright.controller.api.answers import answer_problem
 from edgewright.controller.api.auditing import Auditing
+from edgewright.controller.api.deviceblobs import create_device_blobs
 from edgewright.controller.api.est import create_est, create_revocation
 from edgewright.controller.api.guard import Guard
 from edgewright.controller.api.problems import Problem, from_http, from_validation
@@ -53,6 +54,7 @@ def create_app(services: Services, names: Sequence[str] = ()) -> FastAPI:
         app.include_router(part.create_router(services, references), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_revocation(services), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_est(services), responses=PROBLEMS)
+    app.include_router(create_device_blobs(services), responses=PROBLEMS)
     app.include_router(create_pages(services, references))
     _describe(app)
     app.add_middleware(Auditing, db=services.db)

@@ -6,10 +6,12 @@ from typing import Protocol
 
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database.engine import Database
+from edgewright.controller.downloads import Places
 from edgewright.controller.enrolment import EnrolmentAnswer
 from edgewright.controller.evidence.version import VersionHealth
 from edgewright.controller.identity.authority import Issued
 from edgewright.controller.identity.register import DeviceRegister
+from edgewright.controller.publisher import PublishedBlob
 from edgewright.controller.rollouts.policy import Wave
 from edgewright.controller.signing import Signing
 from edgewright.controller.trust.director_seam import State
@@ -97,6 +99,14 @@ class Evidence(Protocol):
         ...
 
 
+class OnBroker(Protocol):
+    """The publisher, as far as HTTP needs it."""
+
+    def find_blob(self, sha256: str) -> PublishedBlob | None:
+        """A blob of a release that is published now."""
+        ...
+
+
 class SignedMetadata(Protocol):
     """The image repository."""
 
@@ -142,6 +152,16 @@ class Services(Protocol):
     @property
     def repository(self) -> SignedMetadata:
         """Signed metadata of all releases."""
+        ...
+
+    @property
+    def publisher(self) -> OnBroker:
+        """What is published."""
+        ...
+
+    @property
+    def downloads(self) -> Places:
+        """Devices that download over HTTPS."""
         ...
 
     @property

@@ -38,6 +38,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "page.logout": Operation(None, "log out", changes=True),
     "device.enrol": Operation(None, "take a device in by its one-time token", changes=True),
     "device.renew": Operation(None, "renew a device's certificate by that certificate", changes=True),
+    "device.fetch": Operation(None, "fetch published blobs by a device's certificate"),
     "authority.read": Operation(None, "read the authority's certificates and revocation list"),
     # Reading
     "page.read": Operation(VIEWER, "look at the pages"),
