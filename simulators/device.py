@@ -60,6 +60,7 @@ class DeviceStub:
         device: str = DEVICE,
         *,
         system_time: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.simulator, self.device = simulator, device
         self.key = DeviceKey.generate()
@@ -104,6 +105,8 @@ class DeviceStub:
             call_off=self.jobs.clear,
             send=self.line.send,
             later=lambda _seconds, event: self.later.append(event),
+            replace_line=self.restart_line,
+            monotonic=monotonic,
         )
 
     def start(self) -> "DeviceStub":
@@ -176,6 +179,11 @@ class DeviceStub:
 
     def cut_power(self) -> None:
         """End without a word; the files are as they are."""
+        self._database.close()
+
+    def stop(self) -> None:
+        """End because somebody said so."""
+        self.deployer.stop()
         self._database.close()
 
     @property

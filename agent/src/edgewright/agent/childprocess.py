@@ -133,6 +133,11 @@ class ChildProcess(ABC, Generic[Up, Down]):
         """Kill a child that has been silent for too long."""
         if self._process and time.monotonic() - self._heard_at > SILENCE_SECONDS:
             log.warning("The %s has been silent for %.0f s and is replaced.", self.title, SILENCE_SECONDS)
+            self.kill()
+
+    def kill(self) -> None:
+        """End the child, whatever it does; another one is started as after any end."""
+        if self._process is not None:
             self._heard_at = time.monotonic()
             self._process.kill()
 

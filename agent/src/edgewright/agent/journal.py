@@ -11,13 +11,14 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from edgewright.agent.agreement import Assignment, ImageTarget, Seen
-from edgewright.agent.control import SlotName
+from edgewright.agent.control import QualificationResult, SlotName
 from edgewright.agent.database import Database
 from edgewright.wire.deployment import FINISHED, Event, State, advance
 from edgewright.wire.messages import Release
 
-_COLUMNS: Final = "id, assignment, state, error, detail, slot, fetched_bytes, threads, updated_at"
+_COLUMNS: Final = "id, assignment, state, error, detail, slot, fetched_bytes, threads, updated_at, starts, trouble, troubles"
 _assignments = msgspec.msgpack.Decoder(Assignment)
+_qualifications = msgspec.msgpack.Decoder(QualificationResult)
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +29,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         error, detail: why it ended, 0 and empty where nothing went wrong.
         fetched_bytes: payload bytes that it took from the network.
         threads: of an inference, as the qualification chose them.
+        starts: of the agent after ends that nobody ordered, since this release is new on its way or decides;
+            None where it is not new.
+        trouble, troubles: the last error that its step was tried again after, and how often in a row.
     """
 
     id: int
@@ -39,6 +43,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     fetched_bytes: int
     threads: int
     updated_at: float
+    starts: int | None = None
+    trouble: str = ""
+    troubles: int = 0
 
     @property
     def release(self) -> Release:
@@ -223,7 +230,8 @@ class Journal:
             deployment: as it was read last.
             event: what happened.
             now: seconds since the epoch.
-            changed: ``error``, ``detail``, ``slot``, ``fetched_bytes`` or ``threads`` that change with it.
+            changed: ``error``, ``detail``, ``slot``, ``fetched_bytes``, ``threads`` or ``starts`` that change
+                with it.
 
         Raises:
             IllegalTransitionError: the table does not list it; nothing changed.
@@ -233,7 +241,7 @@ class Journal:
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE deployments SET state = ?, error = ?, detail = ?, slot = ?, fetched_bytes = ?, "
-                "threads = ?, updated_at = ? WHERE id = ?",
+                "threads = ?, starts = ?, updated_at = ? WHERE id = ?",
                 (
                     state,
                     moved.error,
@@ -241,11 +249,68 @@ class Journal:
                     moved.slot,
                     moved.fetched_bytes,
                     moved.threads,
+                    moved.starts,
                     now,
                     moved.id,
                 ),
             )
         return moved
+
+    def note_qualified(self, number: int, result: QualificationResult) -> None:
+        """Remember what a qualification has measured."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE deployments SET qualification = ? WHERE id = ?",
+                (msgspec.msgpack.encode(result), number),
+            )
+
+    def qualification(self, number: int) -> QualificationResult | None:
+        """What a deployment's last qualification has measured; None before it."""
+        (raw,) = self._row("SELECT qualification FROM deployments WHERE id = ?", number)
+        return _qualifications.decode(raw) if raw else None
+
+    def begin_run(self) -> bool:
+        """Remember that an agent runs; whether the one before ended without having been told to."""
+        (running,) = self._row("SELECT running FROM device")
+        if not running:
+            with self._database.transaction() as connection:
+                connection.execute("UPDATE device SET running = 1")
+        return bool(running)
+
+    def end_run(self) -> None:
+        """Remember that the agent was told to end."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE device SET running = 0")
+
+    def count_start(self, deployment: Deployment) -> Deployment:
+        """Count a start of the agent while a deployment is new."""
+        return self.set_starts(deployment, (deployment.starts or 0) + 1)
+
+    def set_starts(self, deployment: Deployment, starts: int | None) -> Deployment:
+        """Count anew, or, with None, no longer."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE deployments SET starts = ? WHERE id = ?", (starts, deployment.id))
+        return msgspec.structs.replace(deployment, starts=starts)
+
+    def count_trouble(self, deployment: Deployment, trouble: str) -> Deployment:
+        """Count an error after which a step is tried again; another one than before counts from 1, none from 0."""
+        troubles = deployment.troubles + 1 if trouble == deployment.trouble else 1
+        troubles = troubles if trouble else 0
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE deployments SET trouble = ?, troubles = ? WHERE id = ?",
+                (trouble, troubles, deployment.id),
+            )
+        return msgspec.structs.replace(deployment, trouble=trouble, troubles=troubles)
+
+    def add_fetched(self, deployment: Deployment, fetched_bytes: int) -> Deployment:
+        """Remember what a try took from the network that has to be made again."""
+        fetched = deployment.fetched_bytes + fetched_bytes
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE deployments SET fetched_bytes = ? WHERE id = ?", (fetched, deployment.id)
+            )
+        return msgspec.structs.replace(deployment, fetched_bytes=fetched)
 
     def deployment(self, number: int) -> Deployment:
         """One deployment."""
@@ -294,7 +359,8 @@ class Journal:
 
 
 def _deployment(row: sqlite3.Row) -> Deployment:
-    number, assignment, state, error, detail, slot, fetched_bytes, threads, updated_at = row
+    number, assignment, state, error, detail, slot, fetched_bytes, threads, updated_at, *counted = row
+    starts, trouble, troubles = counted
     return Deployment(
         id=number,
         assignment=_assignments.decode(assignment),
@@ -305,4 +371,7 @@ def _deployment(row: sqlite3.Row) -> Deployment:
         fetched_bytes=fetched_bytes,
         threads=threads,
         updated_at=updated_at,
+        starts=starts,
+        trouble=trouble,
+        troubles=troubles,
     )

@@ -1,10 +1,14 @@
 """The line as the deployer sees it: what it holds, and the one order that it has not answered.
 
 One order at a time: an answer can then never be taken for the answer to another order, whatever was
-superseded in between.
+superseded in between. A Shadow or a Swap that nobody wants any more is called off by emptying the slot. Its
+answer may be on its way nevertheless; it finds no order of its kind. A Load is always waited for: the answer to
+one could be taken for the answer to the next.
 """
 
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from edgewright.agent.control import Down, Held, Load, Shadow, SlotName, Swap, Unload
 from edgewright.agent.journal import Journal
@@ -13,27 +17,51 @@ from edgewright.agent.slotplan import Holding, Told
 from edgewright.wire.errors import EdgewrightError
 
 
+Order = Load | Shadow | Swap
+
+
+class Pending(NamedTuple):
+    """An order without an answer.
+
+    Attributes:
+        kind: its class.
+        slot, holding: what it is about.
+        since: when it was sent, monotonic seconds.
+    """
+
+    kind: type[Order]
+    slot: SlotName
+    holding: Holding
+    since: float
+
+
 class LineOrders:
     """Orders to the running line.
 
     Args:
         send: hands an order to the line's process.
+        monotonic: seconds that only grow.
 
     Attributes:
         up: whether a line listens.
     """
 
-    def __init__(self, send: Callable[[Down], None]) -> None:
-        self._send = send
+    def __init__(self, send: Callable[[Down], None], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._send, self._monotonic = send, monotonic
         self._loaded: dict[SlotName, str] = {}
         self._active: SlotName | None = None
-        self._pending: tuple[SlotName, Holding] | None = None
+        self._pending: Pending | None = None
         self.up = False
 
     @property
     def free(self) -> bool:
         """Whether an order may be sent."""
         return self.up and self._pending is None
+
+    @property
+    def pending(self) -> Pending | None:
+        """The order that was not answered yet."""
+        return self._pending
 
     @property
     def told(self) -> Told:
@@ -75,16 +103,19 @@ class LineOrders:
         self._order(Swap(slot, probation_frames), holding)
 
     def unload(self, slot: SlotName) -> None:
-        """Order a slot emptied; there is no answer."""
-        self._loaded.pop(slot, None)
+        """Order a slot emptied; there is no answer. A Shadow or a Swap of it is called off."""
+        if self._pending is not None and self._pending.slot == slot and self._pending.kind is not Load:
+            self._pending = None
+        self.lost(slot)
         self._send(Unload(slot))
 
-    def answered(self, slot: SlotName) -> Holding | None:
-        """Take the order that a slot answered; None where none was on its way to it."""
-        if self._pending is None or self._pending[0] != slot:
+    def answered(self, slot: SlotName, kind: type[Order]) -> Holding | None:
+        """Take the order that a slot answered; None where none of this kind was on its way to it."""
+        pending = self._pending
+        if pending is None or (pending.slot, pending.kind) != (slot, kind):
             return None
-        (_, holding), self._pending = self._pending, None
-        return holding
+        self._pending = None
+        return pending.holding
 
     def holds(self, slot: SlotName, holding: Holding) -> None:
         """The line said that a slot is loaded."""
@@ -100,8 +131,8 @@ class LineOrders:
         if self._active == slot:
             self._active = None
 
-    def _order(self, order: Load | Shadow | Swap, holding: Holding) -> None:
-        self._pending = (order.slot, holding)
+    def _order(self, order: Order, holding: Holding) -> None:
+        self._pending = Pending(type(order), order.slot, holding, self._monotonic())
         self._send(order)
 
 

@@ -4,8 +4,8 @@ The journal says which releases are good, which slot decides and which candidate
 told what it holds since it started. Comparing the two after every event, instead of remembering scripts,
 makes a restart of the line, of the agent or of both the same case as everyday work.
 
-Order of precedence: the active model first (nothing else matters while no model decides), then the
-candidate, then the last good model back into the free slot, warm.
+Order of precedence: the active model first (nothing else matters while the wrong one, or none, decides), then
+the candidate, then the last good model back into the free slot, warm.
 """
 
 from typing import Literal, NamedTuple
@@ -78,7 +78,10 @@ def next_step(wanted: Wanted, told: Told) -> Step | None:
 def _for_active(wanted: Wanted, told: Told) -> Step | None:
     slot = wanted.active
     holding = wanted.slots[slot] if slot else None
-    if slot is None or holding is None or told.active == slot:
+    if slot is None or holding is None:
+        # Nothing is good: a candidate that was swapped in after it was called off, or a model that was stopped.
+        return Step("unload", told.active, Holding(0, "")) if told.active else None
+    if told.active == slot:
         return None
     if told.loaded.get(slot) != holding.digest:
         return Step("load", slot, holding)

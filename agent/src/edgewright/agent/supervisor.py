@@ -174,6 +174,7 @@ class Supervisor:
             call_off=self._worker.call_off,
             send=self._line.send,
             later=self._later,
+            replace_line=self._line.kill,
         )
 
     def run(self) -> None:
@@ -260,6 +261,7 @@ class Supervisor:
             except queue.Empty:
                 break
             self._do(event)
+        self._do(self._deployer.stop)
         self._worker.stop()
         self._desk.stop()
         self._verifier.stop()
@@ -430,6 +432,7 @@ class Supervisor:
     def _tick(self) -> None:
         self._later(TICK_SECONDS, self._tick)
         self._line.watch()
+        self._deployer.watch()
         self._gate.watch_clock()
         self._renewal.watch(self._identity, self._clock.now())
 
