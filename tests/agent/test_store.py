@@ -1,11 +1,12 @@
 """The content-addressed store: complete or not there, resumable at any byte."""
 
+import os
 import random
 from pathlib import Path
 
 import pytest
 
-from edgewright.agent.store import EARLY_CHUNKS, Store
+from edgewright.agent.store import Store
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.errors import MalformedMessageError, StorageFullError, TamperedArtifactError
 from edgewright.wire.manifest import CHUNK_BYTES, Blob, split_blob
@@ -36,23 +37,13 @@ def bytes_read() -> int:
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
-@pytest.mark.parametrize("jump", [0, EARLY_CHUNKS])
-def test_a_blob_is_hashed_while_it_comes(tmp_path: Path, jump: int) -> None:
-    """Chunks that come a window out of order make a blob that nobody has read back from the disk."""
-    data = random.Random(2).randbytes(40 * CHUNK_BYTES)
-    blob, chunks = split_blob(data)
-    order = chunks[1 : jump + 1] + chunks[:1] + chunks[jump + 1 :]
-    before = bytes_read()
-    fill(Store(tmp_path), blob, order)
-    assert bytes_read() - before < CHUNK_BYTES
-    assert Store(tmp_path).read(blob.sha256) == data
-
-
-def test_far_out_of_order_is_read_back(tmp_path: Path) -> None:
-    """Chunks that come in any order at all make the same blob."""
+def test_a_download_is_not_read_back(tmp_path: Path) -> None:
+    """Chunks that come in any order at all make a blob, and nobody has read a byte of it from the disk."""
     data = random.Random(3).randbytes(40 * CHUNK_BYTES + 5)
     blob, chunks = split_blob(data)
+    before = bytes_read()
     fill(Store(tmp_path), blob, random.Random(4).sample(chunks, len(chunks)))
+    assert bytes_read() - before < CHUNK_BYTES
     assert Store(tmp_path).read(blob.sha256) == data
 
 
@@ -94,12 +85,32 @@ def test_wrong_bytes_are_not_stored(tmp_path: Path) -> None:
         assert partial.missing == list(BLOB.chunks)
 
 
-def test_right_chunks_of_a_wrong_whole_are_removed(tmp_path: Path) -> None:
-    """A blob whose chunks do not make its digest ends as nothing."""
+def test_right_chunks_of_a_wrong_whole_are_never_used(tmp_path: Path) -> None:
+    """A blob whose signed chunks do not make its signed digest is found at its first use, and removed."""
     lying = Blob(sha256_hex(b"another"), BLOB.length, BLOB.chunks)
+    fill(Store(tmp_path), lying, CHUNKS)
     with pytest.raises(TamperedArtifactError):
-        fill(Store(tmp_path), lying, CHUNKS)
+        Store(tmp_path).verified(lying.sha256)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_draft_that_is_not_what_was_signed_ends_as_nothing(tmp_path: Path) -> None:
+    """What was made here and does not have its digest, or its length, gets no name and is removed."""
+    store = Store(tmp_path)
+    for length in (len(DATA), len(DATA) + 1):
+        with store.draft(Blob(sha256_hex(b"another"), length, ())) as draft:
+            draft.write(DATA)
+            with pytest.raises(TamperedArtifactError):
+                draft.finish()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_draft_takes_no_more_than_was_signed(tmp_path: Path) -> None:
+    """Bytes beyond a draft's signed length are refused before they are written."""
+    with Store(tmp_path).draft(Blob(sha256_hex(b"abc"), 3, ())) as draft:
+        draft.write(b"ab")
+        with pytest.raises(TamperedArtifactError):
+            draft.write(b"cd")
 
 
 def test_damaged_file_is_found_and_removed(tmp_path: Path) -> None:
@@ -119,6 +130,17 @@ def test_quota(tmp_path: Path) -> None:
     with pytest.raises(StorageFullError), store.partial(BLOB):
         pass
     assert store.digests() == {digest}
+
+
+def test_the_last_free_bytes_of_the_disk_are_left(tmp_path: Path) -> None:
+    """A blob that would leave less than the watermark raises before a byte is written, with the numbers."""
+    disk = os.statvfs(tmp_path)
+    free = disk.f_bavail * disk.f_frsize
+    store = Store(tmp_path, free_bytes=free + 2**40)
+    with pytest.raises(StorageFullError, match=rf"{free + 2**40} stay free.*{BLOB.length} more"):
+        store.put(bytes(BLOB.length))
+    assert list(tmp_path.iterdir()) == []
+    assert Store(tmp_path, free_bytes=1).put(b"small")
 
 
 def test_collect_keeps_what_is_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from edgewright.agent.agreement import Assignment
 from edgewright.agent.confidential import NO_KEYS, ContentKeys
 from edgewright.agent.store import Store
 from edgewright.wire.errors import EdgewrightError
-from edgewright.wire.manifest import Manifest, decode_manifest
+from edgewright.wire.manifest import Blob, Manifest, Patch, decode_manifest
 
 
 class ReleaseFiles:
@@ -48,10 +48,19 @@ class ReleaseFiles:
         return self._keys.unwrap(assignment.target.custom, assignment.orders)
 
     def keep_only(self, digests: set[str]) -> None:
-        """Remove all files, partial ones too, that do not belong to these manifests."""
+        """Remove all files, partial ones too, that do not belong to these manifests.
+
+        A patch belongs to its manifest until what it makes is there: a device that starts again in the middle
+        of its download goes on with it.
+        """
         keep = set(digests)
         for digest in digests:
             with contextlib.suppress(FileNotFoundError, EdgewrightError):
                 manifest = self.manifest(digest)
-                keep |= {manifest.artifact.sha256, manifest.golden.sha256}
+                keep |= self._needed(manifest.artifact, manifest.patches)
+                keep |= self._needed(manifest.golden, manifest.golden_patches)
         self._store.collect(keep)
+
+    def _needed(self, blob: Blob, patches: tuple[Patch, ...]) -> set[str]:
+        ways = () if self._store.has(blob.sha256) else patches
+        return {blob.sha256, *(patch.blob.sha256 for patch in ways)}
