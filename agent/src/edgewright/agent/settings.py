@@ -118,16 +118,21 @@ class InterlockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     safe: str = "1"
 
 
+RuntimeKey = Annotated[str, msgspec.Meta(pattern=r"^(onnxruntime|litert|tflite-runtime)(/\w+)?$")]
+"""A runtime, or one of its execution providers."""
+
+
 class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Inference runtimes of this device.
 
     Attributes:
-        environments: Python interpreters of environments of their own, by runtime (``tflite-runtime``) or by
-            runtime and execution provider (``onnxruntime/OpenVINOExecutionProvider``).
-        threads: of an inference; 0 lets the device choose by measurement.
+        environments: Python interpreters, with their whole path, of environments of their own, by runtime
+            (``tflite-runtime``) or by runtime and execution provider
+            (``onnxruntime/OpenVINOExecutionProvider``).
+        threads: of an inference; 0 lets the device choose by measurement, and leaves a core to the line.
     """
 
-    environments: dict[str, str] = {}
+    environments: dict[RuntimeKey, Annotated[str, msgspec.Meta(pattern="^/")]] = {}
     threads: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
 
 
