@@ -22,6 +22,7 @@ from edgewright.agent.journal import Deployment, Journal
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.outbox import Outbox
 from edgewright.agent.releasefiles import ReleaseFiles
+from edgewright.agent.samplefiles import SampleFiles
 from edgewright.agent.sealing import Sealer
 from edgewright.agent.store import Store
 from edgewright.agent.trust import Director, ImageRepository
@@ -73,7 +74,7 @@ class DeviceStub:
         folder.mkdir(parents=True, exist_ok=True)
         self._database = Database(folder / "agent.db")
         self.journal = Journal(self._database)
-        self.outbox = Outbox(self._database, device)
+        self.outbox = Outbox(self._database, device, SampleFiles(folder / "samples"))
         self.store = Store(folder / "store")
         reader = TopicReader(simulator.topics)
         fetcher = MetadataFetcher(reader, seconds=0.02)
@@ -142,6 +143,12 @@ class DeviceStub:
             self.deployer,
         )
 
+    def send(self) -> int:
+        """Send what may go to a controller that does not answer; the newest number."""
+        self.outbox.due(time.monotonic())
+        (newest,) = self._database.connection.execute("SELECT next_seq - 1 FROM outbox").fetchone()
+        return int(newest)
+
     def hear_ack(self, payload: bytes) -> None:
         """Something lies on the topic of acknowledgements."""
         try:
@@ -203,7 +210,7 @@ class DeviceStub:
 
     def reports(self) -> list[Report]:
         """All reports that wait for the controller, oldest first."""
-        rows = self._database.connection.execute("SELECT payload FROM messages ORDER BY seq")
+        rows = self._database.connection.execute("SELECT payload FROM messages ORDER BY id")
         decoded = [messages.decode_up(payload) for (payload,) in rows]
         return [message for message in decoded if isinstance(message, Report)]
 

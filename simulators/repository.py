@@ -184,14 +184,16 @@ class RepositorySimulator:
         """Copies of a role's keys, all of them or ``count``, in the hands of somebody else."""
         return StolenKeys(self._signers(role)[:count])
 
-    def acknowledge(self, stream: str, through: int, *, keys: "StolenKeys | None" = None) -> bytes:
+    def acknowledge(
+        self, stream: str, through: int, *, hello: int = 0, keys: "StolenKeys | None" = None
+    ) -> bytes:
         """A sealed acknowledgement, by the director root's ``timestamp`` role unless ``keys`` are given."""
         signer = (keys.signers if keys else self._signers("acknowledge"))[0]
 
         def sign(data: bytes) -> bytes:
             return bytes.fromhex(signer.sign(data).signature)
 
-        return seal(messages.encode(messages.Ack(stream=stream, through=through)), "down", sign)
+        return seal(messages.encode(messages.Ack(stream=stream, through=through, hello=hello)), "down", sign)
 
     def assign(
         self,

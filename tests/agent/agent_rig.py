@@ -23,6 +23,7 @@ from edgewright.wire.cell import Decision, Frame, Inbox
 from edgewright.wire.cell import encode as encode_cell
 from edgewright.wire.deployment import State
 from edgewright.wire.messages import Goodbye, Hello, Report, Upward
+from edgewright.wire.numbering import Place, Received
 from edgewright.wire.sealed import unseal
 from simulators.repository import RepositorySimulator
 from simulators.topics import MemoryTopics
@@ -74,7 +75,7 @@ class ControllerHand:
         self.heard: list[Upward] = []
         self.acknowledging = True
         self.device_key = DeviceKey.generate()
-        self._through: dict[str, int] = {}
+        self._received: dict[str, Received] = {}
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id="controller", protocol=mqtt.MQTTv311, clean_session=False
         )
@@ -121,22 +122,29 @@ class ControllerHand:
         return [message for message in list(self.heard) if isinstance(message, kind)]
 
     def states(self) -> list[State]:
-        """Reported states in the order of their numbers, repetitions removed."""
-        numbered = {report.seq: report.state for report in self.of(Report)}
+        """Reported states in the order in which they came about, repetitions removed."""
+        numbered = {report.ordinal: report.state for report in self.of(Report)}
         return [state for _, state in sorted(numbered.items()) if state]
 
     def _hear(self, client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         up = messages.decode_up(unseal(bytes(message.payload), "up", verifier(self.device_key)))
         self.heard.append(up)
         if isinstance(up, Hello):
-            self._through[up.stream] = max(self._through.get(up.stream, 0), up.oldest - 1)
+            known = self._received.get(up.stream, Received(up.oldest - 1))
+            self._received[up.stream] = known.from_oldest(up.oldest)
+            self._acknowledge(client, up, hello=up.counter)
             return
-        if isinstance(up, (Goodbye, messages.Want)) or up.stream not in self._through:
+        if isinstance(up, (Goodbye, messages.Want)) or up.stream not in self._received:
             return
-        if up.seq == self._through[up.stream] + 1:
-            self._through[up.stream] = up.seq
+        known = self._received[up.stream]
+        if known.place(up.seq) is Place.NEW:
+            self._received[up.stream] = known.with_number(up.seq)
+        self._acknowledge(client, up)
+
+    def _acknowledge(self, client: mqtt.Client, up: Hello | messages.Sequenced, hello: int = 0) -> None:
         if self.acknowledging:
-            ack = self.simulator.acknowledge(up.stream, self._through[up.stream])
+            through = self._received[up.stream].through
+            ack = self.simulator.acknowledge(up.stream, through, hello=hello)
             client.publish(topics.ack(up.device), ack, qos=1)
 
 

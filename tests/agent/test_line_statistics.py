@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewright.agent.line.statistics import OTHER, SIGNALS, Tally, score
+from edgewright.agent.line.statistics import SIGNALS, Tally, score
+from edgewright.agent.windows import OTHER
 from edgewright.wire.cell import Decision
 from edgewright.wire.histograms import Histogram
 from edgewright.wire.messages import MAX_WINDOW_BYTES, encode

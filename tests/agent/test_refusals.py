@@ -10,6 +10,7 @@ from edgewright.agent.journal import Journal
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.outbox import Outbox
 from edgewright.agent.refusals import QUIET_SECONDS, REMEMBERED, Refusals
+from edgewright.agent.samplefiles import SampleFiles
 from edgewright.wire import messages
 from edgewright.wire.errors import RollbackAttackError, TamperedMetadataError
 from edgewright.wire.messages import Report
@@ -21,13 +22,13 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.now = 0.0
         self.database = Database(folder / "agent.db")
-        self._outbox = Outbox(self.database, "robot-1")
+        self._outbox = Outbox(self.database, "robot-1", SampleFiles(folder / "samples"))
         ledger = Ledger("robot-1", self.database, Journal(self.database), self._outbox)
         self.refusals = Refusals(ledger, lambda: self.now)
 
     def told(self) -> list[str]:
         """Sentences of all reports so far."""
-        rows = self.database.connection.execute("SELECT payload FROM messages ORDER BY seq")
+        rows = self.database.connection.execute("SELECT payload FROM messages ORDER BY id")
         reports = [messages.decode_up(payload) for (payload,) in rows]
         return [report.detail for report in reports if isinstance(report, Report)]
 

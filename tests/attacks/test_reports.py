@@ -75,14 +75,14 @@ def test_report_of_a_revoked_device(enrolled: tuple[Database, DeviceKey]) -> Non
 
 def test_forged_acknowledgement(device: DeviceStub) -> None:
     """An acknowledgement by anybody but the director's key deletes no report: UnsignedMessage."""
-    stream, waiting = device.outbox.stream, device.outbox.waiting
-    body = messages.encode(messages.Ack(stream=stream, through=waiting))
-    for forged in (body, device.simulator.acknowledge(stream, waiting, keys=StolenKeys.made_up())):
+    stream, waiting, sent = device.outbox.stream, device.outbox.waiting, device.send()
+    body = messages.encode(messages.Ack(stream=stream, through=sent))
+    for forged in (body, device.simulator.acknowledge(stream, sent, keys=StolenKeys.made_up())):
         device.hear_ack(forged)
     assert device.outbox.waiting >= waiting
     assert "UnsignedMessage" in device.names()
     assert_runs_one(device)
-    device.hear_ack(device.simulator.acknowledge(stream, waiting))
+    device.hear_ack(device.simulator.acknowledge(stream, sent))
     assert device.outbox.waiting < waiting
 
 

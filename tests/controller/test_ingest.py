@@ -13,6 +13,7 @@ from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import (
     Device,
     Event,
+    Loss,
     Outcome,
     Position,
     RolloutDevice,
@@ -24,6 +25,7 @@ from edgewright.controller.ingest.batch import Batch
 from edgewright.wire import messages
 from edgewright.wire.deployment import State
 from edgewright.wire.histograms import Histogram
+from edgewright.wire.numbering import AHEAD
 
 HELLO = messages.Hello(
     device="r1", agent_version="0.1.0", target="t", tags={"line": "a"}, runtime="x 1", sent_at=1.0, stream="s"
@@ -129,25 +131,38 @@ def test_outcomes_of_one_version_are_added_up(db: Database, tmp_path: Path) -> N
     assert (total(db, Outcome.labelled), total(db, Outcome.wrong)) == (6, 3)
 
 
-def test_nothing_beyond_a_gap_is_acknowledged_or_counted(db: Database, tmp_path: Path) -> None:
-    """A message after a lost one waits for it, and then both count."""
+def test_a_message_beyond_a_gap_counts_and_the_gap_is_told(db: Database, tmp_path: Path) -> None:
+    """A message after a lost one is stored; the acknowledgement says which one is missing."""
     acks, _ = store(db, tmp_path, HELLO, a_window(2))
-    assert acks == [messages.Ack(stream="s", through=0)]
+    assert acks == [messages.Ack(stream="s", through=0, beyond=b"\x02")]
     acks, _ = store(db, tmp_path, a_window(1), a_window(2))
     assert acks == [messages.Ack(stream="s", through=2)]
     assert total(db, Window.frames) == 20
 
 
-def test_a_device_that_gave_messages_up_goes_on(db: Database, tmp_path: Path) -> None:
-    """When the outbox reached its quota its hello moves the position on, and an event says how many
-    are lost.
-    """
+def test_a_message_too_far_ahead_is_not_taken(db: Database, tmp_path: Path) -> None:
+    """What lies beyond the bitmap is neither stored nor acknowledged, so a stream needs sixteen bytes."""
+    acks, _ = store(db, tmp_path, HELLO, a_window(AHEAD + 1), a_window(AHEAD))
+    assert acks == [messages.Ack(stream="s", through=0, beyond=bytes(15) + b"\x80")]
+    assert total(db, Window.frames) == 10
+
+
+def test_a_hello_is_answered_by_its_counter(db: Database, tmp_path: Path) -> None:
+    """Each hello gets an acknowledgement that names it, whether or not anything is stored."""
+    acks, _ = store(db, tmp_path, msgspec.structs.replace(HELLO, counter=7))
+    assert acks == [messages.Ack(stream="s", through=0, hello=7)]
+
+
+def test_numbers_that_the_device_no_longer_holds_are_passed_over(db: Database, tmp_path: Path) -> None:
+    """A controller that was restored waits for nothing that its device has forgotten; a row says how many."""
     store(db, tmp_path, HELLO, a_window(1))
     store(db, tmp_path, msgspec.structs.replace(HELLO, oldest=9), a_window(9))
     assert total(db, Window.frames) == 20
     with db.reading() as session:
         sentences = session.exec(select(Event.sentence)).all()
-    assert any("gave up 7 messages" in sentence for sentence in sentences)
+        (loss,) = session.exec(select(Loss)).all()
+    assert any("7 messages of r1 are missing" in sentence for sentence in sentences)
+    assert (loss.what, loss.messages) == ("message", 7)
 
 
 def test_an_unreadable_window_does_not_hold_up_the_stream(db: Database, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from edgewright.agent.database import Database
 from edgewright.agent.environments import Environments, find_runtimes
 from edgewright.agent.identity import Identity
 from edgewright.agent.journal import Deployment, Journal
+from edgewright.agent.outboxtable import WAITING
 from edgewright.agent.settings import Settings
 from edgewright.wire.errors import EdgewrightError
 
@@ -59,7 +60,7 @@ def describe(settings: Settings) -> list[str]:
             f"deployment  {_release(deployment)}: {deployment.state} "
             f"{_ago(deployment.updated_at)}{fetched}{trouble}"
         )
-    (waiting,) = database.connection.execute("SELECT count(*) FROM messages").fetchone()
+    (waiting,) = database.connection.execute(WAITING).fetchone()
     lines.append(f"outbox      {waiting} messages wait for the controller")
     database.close()
     return lines

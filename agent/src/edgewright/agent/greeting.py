@@ -60,6 +60,7 @@ def greet(
         stream=outbox.stream,
         oldest=outbox.oldest,
         outbox=outbox.waiting,
+        accounts=outbox.accounts,
         counter=counter,
         nonce=nonce,
         assignment_sha256=record.sha256,

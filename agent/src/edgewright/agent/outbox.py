@@ -1,180 +1,333 @@
-"""Store and forward: reports, windows and samples, numbered without gaps, kept until the controller has them.
+"""Store and forward: reports, windows and samples are kept until the controller has them, for months too.
 
 Rules:
 
-- A message gets its number in the commit that stores it. It leaves the table when an ``Ack`` covers it.
-- Messages go out in order, at most a window of them beyond the last acknowledgement. Without progress the
-  window is sent again from its beginning, after a pause that doubles: the controller stores a number once.
-- A ``Hello`` goes before each repetition: a controller that missed it can acknowledge nothing.
-- Over the quota the oldest samples go first, then the oldest windows. A message in the middle cannot just
-  vanish, the numbers would have a gap: a report ``Dropped`` of some hundred bytes takes its number. Only
-  where that is not enough (months without a controller) the oldest messages are given up altogether; then
-  ``oldest`` in the next ``Hello`` tells the controller not to wait for them.
+- A message is stored in one commit. It gets its number when it is first sent, in a commit before that, and
+  is what it is from then on: a number never names two messages. The newest message is numbered in the very
+  commit that stores it while the connection has room, so a quiet day costs one commit a window.
+- After an outage the newest and most telling go first: reports of errors, other reports, windows, samples;
+  each newest first. So the controller hears what happens now, then what went wrong, then the past backwards.
+- What was sent goes again until an ``Ack`` has it (``flight``); the controller stores a number once.
+- Over the quota ``thinning`` makes room. What has a number is never touched.
+- What was acknowledged is held for some time: a controller that was restored from a backup says so in its
+  answer to the hello, and hears it again. Acknowledgements cost no commit of their own.
 """
 
 import logging
-from typing import Any, Final, Literal
+from typing import Final
 
 import msgspec
 
 from edgewright.agent.database import Database
+from edgewright.agent.flight import LONGEST_RESEND_SECONDS, RESEND_SECONDS, Flight
+from edgewright.agent.outboxtable import KINDS, OutboxTable, Rank, Row, accounts, message_of, row_of
+from edgewright.agent.samplefiles import SampleFiles
+from edgewright.agent.thinning import Thinning
 from edgewright.wire import messages, topics
 from edgewright.wire.errors import MalformedMessageError
-from edgewright.wire.messages import Ack, Report, Sample, Sequenced, Window
+from edgewright.wire.messages import (
+    PIECE_BYTES,
+    Account,
+    Ack,
+    Lost,
+    OutboxKind,
+    Piece,
+    Report,
+    Sample,
+    Window,
+)
+from edgewright.wire.numbering import AHEAD, Received
 
 QUOTA_BYTES: Final = 64 * 1024 * 1024
-WINDOW_MESSAGES: Final = 64
-WINDOW_BYTES: Final = 1024 * 1024
-RESEND_SECONDS: Final = 5.0
-LONGEST_RESEND_SECONDS: Final = 60.0
 
-_ROOM = 0.9
-"""Share of the quota that remains filled when room is made, so that it is not made for each message."""
+SPAN: Final[dict[Rank, int]] = {
+    Rank.ERROR: AHEAD,
+    Rank.REPORT: AHEAD,
+    Rank.LOST: 96,
+    Rank.WINDOW: 64,
+    Rank.TELLING: 48,
+    Rank.SAMPLE: 48,
+}
+"""How far beyond the first unacknowledged number a message of a rank may be numbered: what is more telling
+always finds room."""
 
-Kind = Literal["report", "window", "sample"]
-_KINDS: Final[dict[type[Sequenced], Kind]] = {Report: "report", Window: "window", Sample: "sample"}
+NEWEST_WINDOW_SPAN: Final = 96
+SAMPLES_ON_THEIR_WAY: Final = 4
+"""With their pieces; 128 KiB, so that a model's own traffic and reports soon get through."""
+
+HELD_MESSAGES: Final = 20_000
+"""Acknowledged numbers that are held; at a window in five seconds, a day."""
+
+LOST_SECONDS: Final = 60.0
+"""Between two messages that tell of losses: more of them become one."""
+
+_FORGET_EVERY: Final = 64
+_ROOM_BYTES: Final = 64 * 1024
+"""What is freed beyond the quota, so that room is not made for each message; at most a tenth of the quota."""
+
+_TOPICS: Final[dict[Rank, topics.UpKind]] = {Rank.LOST: "report", **KINDS}
 
 log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """The table of waiting messages, and what of it is on its way.
+    """The waiting messages, and what of them is on its way.
+
+    Args:
+        database: where they are.
+        device: whose they are.
+        samples: pictures that are too large for the database.
+        quota_bytes: what all of it may take.
 
     Attributes:
         stream: id of this outbox, made with its database.
-        given_up: how many messages were given up without a placeholder; a change needs a new ``Hello``.
     """
 
-    def __init__(self, database: Database, device: str, quota_bytes: int = QUOTA_BYTES) -> None:
+    def __init__(
+        self, database: Database, device: str, samples: SampleFiles, quota_bytes: int = QUOTA_BYTES
+    ) -> None:
         self._database, self._device, self._quota_bytes = database, device, quota_bytes
-        self.stream: str = self._value("SELECT stream FROM outbox")
-        self.given_up = 0
-        self._sent_through = self.oldest - 1
-        self._pause = RESEND_SECONDS
-        self._resend_at = 0.0
+        self._samples = samples
+        self._table = OutboxTable(database)
+        self._thinning = Thinning(self._table, device)
+        self.stream = self._table.stream
+        self._received = Received(self._table.through)
+        self._remembered = self._received.through
+        self._flight = Flight()
+        self._open = False
+        self._asked, self._hello_at, self._hello_pause = 0, 0.0, RESEND_SECONDS
+        self._lost_at = -LOST_SECONDS
+        samples.sweep(self._table.pictures())
 
     @property
     def oldest(self) -> int:
-        """Smallest number that waits; the next one where nothing does."""
-        return int(self._value("SELECT coalesce(min(seq), (SELECT next_seq FROM outbox)) FROM messages"))
+        """Smallest number that is held; the next one where none is."""
+        return self._table.oldest
 
     @property
     def waiting(self) -> int:
-        """How many messages wait."""
-        return int(self._value("SELECT count(*) FROM messages"))
+        """How many messages wait, sent or not."""
+        return sum(account.waiting for account in self.accounts.values())
 
-    def put(self, message: Sequenced, now: float) -> None:
-        """Number a message and keep it; one that the contract cannot carry is logged and not kept."""
-        kind = _KINDS[type(message)]
-        with self._database.transaction() as connection:
-            seq = self._value("SELECT next_seq FROM outbox")
-            numbered = msgspec.structs.replace(message, device=self._device, stream=self.stream, seq=seq)
+    @property
+    def accounts(self) -> dict[OutboxKind, Account]:
+        """See ``Hello.accounts``."""
+        return accounts(self._table, self._received)
+
+    def put(self, message: Report | Window | Sample, now: float) -> None:
+        """Keep a message; one that the contract cannot carry is logged and not kept.
+
+        Args:
+            message: without number.
+            now: seconds since the epoch.
+        """
+        pieces: list[Row] = []
+        if isinstance(message, Sample) and (message.image_sha256 or len(message.image) > PIECE_BYTES):
+            message, pieces = self._on_disk(message)
+            if not message.image_bytes:
+                log.warning("The picture of a sample is not there; the sample was not kept.")
+                return
+        with self._database.transaction():
+            made = self._table.next_id()
+            if isinstance(message, Report):
+                message = msgspec.structs.replace(message, ordinal=made)
             try:
-                payload = messages.encode(numbered)
+                row = row_of(msgspec.structs.replace(message, device=self._device, stream=self.stream))
             except MalformedMessageError as error:
                 log.warning("A message was not kept. %s", error)
                 return
-            connection.execute("INSERT INTO messages VALUES (?, ?, ?)", (seq, kind, payload))
-            connection.execute("UPDATE outbox SET next_seq = ?, bytes = bytes + ?", (seq + 1, len(payload)))
-            if self._bytes > self._quota_bytes:
-                self._make_room(now, seq)
+            self._table.insert(row._replace(id=made, seq=self._number_at_once(row.rank)))
+            for piece in pieces:
+                self._table.insert(piece._replace(id=self._table.next_id(), rank=row.rank))
+            self._table.count_made(KINDS[row.rank], row.count)
+            self._forget_held()
+            if self._table.bytes > self._quota_bytes:
+                self._make_room(now)
+        self._unlink()
 
     def acknowledge(self, ack: Ack, now: float) -> None:
-        """Forget what the controller has; another stream's acknowledgement says nothing."""
-        if ack.stream != self.stream or ack.through < self.oldest:
+        """Take note of what the controller has; another stream's acknowledgement says nothing."""
+        received = Received.of(ack.through, ack.beyond)
+        newest = received.through + received.beyond.bit_length()
+        if ack.stream != self.stream or newest >= self._table.next_seq:
+            return  # what was never sent cannot have come
+        answer = bool(self._asked) and ack.hello == self._asked
+        if answer:
+            self._asked, self._hello_pause = 0, RESEND_SECONDS
+        if received.through < self._received.through:
+            if answer:
+                self._go_back(received)
             return
-        with self._database.transaction():
-            self._remove(ack.through)
-        self._sent_through = max(self._sent_through, ack.through)
-        self._pause = RESEND_SECONDS
-        self._resend_at = now + self._pause
+        if received.through == self._received.through:
+            received = Received(received.through, received.beyond | self._received.beyond)
+        self._received = received
+        self._flight.acknowledged(received, now)
+        if received.through - self._remembered >= _FORGET_EVERY:
+            with self._database.transaction():
+                self._forget_held()
+            self._unlink()
 
     def restart(self) -> None:
-        """Send everything again from the beginning: a new connection, whose past is unknown."""
-        self._sent_through = self.oldest - 1
-        self._pause = RESEND_SECONDS
+        """A new connection, whose past is unknown: what has no acknowledgement is sent again."""
+        self._flight.restart()
+        self._asked, self._hello_pause = 0, RESEND_SECONDS
 
-    def overdue(self, now: float) -> bool:
-        """Whether what is on its way waits too long, so that ``due`` sends it again."""
-        return self._sent_through >= self.oldest and now >= self._resend_at
+    def lost_connection(self) -> None:
+        """From now on nothing is numbered."""
+        self._open = False
 
-    def due(self, now: float) -> list[tuple[str, bytes]]:
-        """Topics and payloads to publish now, in order; ``now`` is a monotonic time in seconds."""
-        oldest = self.oldest
-        outstanding = self._sent_through >= oldest
-        if self.overdue(now):
-            outstanding = False
-            self._sent_through = oldest - 1
-            self._pause = min(2 * self._pause, LONGEST_RESEND_SECONDS)
-        # After an acknowledgement or a drop the window may begin beyond what was sent.
-        self._sent_through = max(self._sent_through, oldest - 1)
-        room = WINDOW_MESSAGES - (self._sent_through - oldest + 1)
-        rows = self._database.connection.execute(
-            "SELECT seq, kind, payload FROM messages WHERE seq > ? ORDER BY seq LIMIT ?",
-            (self._sent_through, max(0, room)),
-        ).fetchall()
+    def greeted(self, counter: int, now: float) -> None:
+        """A hello went out; ``counter`` is ``Hello.counter``. It has to be repeated until it is answered."""
+        self._asked, self._hello_at = counter, now + self._hello_pause
+        self._hello_pause = min(2 * self._hello_pause, LONGEST_RESEND_SECONDS)
+
+    def hello_due(self, now: float) -> bool:
+        """Whether nobody answered the hello, or what was sent: a controller that missed it takes nothing."""
+        return (bool(self._asked) and now >= self._hello_at) or self._flight.overdue(now)
+
+    def due(self, now: float, *, samples: bool = True) -> list[tuple[str, bytes]]:
+        """Topics and payloads to publish now, the most telling first.
+
+        Args:
+            now: monotonic seconds.
+            samples: whether samples may go; not while the model's own traffic needs the link.
+        """
+        self._open = True
+        if self._flight.overdue(now):
+            self._flight.give_up_waiting()
+        self._number(now, samples=samples)
         batch: list[tuple[str, bytes]] = []
-        size = 0
-        for seq, kind, payload in rows:
-            size += len(payload)
-            if batch and size > WINDOW_BYTES:
+        for row in self._table.numbered(self._received.through, self._received.through + AHEAD):
+            assert row.seq is not None, "it has a number"
+            if row.seq in self._flight or self._received.has(row.seq):
+                continue
+            if not self._flight.free and row.rank >= Rank.WINDOW:
                 break
-            batch.append((topics.up(self._device, kind), payload))
-            self._sent_through = seq
-        if batch and not outstanding:
-            # Counted from the oldest message on its way: new ones must not put the repetition off.
-            self._resend_at = now + self._pause
+            self._flight.sent(row.seq, now)
+            batch.append((topics.up(self._device, _TOPICS[row.rank]), self._payload(row)))
         return batch
 
+    # Numbers
+
+    def _number_at_once(self, rank: Rank) -> int | None:
+        """A number for a message that is stored, where it can go out now."""
+        span = NEWEST_WINDOW_SPAN if rank is Rank.WINDOW else SPAN[rank]
+        if not self._open or rank > Rank.WINDOW or self._span >= span:
+            return None
+        return self._table.next_number()
+
     @property
-    def _bytes(self) -> int:
-        """Payload bytes of all that waits; counted in the table, so that a rollback takes it along."""
-        return int(self._value("SELECT bytes FROM outbox"))
+    def _span(self) -> int:
+        return self._table.next_seq - 1 - self._received.through
 
-    def _make_room(self, now: float, newest: int) -> None:
-        limit = int(self._quota_bytes * _ROOM)
-        for kind in ("sample", "window"):
-            self._replace(kind, limit, now)
-        given_up = 0
-        while self._bytes > limit and self.oldest < newest:
-            given_up += self._remove(min(self.oldest + 99, newest - 1))
-        self.given_up += given_up
-        log.warning("The outbox was full: samples and windows were dropped, %d numbers given up.", given_up)
+    def _number(self, now: float, *, samples: bool) -> None:
+        """Give numbers to what waits, as far as there is room."""
+        ranks = [rank for rank in Rank if self._table.waits(rank) and (samples or rank < Rank.TELLING)]
+        for rank in ranks:
+            room = SPAN[rank] - self._span
+            if rank >= Rank.WINDOW:
+                room = min(room, self._flight.free)
+            if rank is Rank.LOST and now - self._lost_at < LOST_SECONDS:
+                continue
+            if rank >= Rank.TELLING:
+                room = min(room, SAMPLES_ON_THEIR_WAY - self._samples_on_their_way())
+            if room > 0 and (rows := self._ready(self._table.unsent(rank, room))):
+                with self._database.transaction():
+                    for row in rows:
+                        self._table.give_number(row)
+                if rank is Rank.LOST:
+                    self._lost_at = now
 
-    def _replace(self, kind: str, limit: int, now: float) -> None:
-        """Put placeholders in the place of the oldest messages of a kind until the limit holds."""
-        rows = self._database.connection.execute(
-            "SELECT seq, length(payload) FROM messages WHERE kind = ? ORDER BY seq", (kind,)
-        ).fetchall()
-        excess = self._bytes - limit
-        for seq, size in rows:
-            if excess <= 0:
-                return
-            placeholder = messages.encode(self._placeholder(seq, kind, now))
-            self._database.connection.execute(
-                "UPDATE messages SET kind = 'report', payload = ? WHERE seq = ?", (placeholder, seq)
-            )
-            self._database.connection.execute(
-                "UPDATE outbox SET bytes = bytes + ?", (len(placeholder) - size,)
-            )
-            excess -= size - len(placeholder)
+    def _ready(self, rows: list[Row]) -> list[Row]:
+        """Those of the rows that may go: a sample goes when its pieces have arrived."""
+        picture = {row.mark for row in rows if row.rank >= Rank.TELLING and row.mark and row.count}
+        waits = {mark for mark in picture if self._pieces_wait(mark)}
+        return [row for row in rows if not (row.count and row.mark in waits)]
 
-    def _placeholder(self, seq: int, kind: str, now: float) -> Report:
-        return Report(
+    def _samples_on_their_way(self) -> int:
+        rows = self._table.numbered(self._received.through, self._received.through + AHEAD)
+        return sum(row.rank >= Rank.TELLING and not self._received.has(row.seq or 0) for row in rows)
+
+    def _pieces_wait(self, mark: str) -> bool:
+        """Whether a piece of a picture has no acknowledgement yet: its sample goes after it."""
+        rows = [row for row in self._table.marked(mark) if not row.count]
+        return any(row.seq is None or not self._received.has(row.seq) for row in rows)
+
+    def _payload(self, row: Row) -> bytes:
+        message = message_of(row, device=self._device, stream=self.stream)
+        if isinstance(message, Piece):
+            data = self._samples.read_piece(message.sha256, message.offset)
+            message = msgspec.structs.replace(message, data=data)
+        return messages.encode(message)
+
+    # Acknowledged
+
+    def _forget_held(self) -> None:
+        """In a transaction: remember what was acknowledged, and forget what need not be held any longer."""
+        through = self._received.through
+        if through - self._remembered < _FORGET_EVERY:
+            return
+        for row in self._table.numbered(self._remembered, through):
+            if row.rank >= Rank.TELLING:
+                self._table.delete(row)
+                if row.count and row.mark:
+                    self._thinning.unlinked.add(row.mark)
+        oldest = self._table.oldest
+        for row in self._table.numbered(oldest - 1, through - HELD_MESSAGES):
+            self._table.delete(row)
+        self._table.set_through(through)
+        self._remembered = through
+
+    def _go_back(self, received: Received) -> None:
+        """The controller has less than it had: send what is held again, and fill what is not."""
+        log.warning("The controller went back: what it had acknowledged is sent again.")
+        received = received.from_oldest(self.oldest)
+        with self._database.transaction():
+            held = self._table.numbers(received.through)
+            for number in range(received.through + 1, self._table.next_seq):
+                if number not in held and not received.has(number):
+                    row = row_of(self._filler())
+                    self._table.insert(row._replace(id=self._table.next_id(), seq=number, mark=""))
+            self._table.set_through(received.through)
+        self._received, self._remembered = received, received.through
+        self._flight.restart()
+
+    def _filler(self) -> Lost:
+        return Lost(
             device=self._device,
             stream=self.stream,
-            seq=seq,
-            sent_at=now,
-            name="Dropped",
-            detail=f"A {kind} was dropped: the outbox was full.",
+            seq=0,
+            what="sample",
+            since=0.0,
+            until=0.0,
+            messages=0,
+            frames=0,
+            why="It was acknowledged before.",
         )
 
-    def _remove(self, through: int) -> int:
-        """Delete the oldest messages inside a transaction; how many."""
-        size = self._value("SELECT coalesce(sum(length(payload)), 0) FROM messages WHERE seq <= ?", through)
-        self._database.connection.execute("UPDATE outbox SET bytes = bytes - ?", (size,))
-        return self._database.connection.execute("DELETE FROM messages WHERE seq <= ?", (through,)).rowcount
+    # Room
 
-    def _value(self, query: str, *parameters: int) -> Any:
-        (value,) = self._database.connection.execute(query, parameters).fetchone()
-        return value
+    def _make_room(self, now: float) -> None:
+        limit = self._quota_bytes - min(_ROOM_BYTES, self._quota_bytes // 10)
+        self._thinning.make_room(limit, self._received.through, now)
+
+    def _on_disk(self, sample: Sample) -> tuple[Sample, list[Row]]:
+        """A sample whose picture is a file, and the rows of its pieces."""
+        sha256, size = sample.image_sha256, 0
+        if not sha256:
+            sha256, size = self._samples.keep(sample.image), len(sample.image)
+        else:
+            size = self._samples.adopt(sha256)
+        sample = msgspec.structs.replace(sample, image=b"", image_sha256=sha256, image_bytes=size)
+        piece = Piece(device=self._device, stream=self.stream, seq=0, sha256=sha256, offset=0, data=b"")
+        shared = any(row.seq is None and not row.count for row in self._table.marked(sha256))
+        offsets = range(0, 0 if shared else size, PIECE_BYTES)
+        return sample, [row_of(msgspec.structs.replace(piece, offset=offset)) for offset in offsets]
+
+    def _unlink(self) -> None:
+        """After a commit: delete the pictures that no row names any more."""
+        if self._thinning.unlinked:
+            for mark in self._thinning.unlinked:
+                if not any(row.count for row in self._table.marked(mark)):
+                    self._samples.forget(mark)
+            self._thinning.unlinked.clear()

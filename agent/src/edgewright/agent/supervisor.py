@@ -42,6 +42,7 @@ from edgewright.agent.outbox import Outbox
 from edgewright.agent.qualifier import qualify
 from edgewright.agent.releasefiles import ReleaseFiles
 from edgewright.agent.renewing import RenewalWatch
+from edgewright.agent.samplefiles import SampleFiles
 from edgewright.agent.sealing import Sealer
 from edgewright.agent.settings import Settings
 from edgewright.agent.store import Store
@@ -96,7 +97,6 @@ class Supervisor:
         self._stopping = False
         self._connected_at = 0.0
         self._greeted = False
-        self._told_given_up = 0
         self._told_unsigned = False
         self._early_ack = b""
         self._connections = 0
@@ -109,7 +109,8 @@ class Supervisor:
             _check_root(root)
         self._database = Database(settings.database)
         self._journal = Journal(self._database)
-        self._outbox = Outbox(self._database, settings.device, settings.update.outbox_mb * _MIB)
+        samples = SampleFiles(settings.folder / "samples")
+        self._outbox = Outbox(self._database, settings.device, samples, settings.update.outbox_mb * _MIB)
         self._ledger = Ledger(settings.device, self._database, self._journal, self._outbox)
         self._identity = Identity.load(settings.folder)
         self._sealer = Sealer(self._identity.key)
@@ -309,16 +310,16 @@ class Supervisor:
     def _connected(self) -> None:
         # Both at once: one connection's number with the time of another would look like a copied device.
         self._connections, self._greets_since = self._journal.count_connection(), self._connected_at
-        self._hello()
         self._outbox.restart()
+        self._hello()
         self._deployer.go_on()
 
     def _lost(self) -> None:
         self._greeted = False
+        self._outbox.lost_connection()
 
     def _hello(self) -> None:
         settings = self._settings
-        self._told_given_up = self._outbox.given_up
         me = Greeting(
             settings.device,
             settings.target,
@@ -337,6 +338,7 @@ class Supervisor:
         )
         sealed = self._sealer.seal_message(hello)
         self._greeted = self._link.publish(topics.up(settings.device, "hello"), sealed)
+        self._outbox.greeted(self._connections, time.monotonic())
 
     def _document(self, raw: bytes) -> None:
         if not self._gate.knows(raw):
@@ -365,10 +367,9 @@ class Supervisor:
         if not self._greeted:
             return
         now = time.monotonic()
-        told = self._outbox.given_up == self._told_given_up
-        if not told or self._outbox.overdue(now) or self._clock.due():
+        if self._outbox.hello_due(now) or self._clock.due():
             self._hello()
-        for topic, payload in self._outbox.due(now):
+        for topic, payload in self._outbox.due(now, samples=not self._worker.busy):
             self._link.publish(topic, self._sealer.seal(payload))
 
     def _want(self, chunks: tuple[str, ...]) -> None:

@@ -17,6 +17,9 @@ class Worker:
     Args:
         bench: does the jobs.
         tell: takes each result; called on the worker's thread.
+
+    Attributes:
+        busy: whether a job is being done, so that what can wait leaves network and processor to it.
     """
 
     def __init__(self, bench: Workbench, tell: Callable[[Result], None]) -> None:
@@ -26,6 +29,7 @@ class Worker:
         self._refresh: Refresh | None = None
         self._called_off = threading.Event()
         self._stopping = False
+        self.busy = False
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
@@ -69,6 +73,7 @@ class Worker:
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
+            self.busy = True
             try:
                 self._tell(self._bench.do(job, self._called_off.is_set))
             except Interrupted:
@@ -78,3 +83,5 @@ class Worker:
                 log.exception("%s ended unexpectedly.", type(job).__name__)
                 number = 0 if isinstance(job, Refresh) else job.deployment
                 self._tell(Stuck(number, DeviceError(f"A step ended unexpectedly: {error!r}.")))
+            finally:
+                self.busy = False

@@ -1,10 +1,19 @@
-"""The version handshake: a device's hello names its protocol, and a mismatch names its remedy."""
+"""The version handshake: a device's hello names its protocol, and a mismatch names its remedy.
+
+====  ==========================================================================================
+  2   numbers are given when a message is stored; they are stored and acknowledged in their order
+  3   numbers are given when a message is first sent, and come in any order; ``Piece``, ``Lost``
+====  ==========================================================================================
+
+A controller of this release serves devices of both. A device of this release needs a controller of 3: an
+older one refuses its hello and names itself as the older side; the device keeps what it has until then.
+"""
 
 from typing import Final
 
 from edgewright.wire.errors import ProtocolMismatchError
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 """Version of the message contract; grows when an old peer could misread a new message."""
 
 OLDEST_PROTOCOL: Final = 2

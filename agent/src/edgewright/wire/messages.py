@@ -4,28 +4,31 @@ Up (device to controller), MQTT QoS 1::
 
     Hello    who I am and what I run; with each connection and repetition, not sequenced
     Report   a deployment moved, or something was refused
-    Window   statistics of some seconds of inference, at most 2 KB
+    Window   statistics of some time of inference, at most 2 KB
     Sample   one captured frame, with its label where the machine told it
+    Piece    a part of a captured frame that is too large for one message
+    Lost     what the device has given up because its outbox was full
     Want     chunks that do not arrive
     Goodbye  the last will: the device is gone
 
 Down::
 
-    Ack      everything of this stream up to this number is stored
+    Ack      what of this stream is stored
 
-Reports, windows and samples leave the device's outbox. Each carries the outbox's ``stream`` (a random id,
-made with the outbox's database) and its number in it, counting from 1 without gaps. The controller stores
-them under (device, stream, seq), so a message that comes twice counts once, and acknowledges what is
-stored without a gap; the device keeps everything until then and sends again from there. A message beyond
-a gap is not stored: so the order of a device's reports is the order in which things happened. A PUBACK is
-the broker's word, not the controller's, and some brokers forget messages that they have acknowledged.
+Reports, windows, samples, pieces and losses leave the device's outbox. Each carries the outbox's ``stream``
+(a random id, made with the outbox's database) and a number in it, which it gets when it is first sent: from
+1, without gaps (``numbering``). The controller stores it under (device, stream, seq), so a message that comes
+twice counts once, and acknowledges what is stored; the device keeps everything until then and sends it again.
+Numbers come in any order, and the newest and most telling messages get theirs first: a ``Report`` says by
+``ordinal`` which of two happened later. A PUBACK is the broker's word, not the controller's, and some brokers
+forget messages that they have acknowledged.
 
 Every upward message and every ``Ack`` travels sealed (``wire.sealed``); ``Head`` is a hint that nothing
 relies on. The signed documents (TUF metadata, assignment, manifest) are not here: see ``manifest`` and
 ``assignment``.
 """
 
-from typing import Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
@@ -37,6 +40,18 @@ MAX_WINDOW_BYTES: Final = 2048
 MAX_MESSAGE_BYTES: Final = 512 * 1024
 """Hard cap of one MQTT payload; NATS refuses more than 1 MB by default."""
 
+MAX_IMAGE_BYTES: Final = 8 * 1024 * 1024
+"""Of one sample: a frame of some megapixels as PNG."""
+
+MAX_RUNTIMES: Final = 16
+"""Of one device; each provider of a runtime counts."""
+
+RuntimeText = Annotated[str, msgspec.Meta(max_length=128)]
+"""Name, version and provider of an inference runtime, apart by a space."""
+
+PIECE_BYTES: Final = 32 * 1024
+"""Of a picture that travels in pieces: four seconds on a link of 64 kbit/s, so that a report soon follows."""
+
 
 class Release(msgspec.Struct, frozen=True):
     """What runs or shall run: model, version and the manifest's SHA-256."""
@@ -46,20 +61,37 @@ class Release(msgspec.Struct, frozen=True):
     manifest_sha256: str
 
 
+OutboxKind = Literal["report", "window", "sample"]
+"""What is counted in an ``Account``."""
+
+
+class Account(msgspec.Struct, frozen=True, array_like=True):
+    """How many messages of a kind an outbox was ever given, how many of those wait, how many it gave up."""
+
+    made: int
+    waiting: int
+    given_up: int
+
+
 class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello", kw_only=True):
-    """First message of each connection.
+    """First message of each connection; it is repeated until an ``Ack`` answers it.
 
     Attributes:
         protocol: see ``handshake``.
         target: the device target.
         tags: what the fleet's selectors match.
-        runtime: name and version of the inference runtime, for example ``onnxruntime 1.31.1``.
+        runtime: name and version of the first inference runtime, for example ``onnxruntime 1.31.1``.
+        runtimes: name, version and provider of every one that the device has, in environments of their own
+            too, for example ``onnxruntime 1.24.1 OpenVINOExecutionProvider``; empty from older agents.
         active, standby: what the two slots hold.
         assignment_version: of the newest accepted assignment, 0 before the first.
         stream: id of the device's outbox.
-        oldest: smallest number that the outbox still holds, or the next one where it is empty; whatever is
-            smaller was acknowledged, or given up because the quota was reached.
+        oldest: smallest number that the outbox still holds, or the next one where it holds none; whatever is
+            smaller was acknowledged. What was acknowledged lately is still held, for a controller that was
+            restored from a backup.
         outbox: messages that wait in the outbox.
+        accounts: by kind; what was made, waits no more and was not given up has to be with the controller. A
+            window that was merged counts as the windows that it was made of.
         counter: connections that this device's database has made; one that does not grow tells of a restored
             or copied device.
         nonce: random, hexadecimal, where the device asks for signed time; the next assignment echoes it.
@@ -82,6 +114,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello", kw_only=
     stream: str = ""
     oldest: int = 1
     outbox: int = 0
+    accounts: dict[OutboxKind, Account] = {}
     counter: int = 0
     nonce: str = ""
     assignment_sha256: str = ""
@@ -89,6 +122,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello", kw_only=
     seen_timestamp: int = 0
     director_root: int = 0
     certificate_expires: float = 0.0
+    runtimes: Annotated[tuple[RuntimeText, ...], msgspec.Meta(max_length=MAX_RUNTIMES)] = ()
 
 
 class Report(msgspec.Struct, frozen=True, tag_field="kind", tag="report", kw_only=True):
@@ -96,6 +130,8 @@ class Report(msgspec.Struct, frozen=True, tag_field="kind", tag="report", kw_onl
 
     Attributes:
         stream, seq: place in the outbox.
+        ordinal: place among the things that happened, growing; 0 from a device of protocol 2, whose numbers
+            say it.
         release: what it is about; None where nothing was accepted yet.
         state: the deployment's new state; None for an event outside a deployment.
         error: number of the error, 0 for none.
@@ -110,6 +146,7 @@ class Report(msgspec.Struct, frozen=True, tag_field="kind", tag="report", kw_onl
     stream: str
     seq: int
     sent_at: float
+    ordinal: int = 0
     release: Release | None = None
     state: State | None = None
     error: int = 0
@@ -129,11 +166,12 @@ class Outcomes(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Window(msgspec.Struct, frozen=True, tag_field="kind", tag="window", kw_only=True):
-    """Statistics of the frames of one version over some seconds; all fields merge by addition.
+    """Statistics of the frames of one version over some time; all fields merge by addition.
 
     Attributes:
         stream, seq: place in the outbox.
         start, seconds: when, by the device's clock, and how long.
+        merged: how many windows became this one, because the outbox was full.
         model, version: what decided; version 0 where nothing ran.
         tag: the machine's tag of these frames (SKU, recipe), empty without one.
         frames: frames that came in; each got exactly one decision.
@@ -161,6 +199,7 @@ class Window(msgspec.Struct, frozen=True, tag_field="kind", tag="window", kw_onl
     histograms: dict[str, bytes]
     outcomes: tuple[Outcomes, ...]
     truths: dict[str, tuple[int, int]]
+    merged: int = 1
 
 
 class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", kw_only=True):
@@ -172,7 +211,8 @@ class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", kw_onl
         model, version, label, confidence: the decision.
         truth: the label that the machine told; None while it has not.
         reason: why it was captured; ``probability`` is the chance that this reason had to capture it.
-        image: PNG of the frame as it came from the camera.
+        image: PNG of the frame as it came from the camera; empty where it has come in pieces before.
+        image_sha256, image_bytes: digest and length of such an image.
     """
 
     device: str
@@ -189,6 +229,49 @@ class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", kw_onl
     reason: Literal["random", "uncertain"]
     probability: float
     image: bytes
+    image_sha256: str = ""
+    image_bytes: int = 0
+
+
+class Piece(msgspec.Struct, frozen=True, tag_field="kind", tag="piece", kw_only=True):
+    """A part of a sample's image; the ``Sample`` is sent when all of them are acknowledged.
+
+    Attributes:
+        stream, seq: place in the outbox.
+        sha256: of the whole image.
+        offset: of this part, a multiple of ``PIECE_BYTES``.
+        data: the part; empty where the device has lost the image meanwhile.
+    """
+
+    device: str
+    stream: str
+    seq: int
+    sha256: str
+    offset: int
+    data: bytes
+
+
+class Lost(msgspec.Struct, frozen=True, tag_field="kind", tag="lost", kw_only=True):
+    """What a device gave up before it was ever sent.
+
+    Attributes:
+        stream, seq: place in the outbox.
+        what: kind of the messages.
+        since, until: when what they told of began and ended, by the device's clock.
+        messages: how many; a merged window counts as the windows that it was made of.
+        frames: that were counted in them.
+        why: one sentence.
+    """
+
+    device: str
+    stream: str
+    seq: int
+    what: OutboxKind
+    since: float
+    until: float
+    messages: int
+    frames: int
+    why: str
 
 
 class Want(msgspec.Struct, frozen=True, tag_field="kind", tag="want", kw_only=True):
@@ -209,10 +292,19 @@ class Goodbye(msgspec.Struct, frozen=True, tag_field="kind", tag="goodbye", kw_o
 
 
 class Ack(msgspec.Struct, frozen=True, tag_field="kind", tag="ack", kw_only=True):
-    """The controller has stored everything of ``stream`` up to and including ``through``."""
+    """What of ``stream`` the controller has stored.
+
+    Attributes:
+        through: everything up to and including this number.
+        beyond: bitmap of what it has after that; see ``numbering.Received``.
+        hello: ``Hello.counter`` of the hello that this answers, 0 where it answers none. Such an answer may
+            go back, which says that the controller was restored from a backup.
+    """
 
     stream: str
     through: int
+    beyond: bytes = b""
+    hello: int = 0
 
 
 class Head(msgspec.Struct, frozen=True, tag_field="kind", tag="head", kw_only=True):
@@ -227,9 +319,9 @@ class Head(msgspec.Struct, frozen=True, tag_field="kind", tag="head", kw_only=Tr
     director_root: int = 1
 
 
-Upward = Hello | Report | Window | Sample | Want | Goodbye
+Upward = Hello | Report | Window | Sample | Piece | Lost | Want | Goodbye
 Downward = Ack | Head
-Sequenced = Report | Window | Sample
+Sequenced = Report | Window | Sample | Piece | Lost
 """What goes through the outbox."""
 
 _T = TypeVar("_T")

@@ -13,11 +13,10 @@ from math import exp, log
 from operator import mul
 from typing import Final, NamedTuple
 
-import msgspec
-
+from edgewright.agent.windows import OTHER, fitted
 from edgewright.wire.cell import Decision
 from edgewright.wire.histograms import Histogram
-from edgewright.wire.messages import MAX_WINDOW_BYTES, Outcomes, Window
+from edgewright.wire.messages import Outcomes, Window
 
 SIGNALS: Final[dict[str, str]] = {
     "confidence": "confidence",
@@ -30,13 +29,8 @@ SIGNALS: Final[dict[str, str]] = {
 }
 """Histogram schema of each signal of a window."""
 
-OTHER: Final = "other"
-"""Where labels are counted that do not fit."""
-
 _MAX_LABELS: Final = 64
 _MAX_LABEL_CHARACTERS: Final = 64
-_OUTBOX_BYTES: Final = 96
-"""What the outbox adds to a window: its stream's id and the number."""
 
 
 class Scores(NamedTuple):
@@ -149,7 +143,7 @@ class Tally:
             outcomes=tuple(Outcomes(version, *counts) for version, counts in sorted(self._outcomes.items())),
             truths={label: (labelled, wrong) for label, (labelled, wrong) in self._truths.items()},
         )
-        return _fitted(window)
+        return fitted(window)
 
 
 def clipped(text: str) -> str:
@@ -161,33 +155,3 @@ def _known(label: str, counted: dict[str, int] | dict[str, list[int]]) -> str:
     if label in counted:
         return label
     return clipped(label) if len(counted) < _MAX_LABELS else OTHER
-
-
-def _fitted(window: Window) -> Window:
-    keep = max(len(window.classes), len(window.truths))
-    while keep and len(msgspec.msgpack.encode(window)) > MAX_WINDOW_BYTES - _OUTBOX_BYTES:
-        keep //= 2
-        window = msgspec.structs.replace(
-            window, classes=_top_classes(window.classes, keep), truths=_top_truths(window.truths, keep)
-        )
-    return window
-
-
-def _top_classes(classes: dict[str, int], keep: int) -> dict[str, int]:
-    ordered = sorted(classes.items(), key=lambda entry: (entry[0] == OTHER, -entry[1]))
-    top, rest = dict(ordered[:keep]), ordered[keep:]
-    if rest:
-        top[OTHER] = top.get(OTHER, 0) + sum(count for _, count in rest)
-    return top
-
-
-def _top_truths(truths: dict[str, tuple[int, int]], keep: int) -> dict[str, tuple[int, int]]:
-    ordered = sorted(truths.items(), key=lambda entry: (entry[0] == OTHER, -entry[1][0]))
-    top, rest = dict(ordered[:keep]), ordered[keep:]
-    if rest:
-        labelled, wrong = top.get(OTHER, (0, 0))
-        top[OTHER] = (
-            labelled + sum(counts[0] for _, counts in rest),
-            wrong + sum(counts[1] for _, counts in rest),
-        )
-    return top

@@ -19,7 +19,8 @@ IdleVersion             retirement
 Rollout, RolloutDevice  rollouts
 Position, Window,
 Outcome, Rollup,
-Sample                  ingest
+Sample, SamplePiece,
+Loss                    ingest
 Alarm                   monitor
 Rebuild                 rebuild
 Event                   everybody, through ``events.record``
@@ -82,6 +83,10 @@ class Device(SQLModel, table=True):
     """``sent_at`` of its newest hello, by its own clock: tells one connection from another."""
     stream: str = ""
     """Its outbox, as of that hello."""
+    told_state: int = 0
+    """``Report.ordinal`` of the report that ``state`` is from: an older one that comes later is too late."""
+    told_error: int = 0
+    """Likewise of ``error``."""
     budget_day: int = 0
     """Day of what follows: whole days since the epoch."""
     events_today: int = 0
@@ -300,18 +305,27 @@ class RolloutDevice(SQLModel, table=True):
     detail: str = ""
     fetched_bytes: int = 0
     swap_gap_us: int = 0
+    told: int = 0
+    """``Report.ordinal`` of the report that ``state`` is from."""
 
 
 class Position(SQLModel, table=True):
-    """How far a device's outbox is stored without a gap."""
+    """How far a device's outbox is stored."""
 
     device: str = Field(primary_key=True)
     stream: str = Field(primary_key=True)
     through: int = 0
+    """All numbers up to this one are stored."""
+    beyond: bytes = _bytes()
+    """Bitmap of what is stored after it; see ``wire.numbering``."""
     recent: bytes = _bytes()
     """Digests of the newest messages; see ``ingest.positions``."""
     since: float = 0.0
     """When its first hello came."""
+    newest: float = 0.0
+    """End of its newest window, by the device's clock."""
+    accounts: dict[str, list[int]] = _json()
+    """What its device said in the newest hello: made, waiting and given up, by kind."""
 
 
 class Window(SQLModel, table=True):
@@ -399,6 +413,39 @@ class Sample(SQLModel, table=True):
     reason: str
     probability: float
     image_sha256: str
+    size: int = 0
+    """Of the picture, bytes."""
+
+
+class SamplePiece(SQLModel, table=True):
+    """A part of a picture whose sample has not come yet."""
+
+    device: str = Field(primary_key=True)
+    sha256: str = Field(primary_key=True)
+    """Of the whole picture."""
+    offset: int = Field(primary_key=True)
+    at: float = Field(index=True)
+    """When it came."""
+    data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class Loss(SQLModel, table=True):
+    """What a device has given up, or has no more while it never came here."""
+
+    device: str = Field(primary_key=True)
+    stream: str = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    """Number of the message that told it, or the last number that is missing."""
+    at: float = Field(index=True)
+    """When it was told."""
+    what: str
+    """report, window, sample; message where the kind is not known."""
+    since: float
+    until: float
+    """When what is missing began and ended, by the device's clock; 0 where that is not known."""
+    messages: int
+    frames: int
+    why: str
 
 
 class Alarm(SQLModel, table=True):

@@ -15,20 +15,17 @@ from edgewright.controller.database.tables import (
     Device,
     IssuedAssignment,
     Position,
-    RolloutDevice,
-    Sample,
 )
 from edgewright.controller.events import record
 from edgewright.controller.ingest.bounds import (
     STREAMS,
-    may_tell,
     own_tags,
     shortened,
-    take_sample,
     verify_lengths,
 )
-from edgewright.controller.ingest.positions import Place, after_hello, is_other, place, remember
-from edgewright.controller.ingest.rows import event_of, outcome_rows, rollup_rows, verify_numbers, window_row
+from edgewright.controller.ingest.pictures import Pictures
+from edgewright.controller.ingest.positions import acknowledgement, greet, is_live, is_other, take
+from edgewright.controller.ingest.rows import outcome_rows, rollup_rows, verify_numbers, window_row
 from edgewright.controller.ingest.suspicion import (
     Known,
     Name,
@@ -39,19 +36,19 @@ from edgewright.controller.ingest.suspicion import (
     other_target,
     suspect,
 )
+from edgewright.controller.ingest.told import Told
 from edgewright.wire import messages
-from edgewright.wire.deployment import State
 from edgewright.wire.errors import MalformedMessageError, ProtocolMismatchError
 from edgewright.wire.handshake import verify_protocol
-
-RUNNING_STATES = frozenset({State.PROBATION, State.COMMITTED})
+from edgewright.wire.numbering import Place
 
 
 class Batch:
     """One transaction's worth of messages.
 
     Attributes:
-        windows: windows that were stored, for those who look at evidence.
+        windows: windows that were stored and tell of now, for those who look at evidence. A device's past,
+            which comes after an outage and from its end, is no evidence of what is; it is in the charts.
         unknown: devices that sent something and are not enrolled.
         questions: nonces of devices that asked for signed time, by device; empty where a device shall get its
             assignment again, because it has another than this controller knows.
@@ -60,13 +57,14 @@ class Batch:
 
     def __init__(self, session: Session, blobs: BlobStore, now: float) -> None:
         self._session = session
-        self._blobs = blobs
         self._now = now
         self._devices: dict[str, Device | None] = {}
         self._positions: dict[tuple[str, str], Position | None] = {}
         self._window_rows: list[dict[str, Any]] = []
         self._outcome_rows: list[dict[str, Any]] = []
-        self._touched: set[tuple[str, str]] = set()
+        self._touched: dict[tuple[str, str], int] = {}
+        self._told = Told(session, now)
+        self._pictures = Pictures(session, blobs, now)
         self.windows: list[messages.Window] = []
         self.unknown: set[str] = set()
         self.questions: dict[str, str] = {}
@@ -87,7 +85,7 @@ class Batch:
                     self._goodbye(device, message)
                 case messages.Want():
                     pass
-                case messages.Report() | messages.Window() | messages.Sample():
+                case _:
                     self._sequenced(device, message)
         except (MalformedMessageError, ProtocolMismatchError) as error:
             self.rejected.append(error)
@@ -98,10 +96,10 @@ class Batch:
         insert_outcomes(self._session, self._outcome_rows)
         add_to_rollups(self._session, rollup_rows(self._window_rows))
         acks = []
-        for device, stream in self._touched:
+        for (device, stream), hello in self._touched.items():
             position = self._positions[device, stream]
             if position is not None:
-                acks.append((device, messages.Ack(stream=stream, through=position.through)))
+                acks.append((device, acknowledgement(position, hello)))
         return acks
 
     def _sequenced(self, device: Device, message: messages.Sequenced) -> None:
@@ -109,27 +107,32 @@ class Batch:
         position = self._position(*key)
         if position is None:
             return  # its hello is still on the way; the device sends again
-        self._touched.add(key)
-        stands, body = place(position.through, message.seq), messages.encode(message)
-        if stands is Place.REPEATED and is_other(position.recent, position.through, message.seq, body):
+        self._touched.setdefault(key, 0)
+        body = messages.encode(message)
+        # A number moves the position even when its content is rejected: a message that cannot be read will
+        # not become readable, and the device need not send it again.
+        stands = take(position, message.seq, body)
+        if stands is Place.REPEATED and is_other(position, message.seq, body):
             self._suspect(device, other_content(message.stream, message.seq))
-        if stands is not Place.NEXT:
+        if stands is not Place.NEW:
             return
-        # The position moves even when the content is rejected: a message that cannot be read will not become
-        # readable, and it must not hold up those behind it.
-        position.through, position.recent = message.seq, remember(position.recent, body)
         device.connected = True
         verify_numbers(message)
         verify_lengths(message)
         match message:
             case messages.Report():
-                self._report(device, shortened(message))
+                self._told.report(device, shortened(message))
             case messages.Window():
                 self._window_rows.append(window_row(message))
                 self._outcome_rows += outcome_rows(message)
-                self.windows.append(message)
+                if is_live(position, message.start + message.seconds):
+                    self.windows.append(message)
             case messages.Sample():
-                self._sample(device, message)
+                self._pictures.keep_sample(device, message)
+            case messages.Piece():
+                self._pictures.keep_piece(device, message)
+            case messages.Lost():
+                self._told.loss(device, message)
 
     def _hello(self, device: Device, hello: messages.Hello) -> None:
         verify_protocol(hello.protocol, hello.device)
@@ -143,12 +146,15 @@ class Batch:
             self.questions[device.id] = hello.nonce
         if not device.connected:
             sentence = f"{device.id} connected, agent {hello.agent_version}."
-            self._tell(device, "device.connected", sentence)
+            self._told.event(device, "device.connected", sentence)
         device.connected, device.connected_at = True, self._now
-        device.agent_version, device.runtime = hello.agent_version, hello.runtime
+        device.agent_version = hello.agent_version
+        device.runtime = ", ".join(hello.runtimes) or hello.runtime
         device.target = device.target or hello.target
         device.tags = {**own_tags(hello.tags), **device.bound_tags}
         device.assignment_version = hello.assignment_version
+        if device.stream != hello.stream:
+            self._told.begin_again(device)
         device.counter, device.greeted_at, device.stream = hello.counter, hello.sent_at, hello.stream
         device.seen_root, device.seen_timestamp = hello.seen_root, hello.seen_timestamp
         device.director_root = hello.director_root
@@ -205,11 +211,6 @@ class Batch:
             kind, said = "device.suspicious", f"{device.id} may have been restored from an older copy"
         record(self._session, kind, f"{said}; {suspicion.sentence}", device=device.id)
 
-    def _tell(self, device: Device, kind: str, sentence: str, model: str = "", version: int = 0) -> None:
-        """Record an event of a device, unless it has had too many today."""
-        if may_tell(device, self._now):
-            record(self._session, kind, sentence, model=model, version=version, device=device.id)
-
     def _greet_stream(self, device: Device, hello: messages.Hello) -> None:
         key = (device.id, hello.stream)
         position = self._position(*key)
@@ -220,14 +221,9 @@ class Batch:
             self._forget_streams(device.id)
             self._session.add(position)
             self._positions[key] = position
-        else:
-            through = after_hello(position.through, hello.oldest)
-            if through > position.through:
-                lost = through - position.through
-                sentence = f"{device.id} gave up {lost} messages: its outbox reached its quota."
-                self._tell(device, "device.event", sentence)
-            position.through = through
-        self._touched.add(key)
+        if missing := greet(position, hello):
+            self._told.missing(device, hello, missing)
+        self._touched[key] = hello.counter
 
     def _forget_streams(self, device: str) -> None:
         """Make room for one more stream of a device."""
@@ -241,63 +237,8 @@ class Batch:
             return  # the will of an earlier connection, held back by the broker: a newer one has said hello
         if device.connected:
             what = "stopped" if goodbye.reason == "stopped" else "is lost"
-            self._tell(device, "device.lost", f"{device.id} {what}.")
+            self._told.event(device, "device.lost", f"{device.id} {what}.")
         device.connected = False
-
-    def _report(self, device: Device, report: messages.Report) -> None:
-        event = event_of(report)
-        version = report.release.version if report.release else 0
-        model = report.release.model if report.release else ""
-        if event is not None:
-            kind, sentence = event
-            self._tell(device, kind, sentence, model, version)
-        if report.error:
-            device.error, device.error_name, device.detail = report.error, report.name, report.detail
-        if report.state is None:
-            return
-        device.state = report.state
-        device.assignment_version = max(device.assignment_version, report.assignment_version)
-        if report.state in RUNNING_STATES:
-            if device.active_version not in (0, version):
-                device.standby_version = device.active_version
-            device.active_model, device.active_version = model, version
-        if report.state is State.COMMITTED:
-            device.error, device.error_name, device.detail = 0, "", ""
-        self._rollout_progress(report)
-
-    def _rollout_progress(self, report: messages.Report) -> None:
-        rows = self._session.exec(
-            select(RolloutDevice)
-            .where(col(RolloutDevice.device) == report.device)
-            .where(col(RolloutDevice.assignment_version) == report.assignment_version)
-            .where(col(RolloutDevice.assignment_version) > 0)
-        )
-        for row in rows:
-            row.state, row.updated_at = str(report.state), self._now
-            row.error, row.name, row.detail = report.error, report.name, report.detail
-            row.fetched_bytes = max(row.fetched_bytes, report.fetched_bytes)
-            row.swap_gap_us = report.swap_gap_us or row.swap_gap_us
-            self._session.add(row)
-
-    def _sample(self, device: Device, sample: messages.Sample) -> None:
-        row = self._session.get(Sample, (sample.device, sample.item))
-        if row is None:
-            take_sample(device, sample.image, self._now)
-            row = Sample(
-                device=sample.device,
-                item=sample.item,
-                taken_at=sample.taken_at,
-                tag=sample.tag,
-                model=sample.model,
-                version=sample.version,
-                label=sample.label,
-                confidence=sample.confidence,
-                reason=sample.reason,
-                probability=sample.probability,
-                image_sha256=self._blobs.put(sample.image),
-            )
-        row.truth = sample.truth or row.truth
-        self._session.add(row)
 
     def _device(self, device: str) -> Device | None:
         if device not in self._devices:
@@ -310,7 +251,8 @@ class Batch:
     def _position(self, device: str, stream: str) -> Position | None:
         key = (device, stream)
         if key not in self._positions:
-            self._positions[key] = self._session.get(Position, key)
+            # Another controller on the same database may be storing the same stream.
+            self._positions[key] = self._session.get(Position, key, with_for_update=True)
         return self._positions[key]
 
 

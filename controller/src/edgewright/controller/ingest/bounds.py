@@ -10,7 +10,15 @@ import msgspec
 
 from edgewright.controller.database.tables import Device
 from edgewright.wire.errors import MalformedMessageError
-from edgewright.wire.messages import Hello, Report, Sample, Sequenced
+from edgewright.wire.messages import (
+    MAX_IMAGE_BYTES,
+    PIECE_BYTES,
+    Hello,
+    Piece,
+    Report,
+    Sample,
+    Sequenced,
+)
 
 TAGS: Final = 32
 TAG_LETTERS: Final = 64
@@ -20,7 +28,10 @@ STREAMS: Final = 8
 NAME_LETTERS: Final = 128
 SENTENCE_LETTERS: Final = 500
 IMAGE_BYTES: Final = 256 * 1024
-"""An agent sends none above 180 KiB."""
+"""In one message. An agent sends what is larger than a piece in pieces; one of protocol 2 up to 180 KiB."""
+
+PIECES: Final = 1024
+"""Of a device's pictures whose samples have not come; four of the largest."""
 
 DAY_S: Final = 24 * 3600.0
 EVENTS_A_DAY: Final = 2000
@@ -47,7 +58,10 @@ def verify_lengths(message: Hello | Sequenced) -> None:
     """
     long = any(len(text) > NAME_LETTERS for text in _names(message))
     if isinstance(message, Sample):
-        long = long or len(message.image) > IMAGE_BYTES
+        long = long or len(message.image) > IMAGE_BYTES or message.image_bytes > MAX_IMAGE_BYTES
+    if isinstance(message, Piece):
+        aligned = message.offset in range(0, MAX_IMAGE_BYTES, PIECE_BYTES)
+        long = long or len(message.data) > PIECE_BYTES or not aligned
     if long:
         raise MalformedMessageError(f"A {type(message).__name__} of {message.device} is too long.")
 
@@ -64,14 +78,14 @@ def may_tell(device: Device, now: float) -> bool:
     return device.events_today <= EVENTS_A_DAY
 
 
-def take_sample(device: Device, image: bytes, now: float) -> None:
+def take_sample(device: Device, size: int, now: float) -> None:
     """Take a sample from a device's budget of the day.
 
     Raises:
         MalformedMessageError: nothing is left of it.
     """
     _begin_day(device, now)
-    cost = max(len(image), LEAST_SAMPLE_BYTES)
+    cost = max(size, LEAST_SAMPLE_BYTES)
     if device.sample_bytes_today + cost > SAMPLE_BYTES_A_DAY:
         raise MalformedMessageError(f"{device.id} has sent more samples today than are kept.")
     device.sample_bytes_today += cost

@@ -1,69 +1,86 @@
-"""Which message of a stream comes next: the rule that makes telemetry count once.
+"""How far a stream is stored, as its row says it, and what its newest messages were.
 
-A device numbers its messages without gaps and sends again from the last acknowledged one when
-acknowledgements stay away (go-back-N, RFC 3366 section 2). So exactly the next number is stored; a
-smaller one is a repetition; a larger one means that something between is missing, and it will come again.
-What a device says in its hello about the oldest number it still holds moves the position forward: it
-never holds those again.
+Which number counts, and once, is ``wire.numbering``'s rule; here it meets the row of a stream. The digests of
+the newest messages tell a repetition from another message under the same number, which only a copied device
+would send.
 
->>> place(through=7, seq=8), place(through=7, seq=7), place(through=7, seq=9)
-(<Place.NEXT: 'next'>, <Place.REPEATED: 'repeated'>, <Place.BEYOND_GAP: 'beyond-gap'>)
+>>> position = Position(device="r1", stream="s")
+>>> take(position, 2, b"two"), take(position, 2, b"two"), take(position, 1, b"one"), position.through
+(<Place.NEW: 'new'>, <Place.REPEATED: 'repeated'>, <Place.NEW: 'new'>, 2)
+>>> is_other(position, 2, b"two"), is_other(position, 2, b"another"), is_other(position, 9, b"unknown")
+(False, True, False)
 """
 
-from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-RECENT: Final = 128
-"""How many of a stream's newest messages are compared with their repetitions; a device sends at most 64 ahead
-of an acknowledgement."""
+from edgewright.controller.database.tables import Position
+from edgewright.wire.messages import Ack, Hello
+from edgewright.wire.numbering import AHEAD, Place, Received
 
+RECENT: Final = AHEAD
+"""How many of a stream's newest messages are compared with their repetitions."""
+
+_NUMBER_BYTES: Final = 8
 _DIGEST_BYTES: Final = 8
 """Enough against chance; against a forger there is the device's signature."""
 
+_ENTRY_BYTES: Final = _NUMBER_BYTES + _DIGEST_BYTES
 
-class Place(StrEnum):
-    """Where a message stands in its stream."""
-
-    NEXT = "next"
-    REPEATED = "repeated"
-    BEYOND_GAP = "beyond-gap"
+LIVE_S: Final = 600.0
+"""Windows that ended so long before the newest one of their device tell of its past, not of now."""
 
 
-def place(through: int, seq: int) -> Place:
-    """Where ``seq`` stands in a stream that is stored up to ``through``."""
-    if seq == through + 1:
-        return Place.NEXT
-    return Place.REPEATED if seq <= through else Place.BEYOND_GAP
+def received(position: Position) -> Received:
+    """What a stream's row says has come."""
+    return Received.of(position.through, position.beyond)
 
 
-def after_hello(through: int, oldest: int) -> int:
-    """The position after a device has said that ``oldest`` is the smallest number that it holds.
-
-    >>> after_hello(7, 5), after_hello(7, 12)
-    (7, 11)
-    """
-    return max(through, oldest - 1)
-
-
-def remember(recent: bytes, body: bytes) -> bytes:
-    """The digests of the newest messages with one more at their end.
-
-    >>> len(remember(remember(b"", b"one"), b"two"))
-    16
-    """
-    return (recent + _digest(body))[-RECENT * _DIGEST_BYTES :]
+def take(position: Position, number: int, body: bytes) -> Place:
+    """Where a number stands; a new one is remembered as stored."""
+    known = received(position)
+    place = known.place(number)
+    if place is Place.NEW:
+        _remember(position, known.with_number(number))
+        entry = number.to_bytes(_NUMBER_BYTES, "big") + _digest(body)
+        position.recent = (position.recent + entry)[-RECENT * _ENTRY_BYTES :]
+    return place
 
 
-def is_other(recent: bytes, through: int, seq: int, body: bytes) -> bool:
-    """Whether message ``seq`` of a stream that is stored up to ``through`` was stored with other content.
+def is_other(position: Position, number: int, body: bytes) -> bool:
+    """Whether a number was stored with other content, as far as that is remembered."""
+    name = number.to_bytes(_NUMBER_BYTES, "big")
+    entries = range(0, len(position.recent), _ENTRY_BYTES)
+    known = [position.recent[at : at + _ENTRY_BYTES] for at in entries]
+    return any(entry.startswith(name) and entry[_NUMBER_BYTES:] != _digest(body) for entry in known)
 
-    >>> recent = remember(remember(b"", b"one"), b"two")
-    >>> is_other(recent, 2, 1, b"one"), is_other(recent, 2, 1, b"another"), is_other(recent, 200, 1, b"x")
-    (False, True, False)
-    """
-    begin = len(recent) - (through - seq + 1) * _DIGEST_BYTES
-    return begin >= 0 and recent[begin : begin + _DIGEST_BYTES] != _digest(body)
+
+def greet(position: Position, hello: Hello) -> int:
+    """Take note of what a device holds; how many numbers it holds no more that never came here."""
+    known = received(position)
+    after = known.from_oldest(hello.oldest)
+    missing = after.through - known.through - known.beyond.bit_count() + after.beyond.bit_count()
+    _remember(position, after)
+    position.accounts = {
+        kind: [account.made, account.waiting, account.given_up] for kind, account in hello.accounts.items()
+    }
+    return missing
+
+
+def acknowledgement(position: Position, hello: int = 0) -> Ack:
+    """What the device is told; ``hello`` is the counter of the hello that it answers, 0 for none."""
+    known = received(position)
+    return Ack(stream=position.stream, through=known.through, beyond=known.bitmap(), hello=hello)
+
+
+def is_live(position: Position, end: float) -> bool:
+    """Whether a window that ended then tells of now; all by the device's clock."""
+    position.newest = max(position.newest, end)
+    return end >= position.newest - LIVE_S
+
+
+def _remember(position: Position, known: Received) -> None:
+    position.through, position.beyond = known.through, known.bitmap()
 
 
 def _digest(body: bytes) -> bytes:

@@ -1,0 +1,101 @@
+"""Pictures of captured frames that are too large for the database: files named by their SHA-256.
+
+The line writes the large ones itself, because they are too large for the control socket as well, and names
+them in the sample. What the outbox does not name is nobody's: it is deleted when the agent starts.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from edgewright.agent.privatefiles import sync_folder
+from edgewright.wire.errors import StorageFullError
+from edgewright.wire.messages import MAX_IMAGE_BYTES, PIECE_BYTES
+
+_NAME: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def write_picture(folder: Path, image: bytes) -> str:
+    """Write a picture without waiting for the disk; its SHA-256. The line's way, between two frames.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    sha256 = hashlib.sha256(image).hexdigest()
+    part = folder / f"{sha256}.new"
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(image)
+    part.rename(folder / sha256)
+    return sha256
+
+
+class SampleFiles:
+    """The folder ``samples`` of the data folder; made when it is missing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def keep(self, image: bytes) -> str:
+        """Write a picture durably; its SHA-256.
+
+        Raises:
+            StorageFullError: the disk does not take it.
+        """
+        try:
+            sha256 = write_picture(self.folder, image)
+        except OSError as error:
+            raise StorageFullError(f"A sample's picture cannot be written: {error.strerror}.") from error
+        self.adopt(sha256)
+        return sha256
+
+    def adopt(self, sha256: str) -> int:
+        """Make a picture durable that the line has written; its length, 0 where it is not there.
+
+        Raises:
+            StorageFullError: the disk does not take it.
+        """
+        path = self._path(sha256)
+        if path is None or not path.is_file():
+            return 0
+        try:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                size = os.fstat(file.fileno()).st_size
+            sync_folder(self.folder)
+        except OSError as error:
+            raise StorageFullError(f"A sample's picture cannot be kept: {error.strerror}.") from error
+        return size if size <= MAX_IMAGE_BYTES else 0
+
+    def read_piece(self, sha256: str, offset: int) -> bytes:
+        """A part of a picture; empty where it is gone or cannot be read."""
+        path = self._path(sha256)
+        if path is None:
+            return b""
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read(PIECE_BYTES)
+        except OSError:
+            return b""
+
+    def forget(self, sha256: str) -> None:
+        """Delete a picture; one that cannot be deleted now is nobody's at the next start."""
+        if path := self._path(sha256):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def sweep(self, named: Collection[str]) -> None:
+        """Delete every picture that is not named."""
+        for path in self.folder.iterdir():
+            if path.name not in named:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def _path(self, sha256: str) -> Path | None:
+        return self.folder / sha256 if _NAME.fullmatch(sha256) else None
