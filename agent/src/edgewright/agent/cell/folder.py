@@ -5,7 +5,8 @@ is remembered in a file of the agent's own, one line a picture (name, size, time
 synced, so that no flash wears out; after a power cut some pictures may be decided again. Names that have left
 the folder are forgotten. A file that has changed is a new picture.
 
-A file is read once two looks have found it the same, so one that is still being written is left alone.
+A file is read once two looks have found it the same, so one that is still being written is left alone. One
+that cannot be decoded is read again until it has not changed for 2 s: its writer may have paused.
 """
 
 import contextlib
@@ -23,6 +24,9 @@ from edgewright.wire.errors import SourceLostError
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
 LOOK_SECONDS: Final = 0.25
 """Between two looks into the folder."""
+
+DAMAGED_SECONDS: Final = 2.0
+"""A file that cannot be decoded and has not changed for so long is damaged."""
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 """A larger file is no picture that a line can take; it is not read into memory."""
@@ -46,7 +50,7 @@ class PictureFolder(Source):
         self._folder = Path(settings.place)
         self.place = settings.place
         self._done: dict[str, Mark] = {}
-        self._seen: dict[str, Mark] = {}
+        self._seen: dict[str, tuple[Mark, float]] = {}
         self._waiting: deque[tuple[str, Mark]] = deque()
         self._run = 1
         self._look_at = self._due_at = 0.0
@@ -87,9 +91,14 @@ class PictureFolder(Source):
         self._seen.clear()
 
     def _take_in(self) -> None:
-        there = self._look()
-        ready = [(name, mark) for name, mark in sorted(there.items()) if self._seen.get(name) == mark]
-        self._seen = there
+        there, now = self._look(), time.monotonic()
+        before, self._seen = self._seen, {}
+        ready = []
+        for name, mark in sorted(there.items()):
+            seen = before.get(name)
+            self._seen[name] = seen if seen and seen[0] == mark else (mark, now)
+            if seen and seen[0] == mark:
+                ready.append((name, mark))
         self._done = {name: mark for name, mark in self._done.items() if name in there}
         new = [(name, mark) for name, mark in ready if self._done.get(name) != mark]
         if not new and ready and self._settings.repeat:
@@ -120,9 +129,11 @@ class PictureFolder(Source):
             return None
         except OSError as error:
             raise SourceLostError(f"The file {name} cannot be read: {error.strerror}.") from error
+        pixels = decode_picture(data)
+        if pixels is None and time.monotonic() - self._seen[name][1] < DAMAGED_SECONDS:
+            return None
         self._remember(name, mark)
         item = name if self._run == 1 else f"{name}#{self._run}"
-        pixels = decode_picture(data)
         detail = "" if pixels is not None else f"The file {name} in {self.place} is no picture or damaged."
         return Picture(item, time.time(), pixels, detail)
 

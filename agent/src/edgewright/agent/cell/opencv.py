@@ -1,8 +1,7 @@
 """All that the cell does with OpenCV: cameras, streams, videos, and decoding pictures.
 
-Its FFmpeg is told before it is loaded: RTSP over TCP, because a lost UDP packet is a torn picture; to drop what
-it read while it probed the stream, here 21 old pictures; silence, because its messages hold addresses with
-passwords; and a limit of pixels, because a few bytes of a picture's header may ask for gigabytes.
+It is told before it is loaded to be silent, because its messages hold addresses with passwords, and to decode
+no picture above a limit of pixels, because a few bytes of a picture's header may ask for gigabytes.
 """
 
 import os
@@ -18,7 +17,10 @@ OPEN_MS: Final = 5000
 READ_MS: Final = 5000
 """After so long without an answer a network camera is lost."""
 
-os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp|fflags;nobuffer"
+STREAM_OPTIONS: Final = "rtsp_transport;tcp|fflags;nobuffer"
+"""RTSP over TCP, because a lost UDP packet is a torn picture. And FFmpeg drops what it has read to probe the
+stream: here 21 old pictures, which of a file would be missing."""
+
 os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
 os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
 os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
@@ -46,6 +48,7 @@ class Capture:
         self, place: str, *, network: bool = False, width: int = 0, height: int = 0, rate: float = 0.0
     ) -> None:
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_MS]
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = STREAM_OPTIONS if network else ""
         try:
             if network:
                 self._capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG, limits)

@@ -118,6 +118,11 @@ class SinkThread:
         self._thread = threading.Thread(target=self._run, name=f"sink {sink.place}", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Decisions in the queue."""
+        return len(self._queue)
+
     def hand(self, record: DecisionRecord) -> None:
         """Put a decision into the queue; returns at once."""
         with self._changed:

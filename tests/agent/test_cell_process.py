@@ -1,0 +1,160 @@
+"""The agent's own cell as a real process, with a real line behind it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgewright.agent.cell.control import Began, Deciding, Stop, encode
+from edgewright.agent.control import WindowReady
+from edgewright.agent.settings import SinkSettings, SourceSettings
+from edgewright.wire.errors import BlackPictureError, DamagedPictureError, SinkError, SourceLostError
+from simulators.camera.rtsp import RtspCamera
+from tests.agent.cell_rig import (
+    PATIENCE_S,
+    numbered,
+    picture,
+    running_cell,
+    write_picture,
+    write_video,
+)
+from tests.agent.line_rig import running_line
+from tests.agent.tiny_models import Release, write_release
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    """A model that says dark or bright."""
+    return write_release(tmp_path, 1)
+
+
+def test_every_frame_of_a_video_is_decided_in_order(tmp_path: Path, release: Release) -> None:
+    """Each frame of a video gets one decision of the model, and the file has them in the video's order."""
+    video = write_video(tmp_path / "belt.avi", [picture(seed) for seed in range(20)], rate=200)
+    with running_line(tmp_path) as line:
+        line.run("a", release)
+        source = SourceSettings(kind="video", place=str(video), deadline_ms=2000)
+        with running_cell(tmp_path, source) as cell:
+            records = cell.decided(20)
+            assert [record["item"] for record in records] == [f"belt-1-{n}" for n in range(1, 21)]
+            assert {(record["source"], record["version"], record["cause"]) for record in records} == {
+                ("active", 1, "")
+            }
+            assert cell.heard(Deciding) == [Deciding()]
+            cell.control.send(encode(Stop()))
+            assert cell.process.wait(PATIENCE_S) == 0
+            assert not cell.heard(Began)
+
+
+def test_wrong_pictures_get_the_fallback_and_a_name(tmp_path: Path, release: Release) -> None:
+    """A damaged file and black ones are answered with the fallback, each with its cause, and told once."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    write_picture(folder / "1.png", picture(1))
+    (folder / "2.jpg").write_bytes(b"\xff\xd8 no picture")
+    for number in (3, 4, 5, 6):
+        write_picture(folder / f"{number}.png", np.zeros((48, 64, 3), np.uint8))
+    write_picture(folder / "7.bmp", picture(7))
+    with running_line(tmp_path, window_seconds=0.5) as line:
+        line.run("a", release)
+        source = SourceSettings(kind="folder", place=str(folder), deadline_ms=2000)
+        with running_cell(tmp_path, source) as cell:
+            records = sorted(cell.decided(7), key=lambda record: str(record["item"]))
+            causes = ["", "DamagedPicture", *["BlackPicture"] * 4, ""]
+            assert [record["cause"] for record in records] == causes
+            sources = ["fallback" if cause else "active" for cause in causes]
+            assert [record["source"] for record in records] == sources
+            assert "2.jpg" in cell.began(DamagedPictureError.number).sentence
+            assert "black" in cell.began(BlackPictureError.number).sentence
+            assert len(cell.heard(Began)) == 2
+            counted: dict[str, int] = {}
+            while len(counted) < 2:
+                counted |= line.expect(WindowReady).window.causes
+            assert counted == {"DamagedPicture": 1, "BlackPicture": 4}
+
+
+def test_a_line_that_restarts_loses_no_file(tmp_path: Path, release: Release) -> None:
+    """While the line is gone a folder's pictures wait; the new line decides them, and none twice."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    source = SourceSettings(kind="folder", place=str(folder), deadline_ms=2000)
+    with running_cell(tmp_path, source) as cell:
+        with running_line(tmp_path) as line:
+            line.run("a", release)
+            write_picture(folder / "1.png", picture(1))
+            cell.decided(1)
+            line.process.kill()
+            line.process.wait()
+        write_picture(folder / "2.png", picture(2))
+        write_picture(folder / "3.png", picture(3))
+        with running_line(tmp_path) as line:
+            line.run("a", release)
+            cell.decided(3)
+        assert [record["item"] for record in cell.records()] == ["1.png", "2.png", "3.png"]
+
+
+def test_a_restarted_cell_goes_on_where_it_was(tmp_path: Path, release: Release) -> None:
+    """A cell that was killed does not decide again what was done, and takes what is new."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in (1, 2, 3):
+        write_picture(folder / f"{number}.png", picture(number))
+    source = SourceSettings(kind="folder", place=str(folder), deadline_ms=2000)
+    with running_line(tmp_path) as line:
+        line.run("a", release)
+        with running_cell(tmp_path, source) as cell:
+            cell.decided(3)
+        write_picture(folder / "4.png", picture(4))
+        with running_cell(tmp_path, source) as cell:
+            cell.decided(4)
+        assert [record["item"] for record in cell.records()] == [f"{n}.png" for n in (1, 2, 3, 4)]
+
+
+def test_a_network_camera_that_is_unplugged_is_told_and_comes_back(tmp_path: Path, release: Release) -> None:
+    """Frames of an RTSP stream are decided; its loss is told once, and so is its return, with its length."""
+    camera = RtspCamera(numbered, 20)
+    source = SourceSettings(kind="rtsp", place=camera.address.replace("//", "//user:hush@"), deadline_ms=2000)
+    with running_line(tmp_path) as line, running_cell(tmp_path, source) as cell:
+        line.run("a", release)
+        cell.decided(10)
+        camera.unplug()
+        lost = cell.began(SourceLostError.number)
+        camera.plug_in()
+        before = len(cell.records())
+        back = cell.over(SourceLostError.number)
+        assert len(cell.records()) > before
+        assert "again after" in back.sentence
+        assert not [said for said in (lost, back) if "hush" in f"{said}"]
+        assert len(cell.heard(Began)) == 1
+    camera.unplug()
+
+
+def test_a_cell_ends_with_its_supervisor(tmp_path: Path) -> None:
+    """A cell whose supervisor is gone ends by itself, even while it waits for a camera."""
+    source = SourceSettings(kind="rtsp", place="rtsp://127.0.0.1:9/none")
+    with running_cell(tmp_path, source) as cell:
+        cell.began(SourceLostError.number)
+        cell.control.close()
+        assert cell.process.wait(PATIENCE_S) == 0
+
+
+def test_a_hanging_callback_delays_nobody(tmp_path: Path, release: Release) -> None:
+    """A callback that never returns and one that raises are told; all decisions reach the file."""
+    (tmp_path / "site_code.py").write_text(
+        "import threading\n"
+        "def hang(decision): threading.Event().wait()\n"
+        "def fail(decision): raise ValueError(decision.item)\n"
+    )
+    video = write_video(tmp_path / "belt.avi", [picture(seed) for seed in range(40)], rate=200)
+    sinks = (
+        SinkSettings("callback", "site_code:hang", waiting=5),
+        SinkSettings("callback", "site_code:fail"),
+    )
+    with running_line(tmp_path) as line:
+        line.run("a", release)
+        source = SourceSettings(kind="video", place=str(video), deadline_ms=2000)
+        with running_cell(tmp_path, source, sinks) as cell:
+            cell.decided(40)
+            assert "ValueError: belt-1-1" in cell.began(SinkError.number).sentence
+            cell.control.send(encode(Stop()))
+            assert cell.process.wait(PATIENCE_S) == 0
