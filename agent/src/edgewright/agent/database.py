@@ -2,6 +2,9 @@
 
 ``synchronous=FULL``: after a power cut nothing that was acted on or sent is forgotten. An outbox that forgot
 would number two different messages alike, and the controller would drop the second as a repetition.
+
+A process that was killed may have left commits that the next one sees and that no disk has. So what is in the
+log is synchronised and worked into the file before anything builds on it.
 """
 
 import contextlib
@@ -12,6 +15,7 @@ from typing import Final
 
 from edgewright.wire.errors import (
     ConfigurationError,
+    DamagedDatabaseError,
     MalformedMessageError,
     NewerDataError,
     StorageFullError,
@@ -80,8 +84,9 @@ CREATE TABLE messages (
     size INTEGER NOT NULL,
     payload BLOB NOT NULL
 );
-INSERT INTO messages (id, seq, rank, size, payload) SELECT seq, seq,
-    CASE kind WHEN 'report' THEN 1 WHEN 'window' THEN 3 ELSE 5 END, length(payload), payload FROM old_messages;
+INSERT INTO messages (id, seq, rank, size, payload)
+    SELECT seq, seq, CASE kind WHEN 'report' THEN 1 WHEN 'window' THEN 3 ELSE 5 END, length(payload), payload
+    FROM old_messages;
 DROP TABLE old_messages;
 CREATE INDEX unsent ON messages (rank, level, id, count) WHERE seq IS NULL;
 CREATE UNIQUE INDEX numbered ON messages (seq) WHERE seq IS NOT NULL;
@@ -105,6 +110,13 @@ ALTER TABLE deployments ADD COLUMN qualification BLOB NOT NULL DEFAULT x'';
 SCHEMA_VERSION: Final = len(STEPS)
 
 
+FURTHEST_VERSION: Final = 1000
+"""Schemas that a newer agent may be ahead; a number beyond them is no number that was written."""
+
+LOG_PAGES: Final = 256
+"""Pages of 4 KiB in the write-ahead log after which it is worked into the file: 1 MiB."""
+
+
 class Database:
     """One connection, used by one thread.
 
@@ -114,7 +126,8 @@ class Database:
 
     Raises:
         NewerDataError: a newer agent wrote the file.
-        ConfigurationError: the file cannot be opened, or is none of SQLite's.
+        DamagedDatabaseError: the file is none of SQLite's, or is damaged where it was read.
+        ConfigurationError: the file cannot be opened.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -125,11 +138,14 @@ class Database:
             mode = "ro" if read_only else "rw"
             self.connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, isolation_level=None)
             self._open(read_only=read_only)
-        except (sqlite3.Error, OSError) as error:
-            raise ConfigurationError(f"The agent's database {path} cannot be opened: {error}.") from error
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+            kind = DamagedDatabaseError if is_damage(error) else ConfigurationError
+            raise kind(f"The agent's database {path} cannot be opened: {error}.") from error
 
     def _open(self, *, read_only: bool) -> None:
         (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+        if not 0 <= version <= SCHEMA_VERSION + FURTHEST_VERSION:
+            raise DamagedDatabaseError(f"The agent's database says that it has schema {version}.")
         if version > SCHEMA_VERSION:
             raise NewerDataError(
                 f"The data folder has schema {version}, this agent knows up to {SCHEMA_VERSION}."
@@ -145,6 +161,21 @@ class Database:
         self.connection.execute("PRAGMA cache_size = -512")  # KiB; the tables are small, the agent is too
         for number, step in enumerate(STEPS[version:], start=version + 1):
             self.connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
+        self.connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def check(self) -> None:
+        """Read all of it.
+
+        Raises:
+            DamagedDatabaseError: a page is not what SQLite wrote.
+        """
+        try:
+            (found,) = self.connection.execute("PRAGMA quick_check(1)").fetchone()
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise DamagedDatabaseError(f"The agent's database cannot be read: {error}.") from error
+        if found != "ok":
+            raise DamagedDatabaseError(f"The agent's database is damaged: {found}.")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -176,3 +207,15 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self.connection.close()
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether SQLite says that a file is none of its own, or not what it wrote.
+
+    A plain error is one too: our own statements ask for no table that a whole file lacks. So is text in the
+    schema, or in SQLite's message about it, that is none.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return True
+    damage = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in damage

@@ -437,3 +437,10 @@ class StateTimeoutError(DeviceError):
 
     number = 88
     remedy = "The deployment has ended; look at what it waited for, then roll it out again."
+
+
+class DamagedDatabaseError(DeviceError):
+    """The agent's database was damaged on the disk, and a new one has taken its place."""
+
+    number = 89
+    remedy = "Look at the disk's health; the controller's next assignment brings back what the sentence misses."
