@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Final
 
 from edgewright.agent import control
+from edgewright.agent.cellprocess import OwnCell
 from edgewright.agent.clock import Clock
 from edgewright.agent.confidential import ContentKeys
 from edgewright.agent.database import Database
@@ -177,12 +178,14 @@ class Supervisor:
             later=self._later,
             replace_line=self._line.kill,
         )
+        self._cell = OwnCell(settings, self._ledger, self._post, self._later)
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._told_to_stop)
         self._line.start()
+        self._cell.start()
         self._deployer.start()
         self._desk.start()
         self._desk.open(held_in_slots(self._journal), self._opened)
@@ -255,6 +258,7 @@ class Supervisor:
         self._stopping = True
 
     def _stop(self) -> None:
+        self._cell.stop()
         self._line.stop()
         while True:  # The line's last windows are in the queue.
             try:
@@ -434,6 +438,7 @@ class Supervisor:
         self._later(TICK_SECONDS, self._tick)
         self._line.watch()
         self._deployer.watch()
+        self._cell.watch()
         self._gate.watch_clock()
         self._renewal.watch(self._identity, self._clock.now())
 
