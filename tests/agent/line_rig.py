@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -174,8 +174,10 @@ class LineRig:
 
 
 @contextmanager
-def running_line(folder: Path, window_seconds: float = 60.0, capture_share: float = 0.0) -> Iterator[LineRig]:
-    """A line process that has said Ready; it is gone afterwards."""
+def running_line(
+    folder: Path, window_seconds: float = 60.0, capture_share: float = 0.0, more: Sequence[str] = ()
+) -> Iterator[LineRig]:
+    """A line process that has said Ready; it is gone afterwards. ``more`` are words of its command."""
     cell_path, control_path = folder / "cell.sock", folder / "line.sock"
     options = {
         "--cell-socket": cell_path,
@@ -183,7 +185,7 @@ def running_line(folder: Path, window_seconds: float = 60.0, capture_share: floa
         "--capture-share": capture_share,
         "--device": "robot-1",
     }
-    words = [str(word) for pair in options.items() for word in pair]
+    words = [str(word) for pair in options.items() for word in pair] + list(more)
     with listen_at(control_path) as listener:
         process = subprocess.Popen(
             [sys.executable, "-m", "edgewright.agent.line", *words], stdin=listener.fileno()

@@ -32,6 +32,7 @@ from edgewright.wire.errors import (
     MalformedMessageError,
     RunnerCrashError,
     RunnerHangError,
+    RunnerMemoryError,
     RunnerOutputError,
     RuntimeLoadError,
 )
@@ -273,7 +274,7 @@ def test_a_leaking_runner_is_replaced(tmp_path: Path) -> None:
         rig.connect()
         _ask_while(rig, lambda _: not rig.saw(RunnerReplaced), level=0)
         replaced = rig.saw(RunnerReplaced)[0]
-        assert replaced.error == RunnerCrashError.number
+        assert replaced.error == RunnerMemoryError.number
         assert "manifest allows 1" in replaced.detail
 
 

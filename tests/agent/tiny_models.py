@@ -23,7 +23,7 @@ from edgewright.wire.manifest import (
 LABELS = ("dark", "grey", "bright")
 SIDE_PX = 8
 FRAME_PX = 16
-Fault = Literal["none", "nan-when-bright", "nonsense-bytes", "unknown-operator"]
+Fault = Literal["none", "nan-when-bright", "shape-when-bright", "nonsense-bytes", "unknown-operator"]
 
 
 class Release(NamedTuple):
@@ -56,7 +56,7 @@ def onnx_bytes(fault: Fault = "none", salt: int = 0) -> bytes:
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Gemm", ["flat", "weights", "bias"], ["y" if fault == "none" else "clean"]),
     ]
-    constants: dict[str, NDArray[np.float32]] = {"weights": weights, "bias": bias}
+    constants: dict[str, NDArray[Any]] = {"weights": weights, "bias": bias}
     if fault == "nan-when-bright":
         # The square root of (4 - the third logit), which is negative for a bright image.
         constants |= {"minus": np.array([0.0, 0.0, -1.0], np.float32), "four": np.array([4.0], np.float32)}
@@ -68,13 +68,30 @@ def onnx_bytes(fault: Fault = "none", salt: int = 0) -> bytes:
             helper.make_node("Add", ["clean", "poison"], ["y"]),
         ]
         constants |= {"zero": np.array([0.0], np.float32)}
+    if fault == "shape-when-bright":
+        # The row is kept once, and a second time where its third logit is above 4.
+        constants |= {
+            "four": np.array([4.0], np.float32),
+            "third": np.array([2], np.int64),
+            "always": np.array([[True]]),
+            "one axis": np.array([-1], np.int64),
+        }
+        nodes += [
+            helper.make_node("Gather", ["clean", "third"], ["last"], axis=1),
+            helper.make_node("Greater", ["last", "four"], ["bright"]),
+            helper.make_node("Concat", ["always", "bright"], ["rows"], axis=0),
+            helper.make_node("Reshape", ["rows", "one axis"], ["kept"]),
+            helper.make_node("Concat", ["clean", "clean"], ["twice"], axis=0),
+            helper.make_node("Compress", ["twice", "kept"], ["y"], axis=0),
+        ]
     if fault == "unknown-operator":
         nodes.append(helper.make_node("Teleport", ["clean"], ["y"], domain="nowhere"))
+    rows: int | str = "n" if fault == "shape-when-bright" else 1
     graph = helper.make_graph(
         nodes,
         "brightness",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, SIDE_PX, SIDE_PX])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [rows, 3])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
         doc_string=f"salt {salt}",
     )

@@ -190,7 +190,7 @@ class Broke(msgspec.Struct, frozen=True, tag_field="kind", tag="broke", kw_only=
 
 
 class RunnerReplaced(msgspec.Struct, frozen=True, tag_field="kind", tag="runner-replaced"):
-    """A slot's runner crashed (45), hung (46) or answered nonsense (47) and a new one is being started."""
+    """A slot's runner failed (``error`` says how; see ``line.failures``) and a new one is being started."""
 
     slot: SlotName
     error: int

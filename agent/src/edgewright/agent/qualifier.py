@@ -21,6 +21,7 @@ from edgewright.wire.errors import (
     EdgewrightError,
     GoldenMismatchError,
     IllegalTransitionError,
+    InterlockError,
     LatencyLimitError,
     MalformedMessageError,
     PlacementError,
@@ -28,6 +29,8 @@ from edgewright.wire.errors import (
     RunnerHangError,
     RunnerMemoryError,
     RunnerOutputError,
+    RunnerShapeError,
+    RunnerSlowError,
     RuntimeLoadError,
 )
 from edgewright.wire.manifest import RuntimeRange, decode_manifest
@@ -54,6 +57,9 @@ _BY_NUMBER: Final[dict[int, type[EdgewrightError]]] = {
         IllegalTransitionError,
         PlacementError,
         RunnerMemoryError,
+        RunnerShapeError,
+        RunnerSlowError,
+        InterlockError,
     )
 }
 

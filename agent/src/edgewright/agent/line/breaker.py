@@ -13,7 +13,13 @@ from typing import Final
 FAILURES_TO_BREAK: Final = 3
 BREAKER_WINDOW_S: Final = 60.0
 LATE_IN_A_ROW: Final = 3
-"""So many late answers in a row count as a hang. One alone may be the scheduler's fault."""
+"""So many late answers in a row mean a slow runner. One alone may be the scheduler's fault."""
+
+IDLE_S: Final = 2.0
+"""A runner that has had nothing to do for so long is asked for a sign of life."""
+
+SIGN_OF_LIFE_WITHIN_S: Final = 2.0
+"""It takes microseconds; a runner without one by then is dead-locked, or the device is far overloaded."""
 
 HANG_GRACE_S: Final = 0.5
 """A runner that has not answered so long after a deadline hangs and is killed."""
@@ -31,18 +37,18 @@ _STAND_IN_SHARE: Final = 0.25
 
 
 class Breaker:
-    """Counts the failures of one model's runners; three within a minute give the model up."""
+    """Counts what the failures of one model's runners cost; three within a minute break the model."""
 
     def __init__(self) -> None:
         self._failures: deque[float] = deque()
 
-    def failed(self, now: float) -> bool:
-        """Count a failure at ``now`` (seconds, monotonic); whether the model is to be given up."""
-        self._failures.append(now)
+    def failed(self, now: float, cost: int = 1) -> bool:
+        """Count a failure at ``now`` (seconds, monotonic); whether the model is broken."""
+        self._failures.extend([now] * cost)
         return self.recent(now) >= FAILURES_TO_BREAK
 
     def recent(self, now: float) -> int:
-        """Failures within the last minute."""
+        """What the failures of the last minute cost."""
         while self._failures and now - self._failures[0] > BREAKER_WINDOW_S:
             self._failures.popleft()
         return len(self._failures)

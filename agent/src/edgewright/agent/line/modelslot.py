@@ -18,11 +18,11 @@ from edgewright.agent.preprocess import input_shape, preprocess_into
 from edgewright.wire.encryption import KEY_BYTES
 from edgewright.wire.errors import (
     ConfidentialKeyError,
-    DeviceError,
     EdgewrightError,
     MalformedMessageError,
     RunnerCrashError,
     RunnerHangError,
+    RunnerSlowError,
 )
 from edgewright.wire.manifest import Manifest
 
@@ -109,7 +109,7 @@ class ModelSlot:
             if self.runner is not None and self.runner.wait(until):
                 self._late_in_a_row = 0
                 return self.logits()
-        except DeviceError as error:
+        except EdgewrightError as error:
             self.note(error)
             return error.name
         self._late_since = until
@@ -137,7 +137,8 @@ class ModelSlot:
             return
         try:
             idle = self.runner.take()
-        except (DeviceError, ConfidentialKeyError) as error:
+            self.runner.watch(monotonic())
+        except EdgewrightError as error:
             self.note(error)
             return
         if not self.runner.ready and monotonic() - self.started_at > START_LIMIT_S:
@@ -148,7 +149,7 @@ class ModelSlot:
             self._late_since = None
             self._late_in_a_row += 1
         if self._late_in_a_row >= LATE_IN_A_ROW:
-            self.note(RunnerHangError(f"{LATE_IN_A_ROW} answers in a row came after their deadlines."))
+            self.note(RunnerSlowError(f"{LATE_IN_A_ROW} answers in a row came after their deadlines."))
         elif self._late_since is not None and monotonic() - self._late_since > HANG_GRACE_S:
             self.note(RunnerHangError(f"No answer within {HANG_GRACE_S} s after a frame's deadline."))
 
@@ -159,7 +160,8 @@ class ModelSlot:
 
     def _why_not(self) -> str:
         if self._late_since is not None:
-            return RunnerHangError().name
+            # Whether it hangs is known only later; frames after that are counted as what it is then.
+            return RunnerSlowError().name
         return self.cause or "NotReady"
 
 

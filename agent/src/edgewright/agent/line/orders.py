@@ -3,14 +3,7 @@
 Every order is a move in the table of ``slots``; this object does what the move means and says what came of
 it. Nothing here waits: a runner is started and looked at again at the next tick.
 
-What a failed runner means depends on its slot's phase::
-
-    loading               Loaded with the error, empty
-    shadowing             Shadowed with the error, empty
-    waiting               Broke, empty
-    warm, candidate       replaced, with growing delays
-    probation             replaced; the third failure within a minute: Broke, empty, back to the other slot
-    active                the same where the other slot holds another model, else replaced with growing delays
+What a failed runner means stands in the tables of ``failures``.
 """
 
 import logging
@@ -39,6 +32,7 @@ from edgewright.agent.control import (
 from edgewright.agent.environments import NO_ENVIRONMENTS, Environments
 from edgewright.agent.line.breaker import replacement_delay_s
 from edgewright.agent.line.deciding import NO_MODEL_FALLBACK, Ruling
+from edgewright.agent.line.failures import COSTS, Reaction, react
 from edgewright.agent.line.modelslot import ModelSlot
 from edgewright.agent.line.runnerprocess import RunnerProcess
 from edgewright.agent.line.shadow import ShadowRun
@@ -295,24 +289,22 @@ class Orders:
 
     def _fail(self, slot: SlotName, model: ModelSlot, failure: EdgewrightError, now: float) -> None:
         _log.warning("slot %s, %s %d: %s", slot, model.manifest.model, model.manifest.version, failure)
-        broken = model.breaker.failed(now)
-        phase = self.slots.phase(slot)
-        if phase is Phase.LOADING:
-            self._empty(slot)
-            self._send(Loaded(slot=slot, ok=False, error=failure.number, detail=failure.sentence))
-        elif phase is Phase.SHADOWING:
-            self._empty(slot)
-            self._send(Shadowed(slot=slot, ok=False, error=failure.number, detail=failure.sentence))
-        elif phase is Phase.WAITING or (broken and self._may_give_up(slot, phase)):
-            self._give_up(slot, failure)
-        else:
-            self._replace(slot, model, failure, now)
+        broken = model.breaker.failed(now, COSTS.get(type(failure), 1))
+        match react(self.slots.phase(slot), broken=broken, another=self._has_another(model)):
+            case Reaction.REFUSE_LOAD:
+                self._empty(slot)
+                self._send(Loaded(slot=slot, ok=False, error=failure.number, detail=failure.sentence))
+            case Reaction.END_SHADOW:
+                self._empty(slot)
+                self._send(Shadowed(slot=slot, ok=False, error=failure.number, detail=failure.sentence))
+            case Reaction.GIVE_UP:
+                self._give_up(slot, failure)
+            case _:
+                self._replace(slot, model, failure, now)
 
-    def _may_give_up(self, slot: SlotName, phase: Phase) -> bool:
+    def _has_another(self, model: ModelSlot) -> bool:
         stand_in = self.stand_in
-        mine = self.models[slot].manifest.artifact.sha256
-        another = stand_in is not None and stand_in.manifest.artifact.sha256 != mine
-        return phase is Phase.PROBATION or (phase is Phase.ACTIVE and another)
+        return stand_in is not None and stand_in.manifest.artifact.sha256 != model.manifest.artifact.sha256
 
     def _give_up(self, slot: SlotName, failure: EdgewrightError) -> None:
         before, digest = self.slots.active, self.models[slot].digest

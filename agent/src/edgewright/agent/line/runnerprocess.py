@@ -15,6 +15,8 @@ from time import monotonic
 from typing import Final
 
 from edgewright.agent.environments import NO_ENVIRONMENTS, Environments, runner_command
+from edgewright.agent.line.breaker import IDLE_S, SIGN_OF_LIFE_WITHIN_S
+from edgewright.agent.line.failures import runner_error
 from edgewright.agent.runner.frames import (
     MAX_REPLY_BYTES,
     READY_SEQUENCE,
@@ -25,26 +27,13 @@ from edgewright.agent.runner.frames import (
     map_frames,
 )
 from edgewright.wire.errors import (
-    ConfidentialKeyError,
-    DeviceError,
     MalformedMessageError,
-    PlacementError,
     RunnerCrashError,
+    RunnerHangError,
     RunnerOutputError,
-    RuntimeLoadError,
 )
 from edgewright.wire.manifest import Manifest
 
-_ERRORS: Final[dict[int, type[DeviceError] | type[ConfidentialKeyError]]] = {
-    error.number: error
-    for error in (
-        RuntimeLoadError,
-        PlacementError,
-        RunnerCrashError,
-        RunnerOutputError,
-        ConfidentialKeyError,
-    )
-}
 _NO_POOLS: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """numpy's linear algebra would start a thread a core and never use it."""
 
@@ -90,6 +79,8 @@ class RunnerProcess:
         self._poll.register(self.socket, select.POLLIN)
         self._sequence = READY_SEQUENCE
         self._open = True
+        self._heard_at = monotonic()
+        self._pinged_at: float | None = None
         self.ready = False
         self.last = Reply(READY_SEQUENCE, 0, 0, 0)
 
@@ -116,11 +107,28 @@ class RunnerProcess:
             raise self._crash() from error
         self._open = True
 
+    def watch(self, now: float) -> None:
+        """Ask a runner that has been idle for long for a sign of life, so that no frame meets a dead one.
+
+        Raises:
+            RunnerHangError: it was asked, and has given none in time.
+            RunnerCrashError: it is gone.
+        """
+        if self._pinged_at is not None:
+            if now - self._pinged_at > SIGN_OF_LIFE_WITHIN_S:
+                raise RunnerHangError(f"No sign of life within {SIGN_OF_LIFE_WITHIN_S:.0f} s while idle.")
+        elif self.idle and now - self._heard_at > IDLE_S:
+            self._pinged_at = now
+            try:
+                self.socket.send(encode_request(READY_SEQUENCE))
+            except OSError as error:
+                raise self._crash() from error
+
     def wait(self, until: float) -> bool:
         """Wait for the open request's reply until a monotonic time; whether it has come.
 
         Raises:
-            DeviceError: see ``take``.
+            EdgewrightError: see ``take``.
         """
         while not self.take():
             left_ms = (until - monotonic()) * 1000
@@ -133,11 +141,9 @@ class RunnerProcess:
         """Take a reply that has come, without waiting; whether the runner is idle now.
 
         Raises:
-            RunnerCrashError: the runner ended, or grew beyond its limit and ended.
-            RunnerOutputError: it answered with values that are not finite.
-            RuntimeLoadError: it cannot load the artifact.
-            PlacementError: the artifact would not run where its manifest says.
-            ConfidentialKeyError: the artifact does not open with the content key.
+            RunnerCrashError: the runner ended.
+            RunnerOutputError: it answered with nonsense.
+            EdgewrightError: it named what is wrong with it; see ``failures``.
         """
         try:
             data = self.socket.recv(MAX_REPLY_BYTES)
@@ -152,7 +158,8 @@ class RunnerProcess:
         except MalformedMessageError as error:
             raise RunnerOutputError("The runner's reply cannot be read.") from error
         if reply.error:
-            raise _ERRORS.get(reply.error, RuntimeLoadError)(reply.detail)
+            raise runner_error(reply.error, reply.detail)
+        self._heard_at, self._pinged_at = monotonic(), None
         if reply.sequence == self._sequence:
             self.last, self.ready, self._open = reply, True, False
         return not self._open

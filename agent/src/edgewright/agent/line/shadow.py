@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgewright.agent.control import Shadowed, SlotName
 from edgewright.agent.line.modelslot import ModelSlot
-from edgewright.wire.errors import DeviceError, RunnerHangError
+from edgewright.wire.errors import EdgewrightError, RunnerHangError
 
 ANSWER_WITHIN_S: Final = 2.0
 
@@ -43,7 +43,7 @@ class ShadowRun:
             return
         try:
             candidate.ask(image)
-        except DeviceError as error:
+        except EdgewrightError as error:
             candidate.note(error)
         else:
             self._asked = (now, label)

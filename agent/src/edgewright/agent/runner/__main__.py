@@ -17,7 +17,7 @@ from edgewright.wire.encryption import KEY_BYTES
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     die_with_parent()
     if given.command == "serve":
         from edgewright.agent.runner.serve import serve
@@ -31,9 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m edgewright.agent.runner", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """What a runner understands."""
+    words = argparse.ArgumentParser(prog="python -m edgewright.agent.runner", description=__doc__)
+    commands = words.add_subparsers(dest="command", required=True)
     serving = commands.add_parser("serve", help="run frames for a line")
     serving.add_argument("--fd", type=int, required=True, help="inherited SEQPACKET socket")
     serving.add_argument("--shm-fd", type=int, required=True, help="inherited memory file")
@@ -43,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--manifest", type=Path, required=True)
         command.add_argument("--artifact", type=Path, required=True)
         command.add_argument("--threads", type=int, default=1)
-    return parser
+    return words
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edgewright.agent.runner.runtimes import Info, Quantisation, Session, verify_shape
-from edgewright.wire.errors import PlacementError, RunnerOutputError, RuntimeLoadError
+from edgewright.wire.errors import PlacementError, RunnerOutputError, RunnerShapeError, RuntimeLoadError
 from edgewright.wire.manifest import Manifest, RuntimeRange
 
 _FATAL_ONLY: Final = 4
@@ -82,6 +82,7 @@ class OnnxSession:
 
         Raises:
             RunnerOutputError: onnxruntime could not run the model.
+            RunnerShapeError: the output has another shape than the manifest's.
         """
         try:
             if self._bound is None or inputs is not self._bound[0] or output is not self._bound[1]:
@@ -89,7 +90,18 @@ class OnnxSession:
             self._session.run_with_iobinding(self._binding)
         # See load.
         except Exception as error:
+            self._verify_output(inputs, output)
             raise RunnerOutputError(f"onnxruntime cannot run the model: {_first_line(error)}.") from error
+
+    def _verify_output(self, inputs: NDArray[np.float32], output: NDArray[np.float32]) -> None:
+        """Run without bound arrays: a shape that does not fit them is then seen."""
+        try:
+            (found,) = self._session.run([self._manifest.output.name], {self._manifest.input.name: inputs})
+        # See load. The caller tells the error of the first run.
+        except Exception:  # noqa: BLE001 - as above
+            return
+        if found.shape != output.shape:
+            raise RunnerShapeError(f"The model's output has the shape {found.shape}, not {output.shape}.")
 
     def info(self) -> Info:
         """Runtime, version and the first provider."""

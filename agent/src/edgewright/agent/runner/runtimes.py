@@ -43,6 +43,7 @@ class Session(Protocol):
 
         Raises:
             RunnerOutputError: the runtime could not run the model.
+            RunnerShapeError: the output has another shape than the manifest's.
         """
 
     def info(self) -> Info:

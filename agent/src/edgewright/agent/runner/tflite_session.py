@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.agent.runner.runtimes import Info, Quantisation, verify_shape
-from edgewright.wire.errors import PlacementError, RunnerOutputError, RuntimeLoadError
+from edgewright.wire.errors import PlacementError, RunnerOutputError, RunnerShapeError, RuntimeLoadError
 from edgewright.wire.manifest import Manifest
 
 DELEGATE: Final = "XNNPACK"
@@ -104,6 +104,7 @@ class TfliteSession:
 
         Raises:
             RunnerOutputError: the interpreter could not run the model.
+            RunnerShapeError: the output has another shape than the manifest's.
         """
         try:
             self._interpreter.set_tensor(self._input["index"], _stored(inputs, self._input))
@@ -114,6 +115,8 @@ class TfliteSession:
             raise RunnerOutputError(
                 f"{self._package.runtime} cannot run the model: {_first_line(error)}."
             ) from error
+        if stored.shape != output.shape:
+            raise RunnerShapeError(f"The model's output has the shape {stored.shape}, not {output.shape}.")
         scale, zero_point = _quantisation(self._output)
         output[...] = (stored.astype(np.float32) - zero_point) * np.float32(scale)
 
