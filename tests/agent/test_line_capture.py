@@ -1,8 +1,10 @@
+from pathlib import Path
 from random import Random
 
 import msgspec
 import pytest
 
+from edgewright.agent.control import MAX_CONTROL_BYTES, SampleReady, connect_to, decode_up, listen_at
 from edgewright.agent.line.capture import (
     MAX_SAMPLE_BYTES,
     UNCERTAIN_SHARE,
@@ -13,6 +15,7 @@ from edgewright.agent.line.capture import (
     WaitingSamples,
     draw,
 )
+from edgewright.agent.line.controllink import DATAGRAM_PICTURE_BYTES, ControlLink
 from edgewright.agent.line.recent import Decided, RecentDecisions
 from edgewright.wire.messages import Sample
 
@@ -104,11 +107,42 @@ def test_the_byte_budget_bounds_what_goes_up() -> None:
 
 
 def test_a_sample_too_large_for_the_way_up_is_dropped() -> None:
-    """A frame whose PNG exceeds a control datagram is counted and never sent."""
+    """A frame whose PNG exceeds the bound of a sample is counted and never sent."""
     kept = _Kept()
     kept.samples.keep(_sample("1", "uncertain", MAX_SAMPLE_BYTES + 1), 0.0)
     kept.samples.close()
     assert (kept.sent, kept.samples.dropped) == ([], 1)
+
+
+def test_a_picture_larger_than_the_bucket_passes_and_is_paid_back() -> None:
+    """10,000 bytes pass a full bucket of 2,000; the next pass when ten seconds have paid for them."""
+    budget = ByteBudget(1000.0, 0.0)
+    assert [second for second in range(31) if budget.take(10_000, float(second))] == [0, 10, 20, 30]
+
+
+def test_a_large_picture_reaches_the_supervisor_as_a_file(tmp_path: Path) -> None:
+    """What no datagram takes is written to the folder, and the sample names it; a small one goes along."""
+    path = tmp_path / "line.sock"
+    with listen_at(path) as listener, connect_to(path) as supervisor:
+        link = ControlLink(listener, tmp_path)
+        assert link.accept()
+        for size in (1000, DATAGRAM_PICTURE_BYTES + 1):
+            link.send(SampleReady(_sample("1", image_bytes=size)))
+        small, large = (decode_up(supervisor.recv(MAX_CONTROL_BYTES)) for _ in range(2))
+        link.leave()
+    assert isinstance(small, SampleReady)
+    assert isinstance(large, SampleReady)
+    assert (len(small.sample.image), len(large.sample.image)) == (1000, 0)
+    assert large.sample.image_bytes == DATAGRAM_PICTURE_BYTES + 1
+    assert (tmp_path / large.sample.image_sha256).read_bytes() == bytes(DATAGRAM_PICTURE_BYTES + 1)
+
+
+def test_large_pictures_that_wait_are_bounded_in_bytes() -> None:
+    """Not more than 32 MiB of pictures wait for their truths; the oldest give way."""
+    kept = _Kept()
+    for i in range(10):
+        kept.samples.keep(_sample(str(i), "uncertain", MAX_SAMPLE_BYTES), float(i))
+    assert [sample.item for sample in kept.sent] == [str(i) for i in range(6)]
 
 
 def test_a_truth_finds_its_decision_once() -> None:

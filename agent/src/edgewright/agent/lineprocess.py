@@ -40,6 +40,8 @@ def line_command(settings: Settings) -> list[str]:
         str(settings.line.window_seconds),
         "--capture-share",
         str(settings.line.capture_share),
+        "--samples",
+        str(settings.samples),
         "--device",
         settings.device,
         *(

@@ -220,6 +220,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return Path(self.data)
 
     @property
+    def samples(self) -> Path:
+        """Pictures of captured frames that wait for the controller."""
+        return self.folder / "samples"
+
+    @property
     def cell_socket(self) -> Path:
         """Where the cell (robot, camera, scanner) connects."""
         return self.folder / "cell.sock"

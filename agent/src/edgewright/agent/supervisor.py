@@ -110,7 +110,7 @@ class Supervisor:
             _check_root(root)
         self._database = Database(settings.database)
         self._journal = Journal(self._database)
-        samples = SampleFiles(settings.folder / "samples")
+        samples = SampleFiles(settings.samples)
         self._outbox = Outbox(self._database, settings.device, samples, settings.update.outbox_mb * _MIB)
         self._ledger = Ledger(settings.device, self._database, self._journal, self._outbox)
         self._identity = Identity.load(settings.folder)

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a line; 0 when it was told to stop, or another line has taken its place."""
     given = _parser().parse_args(arguments)
     # At once: from here on a supervisor that connects learns this process's id.
-    control = ControlLink(socket.socket(fileno=os.dup(_STANDARD_INPUT)))
+    control = ControlLink(socket.socket(fileno=os.dup(_STANDARD_INPUT)), given.samples)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s line %(levelname)s %(message)s"
     )
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cell-socket", type=Path, required=True, help="where the machine connects")
     parser.add_argument("--window-seconds", type=float, default=10.0)
     parser.add_argument("--capture-share", type=float, default=0.0, help="part of all frames to sample")
+    parser.add_argument("--samples", type=Path, help="folder of pictures too large for the control socket")
     parser.add_argument("--device", required=True)
     parser.add_argument(
         "--environment", action="append", default=[], metavar="RUNTIME=PYTHON", help="of a runtime's own"

@@ -2,8 +2,8 @@
 
 A captured frame waits as PNG for the truth of its item. A sample of an unsure decision is worth sending even
 without a truth (a person can label it); one of a random draw is not. ``probability`` is that of the draw; a
-byte budget, which does not look at the frame, may drop it afterwards, and so may a frame too large for the
-way up. Both are counted.
+byte budget, which does not look at the frame, may drop it afterwards. So may the bound of what waits, and the
+bound of a sample: a frame of some megapixels fits. All are counted.
 """
 
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from edgewright.wire.messages import Sample
+from edgewright.wire.messages import MAX_IMAGE_BYTES, Sample
 
 UNCERTAIN_BELOW: Final = 0.6
 UNCERTAIN_SHARE: Final = 0.2
 WAITING_SAMPLES: Final = 128
 WAITING_S: Final = 120.0
 BUDGET_BYTES_PER_S: Final = 200_000.0
-MAX_SAMPLE_BYTES: Final = 180 * 1024
-"""A control datagram takes 200 KiB."""
+WAITING_BYTES: Final = 32 * 1024 * 1024
+MAX_SAMPLE_BYTES: Final = MAX_IMAGE_BYTES
 
 Reason = Literal["random", "uncertain"]
 
@@ -48,7 +48,10 @@ def draw(random: Random, share: float, confidence: float) -> Draw | None:
 
 
 class ByteBudget:
-    """A token bucket: so many bytes a second, saved up for at most two seconds."""
+    """A token bucket: so many bytes a second, saved up for at most two seconds.
+
+    A full bucket lets one pass that is larger; it is paid back before the next one.
+    """
 
     def __init__(self, bytes_per_s: float, now: float) -> None:
         self._rate = bytes_per_s
@@ -57,9 +60,10 @@ class ByteBudget:
 
     def take(self, count: int, now: float) -> bool:
         """Whether ``count`` bytes may go at ``now`` (seconds, monotonic)."""
-        self._tokens = min(2 * self._rate, self._tokens + (now - self._at) * self._rate)
+        full = 2 * self._rate
+        self._tokens = min(full, self._tokens + (now - self._at) * self._rate)
         self._at = now
-        if count > self._tokens:
+        if count > self._tokens and self._tokens < full:
             return False
         self._tokens -= count
         return True
@@ -76,21 +80,26 @@ class WaitingSamples:
         self._send = send
         self._budget = budget
         self._waiting: dict[str, tuple[float, Sample]] = {}
+        self._bytes = 0
         self.dropped = 0
 
     def keep(self, sample: Sample, now: float) -> None:
-        """Keep a sample until its truth comes; the oldest one gives way."""
-        if len(sample.image) > MAX_SAMPLE_BYTES or not self._budget.take(len(sample.image), now):
+        """Keep a sample until its truth comes; the oldest ones give way."""
+        size = len(sample.image)
+        if size > MAX_SAMPLE_BYTES or not self._budget.take(size, now):
             self.dropped += 1
             return
-        if len(self._waiting) >= WAITING_SAMPLES:
+        if sample.item in self._waiting:
+            self._give_way(sample.item)
+        while self._waiting and (len(self._waiting) >= WAITING_SAMPLES or self._bytes + size > WAITING_BYTES):
             self._give_way(next(iter(self._waiting)))
         self._waiting[sample.item] = (now, sample)
+        self._bytes += size
 
     def label(self, item: str, truth: str) -> None:
         """Send the item's sample with its truth, if there is one."""
-        if kept := self._waiting.pop(item, None):
-            self._send(msgspec.structs.replace(kept[1], truth=truth))
+        if item in self._waiting:
+            self._send(msgspec.structs.replace(self._take(item), truth=truth))
 
     def expire(self, now: float) -> None:
         """Let samples go that have waited too long."""
@@ -104,8 +113,13 @@ class WaitingSamples:
             self._give_way(item)
 
     def _give_way(self, item: str) -> None:
-        _, sample = self._waiting.pop(item)
+        sample = self._take(item)
         if sample.reason == "uncertain":
             self._send(sample)
         else:
             self.dropped += 1
+
+    def _take(self, item: str) -> Sample:
+        _, sample = self._waiting.pop(item)
+        self._bytes -= len(sample.image)
+        return sample

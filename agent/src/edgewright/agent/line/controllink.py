@@ -12,6 +12,8 @@ from collections import deque
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from edgewright.agent.control import (
     MAX_CONTROL_BYTES,
     SEND_BUFFER_BYTES,
@@ -25,7 +27,11 @@ from edgewright.agent.control import (
     encode,
     peer_of,
 )
+from edgewright.agent.samplefiles import write_picture
 from edgewright.wire.errors import MalformedMessageError
+
+DATAGRAM_PICTURE_BYTES: Final = 180 * 1024
+"""A datagram takes 200 KiB."""
 
 _MAX_WAITING: Final = 2_000
 """Messages; at a window in five seconds nearly three hours. The oldest gives way."""
@@ -48,6 +54,7 @@ class ControlLink:
 
     Args:
         listener: the listening socket; it is told again to listen, so that its credentials name this process.
+        pictures: folder for pictures that no datagram takes; without one their samples are dropped.
 
     Attributes:
         listener: readable when a supervisor connects.
@@ -55,7 +62,7 @@ class ControlLink:
         dropped: messages that nobody will hear.
     """
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, pictures: Path | None = None) -> None:
         listener.listen(1)
         listener.settimeout(0)
         self.listener = listener
@@ -63,6 +70,7 @@ class ControlLink:
         self.dropped = 0
         self._path = Path(os.fsdecode(listener.getsockname()))
         self._inode = self._path.stat().st_ino
+        self._pictures = pictures
         self._waiting: deque[_Waiting] = deque()
 
     @property
@@ -115,14 +123,26 @@ class ControlLink:
             self.dropped += sample
             return
         try:
-            self._waiting.append(_Waiting(encode(message), lasting))
-        except MalformedMessageError:
+            self._waiting.append(_Waiting(encode(self._carried(message)), lasting))
+        except (MalformedMessageError, OSError):  # The disk may be full.
             self.dropped += 1
             return
         if len(self._waiting) > _MAX_WAITING:
             self._waiting.popleft()
             self.dropped += 1
         self.flush()
+
+    def _carried(self, message: Up) -> Up:
+        """A message as a datagram takes it: a large picture is a file, which the message names."""
+        if not isinstance(message, SampleReady) or self._pictures is None:
+            return message
+        image = message.sample.image
+        if len(image) <= DATAGRAM_PICTURE_BYTES:
+            return message
+        named = write_picture(self._pictures, image)
+        return SampleReady(
+            msgspec.structs.replace(message.sample, image=b"", image_sha256=named, image_bytes=len(image))
+        )
 
     def flush(self) -> None:
         """Send what waits, as far as the supervisor takes it."""
