@@ -23,6 +23,7 @@ FIGURES: Final[dict[str, str]] = {
     "report_verify_us": "tests.benchmarks.bench_assignments",
     "verify_100mb_cpu_s": "tests.benchmarks.bench_verify",
     "fuzz_inputs": "tests.benchmarks.bench_fuzz",
+    "silent_fallback_accepted": "tests.benchmarks.bench_fallback",
 }
 """Every figure and the module that measures it; a module that measures several runs once."""
 
