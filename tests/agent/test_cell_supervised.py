@@ -30,9 +30,7 @@ def cell_pid(agent: AgentRig) -> int:
 
 
 def test_the_agent_reads_its_own_source(nats: Broker, tmp_path: Path) -> None:
-    """Files become decisions of the committed version; a killed cell and black pictures are reported once each,
-    and no picture goes without its decision.
-    """
+    """Files become decisions of the committed version; a killed cell and black pictures are reported once."""
     pictures, out = tmp_path / "pictures", tmp_path / "decisions.jsonl"
     pictures.mkdir()
     controller = ControllerHand(nats)
