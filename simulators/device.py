@@ -132,7 +132,7 @@ class DeviceStub:
     def hello(self) -> Hello:
         """The first message of another connection, as the controller reads it."""
         self._connections = self.journal.count_connection()
-        me = Greeting(self.device, TARGET, {}, "simulated", 0.0)
+        me = Greeting(self.device, TARGET, {}, ("simulated",), 0.0)
         return greet(
             me,
             self.journal,

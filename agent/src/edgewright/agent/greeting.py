@@ -11,7 +11,7 @@ import msgspec
 from edgewright.agent.footprint import installed_version
 from edgewright.agent.journal import Journal
 from edgewright.agent.outbox import Outbox
-from edgewright.wire.messages import Hello, Release
+from edgewright.wire.messages import MAX_RUNTIMES, Hello, Release
 
 
 class Greeting(msgspec.Struct, frozen=True):
@@ -20,7 +20,7 @@ class Greeting(msgspec.Struct, frozen=True):
     device: str
     target: str
     tags: dict[str, str]
-    runtime: str
+    runtimes: tuple[str, ...]
     certificate_expires: float
 
 
@@ -52,7 +52,8 @@ def greet(
         agent_version=installed_version("edgewright-agent"),
         target=me.target,
         tags=me.tags,
-        runtime=me.runtime,
+        runtime=" ".join(me.runtimes[0].split()[:2]) if me.runtimes else "",
+        runtimes=me.runtimes[:MAX_RUNTIMES],
         sent_at=connected_at,
         active=running.active,
         standby=running.standby,

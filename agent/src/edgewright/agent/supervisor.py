@@ -19,6 +19,7 @@ import queue
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -131,7 +132,7 @@ class Supervisor:
 
     def _compose(self, settings: Settings) -> None:
         """Put the parts together that work on releases."""
-        update = settings.update
+        update, runtime = settings.update, settings.runtime
         reader = TopicReader(self._link)
         store = Store(settings.folder / "store", update.store_mb * _MIB, update.sync_chunks)
         fetcher = MetadataFetcher(reader, want=self._want_metadata)
@@ -143,12 +144,12 @@ class Supervisor:
             self._verifier,
             reader,
             store,
-            qualify,
+            partial(qualify, environments=runtime.environments, threads=runtime.threads),
             self._want,
             self._told_by_worker,
             update.window_chunks,
             keys=keys,
-            environments=settings.runtime.environments,
+            environments=runtime.environments,
         )
         self._desk = DocumentDesk(self._verifier, self._verifier, self._post)
         self._worker = Worker(bench, self._told_by_worker)
@@ -328,7 +329,7 @@ class Supervisor:
             settings.device,
             settings.target,
             settings.tags,
-            _runtime(settings),
+            tuple(map(str, find_runtimes(settings.runtime.environments))),
             self._identity.certificate_expires,
         )
         hello = greet(
@@ -476,9 +477,3 @@ def _check_root(path: Path) -> None:
         raise ConfigurationError(
             f"The enrolled root {path} cannot be read: {error.strerror}. Enrol this device first."
         ) from error
-
-
-def _runtime(settings: Settings) -> str:
-    """Name and version of the first inference runtime; it is not imported."""
-    found = find_runtimes(settings.runtime.environments)
-    return f"{found[0].name} {found[0].version}" if found else ""
