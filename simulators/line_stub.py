@@ -49,6 +49,7 @@ class LineStub:
                 self._swap(order, error, detail)
             case control.Unload():
                 self.loaded.pop(order.slot, None)
+                self.active = None if self.active == order.slot else self.active
             case control.Stop():
                 pass
 

@@ -5,12 +5,12 @@ written down before the act that may end everything, never after it.
 
 - **Reboot loop**: the agent, or the whole device, starts again and again without having been stopped, while a
   model is new. The model may be why: at the third such start the last good one decides instead. A candidate
-  decides nothing yet, so it gets five.
+  decides nothing yet, so it gets five; while its code runs, it is the only suspect.
 - **Error loop**: one step of one deployment fails again and again in the same way. What the network is to
   blame for does not count: that is waited for.
 - **Line loop**: the line dies with the same model in its hands.
-- **State limit**: a state lasts longer than anything honest in it can. The line ends shadowing and probation by
-  itself; this is for a line that does not.
+- **State limit**: a state lasts longer than anything honest in it can. The line ends shadowing and probation
+  by itself; this is for a line that does not.
 
 A stable time resets what was counted. The counters need no clock: a device that starts in 1970 has them too.
 
@@ -25,8 +25,8 @@ from typing import Final
 from edgewright.wire.deployment import State
 
 STABLE_SECONDS: Final = 300.0
-"""A new model that has decided so long without a restart is no longer new. Watchdogs of boards bite within one
-to two minutes; a leak that takes longer than this to end a process is the runner's breaker's matter."""
+"""A new model that has decided so long without a restart is no longer new. Watchdogs of boards bite within
+one to two minutes; a leak that takes longer than this to end a process is the runner's breaker's matter."""
 
 STARTS_TO_END: Final[dict[State, int]] = {
     State.QUALIFYING: 5,
@@ -35,8 +35,8 @@ STARTS_TO_END: Final[dict[State, int]] = {
     State.PROBATION: 3,
     State.COMMITTED: 3,
 }
-"""Starts after an end that nobody ordered, while a deployment stood in this state. U-Boot's usual ``bootlimit``
-is 3; a factory's mains fail too, so one or two prove nothing."""
+"""Starts after an end that nobody ordered, while a deployment stood in this state. U-Boot's usual
+``bootlimit`` is 3; a factory's mains fail too, so one or two prove nothing."""
 
 ERRORS_TO_END: Final = 5
 """Failures of one step with one error; with the pauses between them half a minute and more."""
@@ -54,7 +54,7 @@ LONGEST_SECONDS: Final[dict[State, float]] = {
 which a device may wait months."""
 
 ORDER_SECONDS: Final = 120.0
-"""A line that has not answered a Load for so long never will; a large model on a slow board takes half of it."""
+"""A line that has not answered a Load for so long never will; a large model on a slow board takes half."""
 
 
 def reboot_loop(state: State, starts: int) -> bool:

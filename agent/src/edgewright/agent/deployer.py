@@ -1,14 +1,14 @@
 """Brings the assigned release into the device: from a signed document to a committed model.
 
-One thread. It is told what happened (a document came, a step of work ended, the line said something, the line is
-gone, a person wants the last good model) and after each it orders the next step of the worker (``obtaining``)
-and of the line (``swapping``), by the one state that both share (``underway``).
+One thread. It is told what happened (a document came, a step of work ended, the line said something, the line
+is gone, a person wants the last good model) and after each it orders the next step of the worker
+(``obtaining``) and of the line (``swapping``), by the one state that both share (``underway``).
 
 Rules:
 
 - Persist first, then act, then publish: a state and its report are one commit, and the act follows it.
-- One unfinished deployment. A newer accepted assignment takes its place, wherever it stands; from probation the
-  device goes back first, so that the last good model is never overwritten by an unproven one.
+- One unfinished deployment. A newer accepted assignment takes its place, wherever it stands; from probation
+  the device goes back first, so that the last good model is never overwritten by an unproven one.
 - A refused document changes nothing but the list of reports.
 - The model that decides is the business of the line and the journal, not of the network: on start the
   active slot is loaded from the store, whatever the broker does.
@@ -222,18 +222,23 @@ class Deployer:
             self._underway.commit()
 
     def _count_start(self) -> None:
-        """The agent before this one ended without being told to; was a new model why?"""
+        """The agent before this one ended without being told to; was a new model why?
+
+        Where a candidate's code was running, that is the suspect, and not what decided beside it.
+        """
+        candidate = next((item for item in self._journal.unfinished() if item.state in _TRIED_HERE), None)
+        active = self._underway.held(self._underway.active_slot)
+        suspect = candidate or (active if active is not None and active.starts is not None else None)
+        if suspect is None:
+            return
+        counted = self._journal.count_start(suspect)
+        if not breakers.reboot_loop(counted.state, counted.starts or 0):
+            return
         slot = self._underway.active_slot
-        if (active := self._underway.held(slot)) is not None and active.starts is not None:
-            counted = self._journal.count_start(active)
-            assert slot is not None, "what is held is held in a slot"
-            if breakers.reboot_loop(counted.state, counted.starts or 0):
-                self._underway.vacate(slot, error=_loop(counted))
-        for candidate in self._journal.unfinished()[-1:]:
-            if candidate.state in _TRIED_HERE:
-                counted = self._journal.count_start(candidate)
-                if breakers.reboot_loop(counted.state, counted.starts or 0):
-                    self._underway.ledger.move(counted, Event.FAILED, error=_loop(counted))
+        if candidate is None and slot is not None:
+            self._underway.vacate(slot, error=_loop(counted))
+        else:
+            self._underway.ledger.move(counted, Event.FAILED, error=_loop(counted))
 
     def _end_overdue(self, current: Deployment) -> None:
         error = StateTimeoutError(

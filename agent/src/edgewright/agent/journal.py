@@ -16,7 +16,10 @@ from edgewright.agent.database import Database
 from edgewright.wire.deployment import FINISHED, Event, State, advance
 from edgewright.wire.messages import Release
 
-_COLUMNS: Final = "id, assignment, state, error, detail, slot, fetched_bytes, threads, updated_at, starts, trouble, troubles"
+_COLUMNS: Final = (
+    "id, assignment, state, error, detail, slot, fetched_bytes, threads, updated_at, "
+    "starts, trouble, troubles"
+)
 _assignments = msgspec.msgpack.Decoder(Assignment)
 _qualifications = msgspec.msgpack.Decoder(QualificationResult)
 
@@ -293,7 +296,10 @@ class Journal:
         return msgspec.structs.replace(deployment, starts=starts)
 
     def count_trouble(self, deployment: Deployment, trouble: str) -> Deployment:
-        """Count an error after which a step is tried again; another one than before counts from 1, none from 0."""
+        """Count an error after which a step is tried again; another one than before counts from 1.
+
+        An empty one says that there is none.
+        """
         troubles = deployment.troubles + 1 if trouble == deployment.trouble else 1
         troubles = troubles if trouble else 0
         with self._database.transaction() as connection:

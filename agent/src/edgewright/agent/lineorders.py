@@ -2,8 +2,8 @@
 
 One order at a time: an answer can then never be taken for the answer to another order, whatever was
 superseded in between. A Shadow or a Swap that nobody wants any more is called off by emptying the slot. Its
-answer may be on its way nevertheless; it finds no order of its kind. A Load is always waited for: the answer to
-one could be taken for the answer to the next.
+answer may be on its way nevertheless; it finds no order of its kind. A Load is always waited for: the answer
+to one could be taken for the answer to the next.
 """
 
 import time
@@ -15,7 +15,6 @@ from edgewright.agent.journal import Journal
 from edgewright.agent.qualifier import device_error
 from edgewright.agent.slotplan import Holding, Told
 from edgewright.wire.errors import EdgewrightError
-
 
 Order = Load | Shadow | Swap
 

@@ -2,10 +2,10 @@
 
 Rules:
 
-- What the network is to blame for is waited for, however long: the deployment stays where it is, says once what
-  it waits for, and goes on by itself. A result says itself whether another try helps (``Stuck.retry_after``).
+- What the network is to blame for is waited for, however long: the deployment stays where it is, says once
+  what it waits for, and goes on by itself. A result says whether another try helps (``Stuck.retry_after``).
 - Distrust ends a deployment, and so does everything that another try cannot change.
-- A step that fails again and again in one way, for another reason than the network, ends it too (``breakers``).
+- A step that fails again and again in one way, not by the network's fault, ends it too (``breakers``).
 - The state in which a job is done is in the journal before the job is given to the worker.
 """
 

@@ -79,7 +79,7 @@ def _for_active(wanted: Wanted, told: Told) -> Step | None:
     slot = wanted.active
     holding = wanted.slots[slot] if slot else None
     if slot is None or holding is None:
-        # Nothing is good: a candidate that was swapped in after it was called off, or a model that was stopped.
+        # Nothing is good: a candidate was swapped in after it was called off, or the model was stopped.
         return Step("unload", told.active, Holding(0, "")) if told.active else None
     if told.active == slot:
         return None

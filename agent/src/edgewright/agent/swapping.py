@@ -1,13 +1,13 @@
 """The line's half of a deployment: what the line is ordered next, and what its answers mean.
 
-After each event what the line shall hold (the journal and the current deployment) is compared with what it has
-told, and the difference is the next order (``slotplan``). It holds no script, so a restart of the line, of the
-agent or of both goes the same way as everyday work.
+After each event what the line shall hold (the journal and the current deployment) is compared with what it
+has told, and the difference is the next order (``slotplan``). It holds no script, so a restart of the line,
+of the agent or of both goes the same way as everyday work.
 
 Rules:
 
-- The journal has the state in which an order is given before the order is given, and the answer's state before
-  the next order.
+- The journal has the state in which an order is given before the order is given, and the answer's state
+  before the next order.
 - What broke is given up in the journal first. Where that cannot be written, nothing is ordered: the line went
   back by itself, and must not be told to load the broken model again.
 - A line that dies with the same model in its hands again and again loses that model (``breakers``).

@@ -180,7 +180,8 @@ class Underway:
         Args:
             slot: which.
             error: why, where something went wrong.
-            name, said: of the report, without an error.
+            name: of the report, without an error.
+            said: its sentence.
         """
         held = self.held(slot)
         with self.together():
