@@ -10,14 +10,16 @@ from pathlib import Path
 
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.broker.probe import Address
+from edgewright.controller.broker.report import BrokerReport
 from edgewright.controller.database.engine import Database
-from edgewright.controller.downloads import Places
+from edgewright.controller.downloads import DownloadCounts, Places
 from edgewright.controller.durable import write_durably
 from edgewright.controller.enrolment import Enrolment
 from edgewright.controller.evidence.version import VersionHealth
 from edgewright.controller.identity.authority import CertificateAuthority
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.publisher import PublishedBlob, Publisher
+from edgewright.controller.retained import Figure, Figures
 from edgewright.controller.retirement import Retirement
 from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.service import RolloutService
@@ -26,6 +28,7 @@ from edgewright.controller.trust.acknowledgement import AcknowledgementKey
 from edgewright.controller.trust.director import Director
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository
+from edgewright.controller.wants import WantCounts
 
 TOKEN = "ew_test-token"
 ROOT = {"signed": {"_type": "root"}, "signatures": []}
@@ -115,6 +118,26 @@ class SimulatedAccess:
         self.ended.append(device)
 
 
+class SimulatedBroker:
+    """A broker on which two versions of a model lie."""
+
+    def report(self) -> BrokerReport:
+        """The same each time."""
+        return BrokerReport(
+            kind="mosquitto",
+            connected=True,
+            retained=Figures(Figure(80, 10_000_000), Figure(9, 20_000), Figure(4, 12_000)),
+            most_bytes=50_000_000,
+            memory_bytes=21_000_000,
+            memory_source="broker",
+            waiting_bytes=0,
+            restarts=0,
+            last_failure="",
+            wants=WantCounts(3, 2, 1),
+            downloads=DownloadCounts(0, 7, 900_000, 0),
+        )
+
+
 class SilentMonitor:
     """A monitor that has seen nothing."""
 
@@ -134,6 +157,7 @@ class Parts:
     repository: ImageRepository
     publisher: SimulatedPublisher
     downloads: Places
+    broker: SimulatedBroker
     rollouts: RolloutService
     enrolment: Enrolment
     register: DeviceRegister
@@ -165,6 +189,7 @@ def make_parts(data: Path) -> Parts:
         repository=repository,
         publisher=publisher,
         downloads=Places(),
+        broker=SimulatedBroker(),
         rollouts=rollouts,
         enrolment=Enrolment(db, register, lambda host: Address(host, 18830), lambda: root, lambda: root),
         register=register,

@@ -292,3 +292,15 @@ def test_brackets_of_a_sentence_are_shown(capsys: Capture) -> None:
     """A sentence that names an entry in brackets, or looks like markup, is printed as it is."""
     print_table(("detail",), [("[data] holdout: see [/data]",)], "")
     assert "[data] holdout: see [/data]" in capsys.readouterr().out
+
+
+def test_broker_show_says_what_lies_there(parts: Parts, capsys: Capture) -> None:
+    """The figures of each kind, the bound, and what the broker takes, as a table and as JSON."""
+    printed = said(capsys, "broker", "show", "--data", parts.data)
+    assert "chunks" in printed
+    assert "In all 10 MB of 50 MB." in printed
+    assert "The broker (mosquitto, connected) takes 21 MB of memory." in printed
+    assert "3 were published again, 2 were put off and 1 are not published" in printed
+    found = json.loads(said(capsys, "broker", "show", "--data", parts.data, "--json"))
+    assert found["retained"]["bytes"] == 10_032_000
+    assert found["retained"]["assignments"] == {"topics": 4, "bytes": 12_000}

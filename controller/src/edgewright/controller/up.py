@@ -9,6 +9,7 @@ import contextlib
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from edgewright.controller.api.app import create_app
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.broker.embedded import ANY_HOST
 from edgewright.controller.broker.probe import Address
+from edgewright.controller.broker.report import BrokerWatch
 from edgewright.controller.broker.site import Site, open_embedded, open_external
 from edgewright.controller.confidential.vault import StorageVault
 from edgewright.controller.confidential.wrapping import Wrapper
@@ -68,6 +70,7 @@ class Options:
         names: host names and addresses of this machine, for the certificates of door and broker.
         broker: a site's own broker instead of the embedded one.
         broker_files: folder that it was started with.
+        broker_memory_mb: what may lie on the broker, MB; 0 for no bound.
     """
 
     port: int = 0
@@ -77,6 +80,7 @@ class Options:
     names: tuple[str, ...] = ()
     broker: Address | None = None
     broker_files: Path | None = None
+    broker_memory_mb: int = 0
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -106,6 +110,7 @@ class Services:
     workflows: Workflows
     signing: Signing
     downloads: Places
+    broker: BrokerWatch
 
 
 @contextmanager
@@ -131,7 +136,8 @@ def running(root: Path, options: Options) -> Iterator[tuple[DataFolder, Services
         stack.callback(director.stop)
         site = _open_site(stack, root, db, options)
         link = BrokerLink(*site.broker, CONTROLLER, site.tls)
-        publisher = Publisher(link, blobs, repository, director.roots)
+        most = options.broker_memory_mb * 1_000_000
+        publisher = Publisher(link, blobs, repository, director.roots, most)
         services = _compose(stack, root, db, blobs, link, publisher, repository, director, site)
         yield folder, services, site
 
@@ -175,6 +181,8 @@ def _compose(
     )
     link.on_connected(come_back.wake)
     monitor.replay()
+    places = Places()
+    watch = BrokerWatch(site.process, link, publisher, lambda: places.counts(time.monotonic()))
     link.start()
     stack.callback(link.stop)
     enrolment = Enrolment(db, site.register, site.reached, repository.root_bytes, director.root_bytes)
@@ -201,7 +209,8 @@ def _compose(
         monitor,
         workflows,
         signing,
-        Places(),
+        places,
+        watch,
     )
 
 

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from edgewright.controller.api import (
     audit,
+    broker,
     devices,
     director,
     evidence,
@@ -50,7 +51,8 @@ def create_app(services: Services, names: Sequence[str] = ()) -> FastAPI:
     app.state.people = People(services.db, services.data / "api-token")
     _handle_errors(app)
     references = References(services.blobs)
-    for part in (devices, models, provenance, rollouts, evidence, people, audit, signing, director, settling):
+    of_people = (people, audit, signing, director, settling)
+    for part in (devices, models, provenance, rollouts, evidence, broker, *of_people):
         app.include_router(part.create_router(services, references), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_revocation(services), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_est(services), responses=PROBLEMS)

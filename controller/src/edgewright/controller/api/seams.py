@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgewright.controller.blobs import BlobStore
+from edgewright.controller.broker.report import BrokerReport
 from edgewright.controller.database.engine import Database
 from edgewright.controller.downloads import Places
 from edgewright.controller.enrolment import EnrolmentAnswer
@@ -107,6 +108,14 @@ class OnBroker(Protocol):
         ...
 
 
+class Reporting(Protocol):
+    """The broker, as far as HTTP needs it."""
+
+    def report(self) -> BrokerReport:
+        """What lies there, and what it takes."""
+        ...
+
+
 class SignedMetadata(Protocol):
     """The image repository."""
 
@@ -157,6 +166,11 @@ class Services(Protocol):
     @property
     def publisher(self) -> OnBroker:
         """What is published."""
+        ...
+
+    @property
+    def broker(self) -> Reporting:
+        """The broker."""
         ...
 
     @property

@@ -20,6 +20,7 @@ from typing import Final, Literal
 from edgewright.controller.broker import mosquitto, nats
 from edgewright.controller.broker.access import Admitted
 from edgewright.controller.broker.probe import Address, accepts_connect
+from edgewright.controller.broker.report import BrokerProcess
 from edgewright.controller.durable import write_durably
 from edgewright.controller.errors import BrokerNotToldError, BrokerStartError
 from edgewright.controller.identity.authority import CONTROLLER, CertificateAuthority
@@ -27,6 +28,7 @@ from edgewright.controller.identity.tls import client_context
 
 Kind = Literal["mosquitto", "nats"]
 
+PID_FILE: Final = "broker.pid"
 TAKEOVERS: Final = 2
 TAKEOVER_PAUSE_S: Final = 0.5
 """The second one ends a connection that was made while the broker was still reading its new list."""
@@ -92,12 +94,20 @@ class BrokerFiles:
         if server:
             write_durably(self.folder / "server.pem", server)
         try:
-            os.kill(int((self.folder / "broker.pid").read_text()), signal.SIGHUP)
+            os.kill(int((self.folder / PID_FILE).read_text()), signal.SIGHUP)
         except (OSError, ValueError):
             logger.warning(
                 "The lists in %s have changed and no broker runs there: copy them to it and send it SIGHUP.",
                 self.folder,
             )
+
+    def process(self) -> BrokerProcess:
+        """The broker, with its process where it runs on this machine."""
+        try:
+            pid: int | None = int((self.folder / PID_FILE).read_text())
+        except (OSError, ValueError):
+            pid = None
+        return BrokerProcess(self.kind, pid)
 
     def take_over(self, device: str, address: Address) -> None:
         """End the connection of a revoked device, on a broker that does not do it by itself.

@@ -6,6 +6,7 @@ The rules of its access list:
   place. Nine patterns serve the whole fleet.
 * ``ew/1/up/+/<id>/report`` leaves the shard open, which no pattern can compute; the controller drops what
   does not come by the right one. Nothing is open below the kind: it could be retained, and fill the disk.
+* The controller may also read how much memory the broker takes.
 * It reads the revocation lists on SIGHUP. A connection that stands is not looked at again, so the controller
   ends it by connecting as that device once (``external``).
 * The defaults for waiting messages lose acknowledged ones under load, and Nagle's algorithm makes chunks
@@ -15,6 +16,7 @@ The rules of its access list:
 from pathlib import Path
 from typing import Final
 
+from edgewright.controller.broker.report import HEAP
 from edgewright.wire import topics
 
 INFLIGHT_MESSAGES: Final = 200
@@ -61,4 +63,6 @@ def access_list(controller: str) -> str:
     lines = [f"pattern write {topics.ROOT}/up/+/%u/{kind}" for kind in topics.UP_KINDS]
     lines += [f"pattern read {topics.down_of('x').replace('/x/', '/%u/')}"]
     lines += [f"pattern read {name}" for name in topics.DOWN_FILTERS]
-    return "\n".join([*lines, f"user {controller}", f"topic readwrite {topics.ROOT}/#", ""])
+    return "\n".join(
+        [*lines, f"user {controller}", f"topic readwrite {topics.ROOT}/#", f"topic read {HEAP}", ""]
+    )

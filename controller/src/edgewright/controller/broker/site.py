@@ -10,6 +10,7 @@ from edgewright.controller.broker.access import BatchedAccess
 from edgewright.controller.broker.embedded import EmbeddedBroker, Security
 from edgewright.controller.broker.external import BrokerFiles
 from edgewright.controller.broker.probe import Address
+from edgewright.controller.broker.report import BrokerProcess
 from edgewright.controller.database.engine import Database
 from edgewright.controller.errors import CertificateAuthorityError
 from edgewright.controller.identity.authority import CertificateAuthority
@@ -26,6 +27,7 @@ class Site(NamedTuple):
         broker: where it is for this controller.
         reached: where it is for a device that reached this controller by a host name.
         tls: what the controller's link speaks.
+        process: the broker as this machine sees it.
         renew: renews the certificates that end soon; whether that of the door is a new one.
     """
 
@@ -34,6 +36,7 @@ class Site(NamedTuple):
     broker: Address
     reached: Callable[[str], Address]
     tls: TlsContext
+    process: Callable[[], BrokerProcess]
     renew: Callable[[], bool]
 
 
@@ -77,9 +80,15 @@ def open_embedded(
     address = broker.start()
     stack.callback(broker.stop)
     register = DeviceRegister(db, authority, _started(stack, BatchedAccess(refresh)))
-    # Whoever reached the door by a name reaches the broker by the same.
     return Site(
-        authority, register, address, lambda host: Address(host or address.host, address.port), own, renew
+        authority,
+        register,
+        address,
+        # Whoever reached the door by a name reaches the broker by the same.
+        lambda host: Address(host or address.host, address.port),
+        own,
+        lambda: BrokerProcess("embedded", broker.pid, broker.restarts, broker.last_failure),
+        renew,
     )
 
 
@@ -106,7 +115,7 @@ def open_external(
     refresh()
     access = BatchedAccess(refresh, lambda device: files.take_over(device, address))
     register = DeviceRegister(db, authority, _started(stack, access))
-    return Site(authority, register, address, lambda _: address, own, renew)
+    return Site(authority, register, address, lambda _: address, own, files.process, renew)
 
 
 def broker_files(data: Path, folder: Path) -> BrokerFiles:

@@ -1,15 +1,19 @@
-"""``edgewright broker config``: the files of a site's own broker."""
+"""``edgewright broker``: what lies on the broker, and the files of a site's own."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from edgewright.controller.broker.probe import Address
-from edgewright.controller.cli.output import console
+from edgewright.controller.cli.client import connect
+from edgewright.controller.cli.options import AsJson, Data, Url
+from edgewright.controller.cli.output import console, print_json, print_table
 from edgewright.controller.errors import InvalidRequestError
+from edgewright.controller.web.words import count, size
 
-app = typer.Typer(no_args_is_help=True, help="A site's own broker instead of the embedded one.")
+app = typer.Typer(no_args_is_help=True, help="What lies on the broker; a site's own broker.")
 
 Kind = Annotated[str, typer.Argument(help="mosquitto or nats.")]
 Out = Annotated[Path, typer.Option(help="Folder for the files, as the broker will see it.")]
@@ -41,6 +45,38 @@ def config(
     address = f"{(name or ['localhost'])[0]}:{port}"
     said = f"Then: edgewright up --data {data} --broker {address} --broker-files {out}"
     console().print(said, soft_wrap=True)
+
+
+@app.command()
+def show(url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
+    """Show what lies on the broker, what it may take, and what the broker itself needs."""
+    with connect(url, data) as client:
+        found = client.get("/broker")
+    if as_json:
+        print_json(found)
+        return
+    kinds = [(kind, found["retained"][kind]) for kind in ("chunks", "metadata", "assignments")]
+    rows = [[kind, count(figure["topics"]), size(figure["bytes"])] for kind, figure in kinds]
+    print_table(("retained", "topics>", "bytes>"), rows, "")
+    for sentence in _sentences(found):
+        console().print(sentence, soft_wrap=True)
+
+
+def _sentences(found: dict[str, Any]) -> Iterator[str]:
+    taken, most = size(found["retained"]["bytes"]), found["most_bytes"]
+    yield f"In all {taken} of {size(most)}." if most else f"In all {taken}; no bound is set."
+    memory = found["memory_bytes"]
+    needs = f"takes {size(memory)} of memory" if memory is not None else "does not say what memory it takes"
+    reached = "connected" if found["connected"] else "not connected"
+    yield f"The broker ({found['kind']}, {reached}) {needs}."
+    if found["restarts"]:
+        yield f"It had to be started again {found['restarts']} times: {found['last_failure']}"
+    wants, downloads = found["wants"], found["downloads"]
+    yield (
+        f"Of what devices missed {count(wants['answered'])} were published again, "
+        f"{count(wants['limited'])} were put off and {count(wants['unknown'])} are not published."
+    )
+    yield f"Over HTTPS {count(downloads['requests'])} requests took {size(downloads['bytes'])}."
 
 
 def read_address(text: str) -> Address:

@@ -33,6 +33,7 @@ from edgewright.controller.datadir import read_endpoint
 from edgewright.wire.errors import EdgewrightError
 
 DEFAULT_PORT: Final = 8420
+DEFAULT_BROKER_MB: Final = 8192
 USAGE_STATUS: Final = 2
 INTERRUPTED_STATUS: Final = 130
 
@@ -73,13 +74,19 @@ def up(
     broker_files: Annotated[
         Path | None, typer.Option(help="Folder that `edgewright broker config` wrote for it.")
     ] = None,
+    broker_memory_mb: Annotated[
+        int,
+        typer.Option(min=0, help="What may lie on the broker, MB; a release beyond is refused, 0 for any."),
+    ] = DEFAULT_BROKER_MB,
 ) -> None:
     """Run the controller: API, page, HTTPS door, broker, compiler and everything else."""
     from edgewright.controller.up import Options, serve
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     reached = broker.read_address(site_broker) if site_broker else None
-    options = Options(port, https_port, broker_port, listen, tuple(name or ()), reached, broker_files)
+    options = Options(
+        port, https_port, broker_port, listen, tuple(name or ()), reached, broker_files, broker_memory_mb
+    )
     serve(data, options, lambda address: _announce(address, data))
 
 

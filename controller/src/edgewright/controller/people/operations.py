@@ -48,6 +48,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "model.read": Operation(VIEWER, "see models, versions and their artifacts' figures"),
     "rollout.read": Operation(VIEWER, "see rollouts"),
     "evidence.read": Operation(VIEWER, "see drift, charts and events"),
+    "broker.read": Operation(VIEWER, "see what lies on the broker"),
     "keys.read": Operation(VIEWER, "see which keys sign for which role"),
     # Running the plant
     "rollout.pause": Operation(OPERATOR, "hold a rollout", changes=True),

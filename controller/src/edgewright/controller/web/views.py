@@ -197,7 +197,8 @@ def _models(source: Source, key: str, since_s: int) -> Context:
             for model in rows.models(session)
             if not key or model.name == key
         ]
-    return {"person": source.person, "models": listed, "since_s": since_s}
+    broker = source.services.broker.report()
+    return {"person": source.person, "models": listed, "broker": broker, "since_s": since_s}
 
 
 def _rollouts(source: Source, key: str, since_s: int) -> Context:
