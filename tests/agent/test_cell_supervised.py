@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.agent.agent_rig import AgentRig, ControllerHand, wait_for
 from tests.agent.cell_rig import picture, write_picture
 from tests.agent.tiny_models import grey_frame
 from tests.contract.brokers import Broker, nats
+from tests.house.sources import ROOT
 
 __all__ = ["nats"]
 
@@ -86,3 +88,20 @@ def test_a_source_without_a_place_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigurationError, match="place"):
         read_settings(config)
+
+
+_BLOCKS = re.findall(
+    r"^```toml\n(.*?)^```", (ROOT / "docs/how-to/cameras-and-sinks.md").read_text(), re.MULTILINE | re.DOTALL
+)
+
+
+@pytest.mark.parametrize("block", _BLOCKS)
+def test_examples_of_the_page_are_settings(block: str, tmp_path: Path) -> None:
+    """Each example of the page about cameras and sinks is read without complaint."""
+    config = tmp_path / "agent.toml"
+    head = (
+        'device = "r1"\ntarget = "t"\ndata = "/tmp"\n[broker]\nhost = "127.0.0.1"\nport = 1883\ntls = false\n'
+    )
+    config.write_text(head + block)
+    settings = read_settings(config)
+    assert settings.source.kind != "socket" or len(settings.sinks) == 3
