@@ -1,0 +1,85 @@
+"""Processes on trial: each bad end has its name, and nothing that was started outlives it."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgewright.agent.fetcher import Interrupted
+from edgewright.agent.trial import Bounds, bounds, run_trial
+from edgewright.wire.errors import RunnerCrashError, RunnerHangError, RunnerMemoryError, RuntimeLoadError
+from edgewright.wire.manifest import Limits
+
+AMPLE = Bounds(60.0, 512)
+
+
+def python(code: str) -> list[str]:
+    """A command that runs some Python."""
+    return [sys.executable, "-c", code]
+
+
+def never() -> bool:
+    """A trial that nobody calls off."""
+    return False
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; polled, because its new parent reaps it."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_output_and_input_pass() -> None:
+    """What is given is read by the process, and what it writes comes back."""
+    assert run_trial(python("print(input()[::-1])"), b"golden\n", AMPLE, never) == b"nedlog\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "allowed", "error", "said"),
+    [
+        ("raise SystemExit(3)", AMPLE, RunnerCrashError, "exit status 3"),
+        ("import os; os.abort()", AMPLE, RunnerCrashError, "SIGABRT"),
+        ("import time; time.sleep(600)", Bounds(0.3, 512), RunnerHangError, "more than 0 s"),
+        ("import time; x = b'x' * (200 << 20); time.sleep(600)", Bounds(60.0, 150), RunnerMemoryError, "150"),
+        ("x = b'x' * (900 << 20); print(len(x))", Bounds(60.0, 150), RunnerCrashError, "exit status 1"),
+    ],
+)
+def test_each_bad_end_has_its_name(code: str, allowed: Bounds, error: type[Exception], said: str) -> None:
+    """A bad exit, a signal, a hang, a growth and a burst are told apart."""
+    with pytest.raises(error, match=said):
+        run_trial(python(code), b"", allowed, never)
+
+
+def test_children_end_with_it(tmp_path: Path) -> None:
+    """What a process on trial has started is ended with it when its time is over."""
+    note = tmp_path / "pid"
+    code = (
+        "import subprocess, sys, time;"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+        f"open({str(note)!r}, 'w').write(str(child.pid)); time.sleep(600)"
+    )
+    with pytest.raises(Interrupted):
+        run_trial(python(code), b"", AMPLE, lambda: note.exists() and note.read_text() != "")
+    assert gone(int(note.read_text()))
+
+
+def test_a_python_that_is_not_there() -> None:
+    """An environment that was removed ends in one sentence."""
+    with pytest.raises(RuntimeLoadError, match="cannot be started"):
+        run_trial(["/nowhere/python"], b"", AMPLE, never)
+
+
+def test_bounds_grow_with_what_is_promised() -> None:
+    """A larger artifact and a slower model get more time and memory, up to an end."""
+    small = bounds(Limits(0.01, 1_000, 100, 1, 1), 1 << 20)
+    large = bounds(Limits(0.01, 50_000, 400, 1, 1), 100 << 20)
+    assert small.seconds < large.seconds < bounds(Limits(0.01, 10**9, 1, 1, 1), 1).seconds == 1800.0
+    assert small.memory_mb < large.memory_mb
