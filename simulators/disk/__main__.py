@@ -23,10 +23,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--share", type=int, default=0, help="which one")
     parser.add_argument("--of", type=int, default=1, help="how many there are")
+    parser.add_argument("--deaf-to", default="", help="SYNC or SYNC_FOLDER: a disk that lies")
     given = parser.parse_args()
     logging.disable()
     with tempfile.TemporaryDirectory(dir=_in_memory()) as work:
-        theatre = Theatre(Path(work).resolve())
+        theatre = Theatre(Path(work).resolve(), deaf_to=given.deaf_to)
         summary = _play(theatre, given.runs, given.seed, given.share, given.of)
     sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
     return 0

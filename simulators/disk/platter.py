@@ -150,6 +150,8 @@ class Platter:
                 self._sync_folder(found.path)
             case Kind.RENAME:
                 self._change(found, {found.path: None, found.second: self._now[found.path]})
+            case Kind.LINK:
+                self._change(found, {found.second: self._now[found.path]})
             case Kind.UNLINK | Kind.RMDIR:
                 self._change(found, {found.path: None})
             case Kind.MKDIR:
@@ -167,7 +169,8 @@ class Platter:
         """Names in a folder are durable; of a rename between two folders the new name's counts."""
         waiting: list[Change] = []
         for found, names in self._changes:
-            if _parent(found.second if found.kind is Kind.RENAME else found.path) == folder:
+            named_anew = found.kind in (Kind.RENAME, Kind.LINK)
+            if _parent(found.second if named_anew else found.path) == folder:
                 _rename(self._durable, names)
             else:
                 waiting.append((found, names))

@@ -22,7 +22,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { CREATE = 1, WRITE, TRUNCATE, SYNC, SYNC_FOLDER, RENAME, UNLINK, MKDIR, RMDIR, SYMLINK, MARK, UNSEEN };
+enum { CREATE = 1, WRITE, TRUNCATE, SYNC, SYNC_FOLDER, RENAME, UNLINK, MKDIR, RMDIR, SYMLINK, MARK, UNSEEN, LINK };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char prefix[PATH_MAX];
@@ -257,6 +257,14 @@ int rename(const char *old, const char *new)
 	return named(RENAME, AT_FDCWD, old, locate(AT_FDCWD, new, target) ? target : "", done);
 }
 
+int link(const char *old, const char *new)
+{
+	char target[PATH_MAX];
+	int done = REAL(link)(old, new);
+
+	return named(LINK, AT_FDCWD, old, locate(AT_FDCWD, new, target) ? target : "", done);
+}
+
 /* Ways past this file. */
 
 static void unseen(int fd, const char *how)
@@ -294,11 +302,6 @@ ssize_t copy_file_range(int from, off64_t *from_offset, int to, off64_t *to_offs
 {
 	unseen(to, "copy_file_range");
 	return REAL(copy_file_range)(from, from_offset, to, to_offset, length, flags);
-}
-
-int link(const char *old, const char *new)
-{
-	return named(UNSEEN, AT_FDCWD, new, "link", REAL(link)(old, new));
 }
 
 int renameat(int old_folder, const char *old, int folder, const char *new)

@@ -29,6 +29,7 @@ class Kind(enum.IntEnum):
     SYMLINK = 10
     MARK = 11
     UNSEEN = 12
+    LINK = 13
 
 
 class Operation(NamedTuple):
@@ -36,7 +37,7 @@ class Operation(NamedTuple):
 
     Attributes:
         path: below the folder, ``""`` for the folder itself; of a mark its text.
-        second: new path of a rename, target of a link, the unseen call's name.
+        second: new path of a rename or of a further name, target of a link, the unseen call's name.
         inode: of the file that was changed.
         number: offset of a write, length of a truncation, mode of a creation.
     """

@@ -47,8 +47,8 @@ def summed(outcomes: Sequence[Outcome], points: int) -> Summary:
     return Summary(len(outcomes), points, cuts, len(broken), waste, tuple(worst))
 
 
-def run_apart(runs: int, seed: int, processes: int = 2) -> Summary:
-    """Cut the power so often, in processes of their own.
+def run_apart(runs: int, seed: int, processes: int = 2, deaf_to: str = "") -> Summary:
+    """Cut the power so often, in processes of their own; see ``Theatre`` for ``deaf_to``.
 
     Raises:
         RuntimeError: there is no C compiler, or a process ended early.
@@ -56,6 +56,7 @@ def run_apart(runs: int, seed: int, processes: int = 2) -> Summary:
     with tempfile.TemporaryDirectory() as folder:
         environment = preloading(build(Path(folder)))
         command = [sys.executable, "-m", "simulators.disk", "--runs", str(runs), "--seed", str(seed)]
+        command += ["--deaf-to", deaf_to]
         shares = [
             subprocess.Popen(
                 [*command, "--share", str(share), "--of", str(processes)],

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from edgewright.agent.breakers import STABLE_SECONDS
 from edgewright.agent.work import Noted
 from edgewright.controller.compiler.patches import encode_patch
 from edgewright.wire import topics
@@ -63,6 +64,7 @@ class Stage:
         simulator: the controller and the broker.
         artifacts: versions by the digest of their artifact.
         tell: called with the device's promise after each step.
+        now: monotonic time of the device, seconds.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,6 +72,7 @@ class Stage:
         self.simulator = RepositorySimulator()
         self.artifacts: dict[str, int] = {}
         self.tell: Callable[[Promise], None] = lambda _promise: None
+        self.now = 0.0
         self._paths: dict[int, str] = {}
         self._last = b""
         self.device: Device
@@ -97,7 +100,7 @@ class Stage:
 
     def start(self) -> None:
         """Start a device over the folder."""
-        self.device = Device(self.simulator, self.folder)
+        self.device = Device(self.simulator, self.folder, monotonic=lambda: self.now)
         self.device.start()
         self.tell(promise(self.device))
 
@@ -127,8 +130,10 @@ class Stage:
         return self.simulator.assignment_version
 
     def stop(self) -> None:
-        """End the device in order, as far as files are concerned."""
-        self.device.cut_power()
+        """Let the model's first minutes pass, and end the device in order."""
+        self.now += 2 * STABLE_SECONDS
+        self.device.deployer.watch()
+        self.device.stop()
 
 
 def promise(device: DeviceStub) -> Promise:
