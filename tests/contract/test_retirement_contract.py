@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.controller.blobs import BlobStore
+from edgewright.controller.broker.probe import Address
 from edgewright.controller.database import select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import (
@@ -44,7 +45,7 @@ SHARED = bytes(CHUNK_BYTES)
 class Plant:
     """A controller's publishing side on a real broker; its clock is the test's."""
 
-    def __init__(self, folder: Path, broker: Broker) -> None:
+    def __init__(self, folder: Path, broker: Broker | Address) -> None:
         self.now = 1e6
         self.folder, self.broker = folder, broker
         self.db = Database.in_folder(folder)

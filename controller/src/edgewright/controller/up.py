@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from edgewright.controller.api.app import create_app
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.broker.embedded import ANY_HOST
+from edgewright.controller.broker.nats import MOST_BYTES
 from edgewright.controller.broker.probe import Address
 from edgewright.controller.broker.report import BrokerWatch
 from edgewright.controller.broker.site import Site, open_embedded, open_external
@@ -33,6 +34,7 @@ from edgewright.controller.guests import allow_descriptors
 from edgewright.controller.identity.authority import CONTROLLER
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.identity.tls import TlsContext, door_context, show_anew
+from edgewright.controller.ingest.retention import Retention
 from edgewright.controller.ingest.writer import Ingest, Listeners
 from edgewright.controller.link import BrokerLink
 from edgewright.controller.listeners import LOOPBACK, ON_LOOPBACK, Door, listen, loopback_server
@@ -71,6 +73,7 @@ class Options:
         broker: a site's own broker instead of the embedded one.
         broker_files: folder that it was started with.
         broker_memory_mb: what may lie on the broker, MB; 0 for no bound.
+        retention: how long telemetry is kept.
     """
 
     port: int = 0
@@ -81,11 +84,18 @@ class Options:
     broker: Address | None = None
     broker_files: Path | None = None
     broker_memory_mb: int = 0
+    retention: Retention = field(default_factory=Retention)
 
     @property
     def all_names(self) -> tuple[str, ...]:
         """The names, and the address that is listened on where it is one to dial."""
         return self.names if self.listen in ANY_HOST else (*self.names, self.listen)
+
+    @property
+    def broker_bytes(self) -> int:
+        """What may lie on the broker; an embedded one has an end of its own, where it admits nobody any more."""
+        asked = self.broker_memory_mb * 1_000_000
+        return asked if self.broker else min(asked or MOST_BYTES, MOST_BYTES)
 
     @property
     def near(self) -> str:
@@ -136,9 +146,11 @@ def running(root: Path, options: Options) -> Iterator[tuple[DataFolder, Services
         stack.callback(director.stop)
         site = _open_site(stack, root, db, options)
         link = BrokerLink(*site.broker, CONTROLLER, site.tls)
-        most = options.broker_memory_mb * 1_000_000
+        most = options.broker_bytes
         publisher = Publisher(link, blobs, repository, director.roots, most)
-        services = _compose(stack, root, db, blobs, link, publisher, repository, director, site)
+        services = _compose(
+            stack, root, db, blobs, link, publisher, repository, director, site, options.retention
+        )
         yield folder, services, site
 
 
@@ -159,6 +171,7 @@ def _compose(
     repository: ImageRepository,
     director: DirectorProcess,
     site: Site,
+    retention: Retention,
 ) -> Services:
     assigner = Assigner(db, director, repository, publisher, Wrapper(db, root))
     awake = threading.Event()
@@ -175,7 +188,7 @@ def _compose(
         answers.wake()
 
     listeners = Listeners(monitor.observe, publisher.handle_want, awake.set, ask)
-    ingest = Ingest(db, blobs, link, director.seal, listeners)
+    ingest = Ingest(db, blobs, link, director.seal, listeners, retention)
     come_back = _Again(
         lambda: republish(repository, publisher, retirement, assigner, len(director.roots())), "republish"
     )

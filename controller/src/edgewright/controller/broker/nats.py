@@ -37,6 +37,10 @@ STORE_BYTES: Final = 16 * 1024**3
 """The most that retained messages and sessions may take of the disk; the server's default is three quarters
 of what is free."""
 
+MOST_BYTES: Final = STORE_BYTES * 3 // 4
+"""What may be published on it. A server whose store is full takes no new connection, not even to make room
+(measured with 2.15.1); the rest is for sessions."""
+
 LOG_BYTES: Final = 10 * 1024 * 1024
 USERS_FILE: Final = "users.conf"
 
