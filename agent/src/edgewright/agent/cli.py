@@ -1,4 +1,4 @@
-"""``edgewright-agent enroll | run | renew | status | doctor | tuf``.
+"""``edgewright-agent enroll | first-boot | run | renew | status | doctor | tuf``.
 
 Every error is one sentence with its remedy on standard error, and its number is the exit status; ``--debug``
 shows where it came from.
@@ -50,6 +50,13 @@ def _enroll(given: argparse.Namespace) -> int:
     return 0
 
 
+def _first_boot(given: argparse.Namespace) -> int:
+    from edgewright.agent.firstboot import enrol_board
+
+    _say(f"This board is enrolled: {enrol_board(given.file, given.data)}")
+    return 0
+
+
 def _renew(given: argparse.Namespace) -> int:
     from edgewright.agent.renewal import renew
 
@@ -65,13 +72,10 @@ def _run(given: argparse.Namespace) -> int:
     use_one_arena()
     for module in ("urllib.request", "backports.zstd"):
         load_when_used(module)
+    from edgewright.agent.servicemanager import set_up_log
     from edgewright.agent.supervisor import run_agent
 
-    logging.basicConfig(
-        level=logging.DEBUG if given.debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
+    set_up_log(logging.DEBUG if given.debug else logging.INFO)
     run_agent(read_settings(given.config))
     return 0
 
@@ -97,7 +101,7 @@ def _tuf(given: argparse.Namespace) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
-    from edgewright.agent.doctor import describe
+    from edgewright.agent.status import describe
 
     for line in describe(read_settings(given.config)):
         _say(line)
@@ -110,6 +114,8 @@ def _doctor(given: argparse.Namespace) -> int:
     findings = examine(read_settings(given.config))
     for finding in findings:
         _say(f"{'good' if finding.ok else 'BAD '}  {finding.said}")
+        if finding.remedy:
+            _say(f"      {finding.remedy}")
     return 0 if all(finding.ok for finding in findings) else 1
 
 
@@ -146,6 +152,10 @@ def _parser() -> argparse.ArgumentParser:
         "--ca", type=Path, metavar="FILE", help="the authority's certificate, brought by hand"
     )
 
+    first_boot = commands.add_parser("first-boot", parents=[shared], help="enrol as a file says, once")
+    first_boot.set_defaults(command=_first_boot)
+    first_boot.add_argument("--from", dest="file", required=True, type=Path, metavar="FILE", help="TOML")
+    first_boot.add_argument("--data", required=True, type=Path, metavar="DIR", help="what the agent keeps")
     _add_tuf(commands, shared)
     for name, command, text in (
         ("run", _run, "run the agent"),

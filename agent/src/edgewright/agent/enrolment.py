@@ -69,8 +69,17 @@ class Trusted(NamedTuple):
     file: Path | None = None
 
 
-def enrol(controller: str, request: Request, data: Path, trusted: Trusted | None = None) -> Path:
+def enrol(
+    controller: str, request: Request, data: Path, trusted: Trusted | None = None, more: str = ""
+) -> Path:
     """Enrol this device; the path of its new configuration.
+
+    Args:
+        controller: address of its door.
+        request: what to ask with.
+        data: the data folder.
+        trusted: what is known of the fleet's authority beside the token.
+        more: TOML that becomes part of the configuration.
 
     Raises:
         EnrolmentError: the controller did not answer, refused, is not the fleet's, or answered with
@@ -89,7 +98,7 @@ def enrol(controller: str, request: Request, data: Path, trusted: Trusted | None
             {"Content-Type": "application/json"},
         )
         answer = _read_answer(raw)
-        _store(door, request, data, key, authority, answer)
+        _store(door, request, data, key, authority, answer, more)
         (data / PENDING_KEY).unlink()
     except DoorError as error:
         raise EnrolmentError(str(error)) from error
@@ -132,7 +141,9 @@ def _read_authority(file: Path) -> bytes:
     return content
 
 
-def _store(door: str, request: Request, data: Path, key: DeviceKey, authority: bytes, answer: Answer) -> None:
+def _store(
+    door: str, request: Request, data: Path, key: DeviceKey, authority: bytes, answer: Answer, more: str
+) -> None:
     granted = verify_granted(read_pem(answer.certificate.encode()), authority, key, request.device)
     trust = data / "trust"
     trust.mkdir(parents=True, exist_ok=True)
@@ -150,7 +161,8 @@ def _store(door: str, request: Request, data: Path, key: DeviceKey, authority: b
         expires=granted.expires,
     )
     text = format_settings(request.device, request.target, answer.tags, data.absolute(), answer.broker, door)
-    write_private(data / FILE_NAME, text.encode())
+    write_private(data / FILE_NAME, f"{text}{more and chr(10) + more}".encode())
+    sync_folder(data)
 
 
 def _read_answer(raw: bytes) -> Answer:
