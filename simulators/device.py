@@ -7,8 +7,13 @@ outbox, deployer. ``settle`` lets all of them work until nothing is left to do.
 import time
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC
 from pathlib import Path
+from typing import Final
 
+from edgewright.agent.attempt import Means, Policy
+from edgewright.agent.budget import FILE_NAME, Budget
+from edgewright.agent.chunks import TopicChunks
 from edgewright.agent.clock import Clock
 from edgewright.agent.confidential import ContentKeys
 from edgewright.agent.control import QualificationResult
@@ -16,6 +21,7 @@ from edgewright.agent.database import Database
 from edgewright.agent.deployer import Deployer
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.agent.fetcher import Interrupt, MetadataFetcher, TopicReader
+from edgewright.agent.fetching import VersionFetcher
 from edgewright.agent.gate import Gate
 from edgewright.agent.greeting import Greeting, greet
 from edgewright.agent.journal import Deployment, Journal
@@ -25,6 +31,7 @@ from edgewright.agent.releasefiles import ReleaseFiles
 from edgewright.agent.samplefiles import SampleFiles
 from edgewright.agent.sealing import Sealer
 from edgewright.agent.store import Store
+from edgewright.agent.transfer import Limits
 from edgewright.agent.trust import Director, ImageRepository
 from edgewright.agent.vouching import held_in_slots, vouch_slots
 from edgewright.agent.work import Job, Noted, Workbench
@@ -35,6 +42,9 @@ from edgewright.wire.messages import Hello, Release, Report
 from simulators.line_stub import LineStub
 from simulators.repository import DEVICE, TARGET, RepositorySimulator
 
+QUICK: Final = Policy(Limits(patience=(0.02, 0.02, 0.02)))
+"""The patience of a test."""
+
 
 class DeviceStub:
     """A device of a simulated repository.
@@ -42,6 +52,8 @@ class DeviceStub:
     Args:
         simulator: what it is enrolled with and reads from.
         folder: its data; a second object over the same folder is the device after a power cut.
+        policy: when and how fast it fetches; its windows are of UTC.
+        day_bytes: what it may fetch in a day, 0 for no limit.
 
     Attributes:
         line: the stub.
@@ -62,6 +74,8 @@ class DeviceStub:
         *,
         system_time: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        policy: Policy = QUICK,
+        day_bytes: int = 0,
     ) -> None:
         self.simulator, self.device = simulator, device
         self.key = DeviceKey.generate()
@@ -82,16 +96,16 @@ class DeviceStub:
         self.director = Director(simulator.director_root, folder / "director", fetcher)
         self.clock = Clock(self.journal, system_time, synchronized=lambda: True)
         keys = ContentKeys(device, lambda: [self.key])
+        budget = Budget(folder / FILE_NAME, day_bytes)
+        chunks = TopicChunks(simulator.topics)
+        means = Means(chunks, self.store, policy, budget, self.wanted.extend, UTC)
         self._bench = Workbench(
             self.repository,
             self.director,
-            reader,
+            VersionFetcher(means),
             self.store,
             self._qualify,
-            self.wanted.extend,
             self._note,
-            window=8,
-            patience=(0.02, 0.02, 0.02),
             keys=keys,
         )
         ledger = self._ledger = Ledger(device, self._database, self.journal, self.outbox)

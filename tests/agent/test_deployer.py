@@ -344,13 +344,19 @@ def test_wrong_runtime_fails_before_the_artifact_is_fetched(device: DeviceStub) 
     assert device.latest.fetched_bytes < len(TWO)
 
 
-def test_late_chunks_are_wanted_and_time_out(device: DeviceStub) -> None:
-    """Chunks that are not there are asked for, then the deployment fails by name."""
-    missing = split_blob(ONE)[0].chunks[1]
-    del device.simulator.topics.retained[topics.chunk(missing)]
+def test_late_chunks_are_wanted_and_waited_for(device: DeviceStub) -> None:
+    """A deployment whose chunk is not there asks for it, says so once, and goes on by itself when it is."""
+    missing = topics.chunk(split_blob(ONE)[0].chunks[1])
+    held_back = device.simulator.topics.retained.pop(missing)
     assign(device, 1)
-    assert set(device.wanted) == {missing}
-    assert (device.latest.state, device.latest.error) == (State.FAILED, 31)
+    device.wait()
+    assert set(device.wanted) == {topics.parse_chunk(missing)}
+    assert (device.latest.state, device.latest.error) == (State.FETCHING, 0)
+    assert device.names() == ["BlobTimeout"]
+    device.simulator.topics.publish(missing, held_back)
+    device.wait()
+    assert device.running_artifact == ONE
+    assert device.latest.fetched_bytes < 2 * len(ONE)
 
 
 def test_late_metadata_is_waited_for(device: DeviceStub) -> None:

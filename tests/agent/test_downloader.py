@@ -6,17 +6,24 @@ from typing import Any
 
 import pytest
 
+from edgewright.agent.chunks import TopicChunks
 from edgewright.agent.downloader import Downloader, Hooks
-from edgewright.agent.fetcher import Interrupted, TopicReader
+from edgewright.agent.fetcher import Interrupt, Interrupted, never
 from edgewright.agent.store import Store
+from edgewright.agent.transfer import Limits, Transfer
 from edgewright.wire import topics
-from edgewright.wire.errors import BlobTimeoutError, SlowRetrievalError, TamperedArtifactError
+from edgewright.wire.errors import (
+    BlobTimeoutError,
+    SlowRetrievalError,
+    TamperedArtifactError,
+    TransferDeadlineError,
+)
 from edgewright.wire.manifest import CHUNK_BYTES, split_blob
 from simulators.topics import MemoryTopics
 
 DATA = random.Random(2).randbytes(20 * CHUNK_BYTES + 5)
 BLOB, CHUNKS = split_blob(DATA)
-QUICK = (0.05, 0.05, 0.05)
+QUICK = Limits(patience=(0.05, 0.05, 0.05))
 
 
 def retain(memory: MemoryTopics, indices: range | tuple[int, ...] = range(len(CHUNKS))) -> None:
@@ -25,9 +32,9 @@ def retain(memory: MemoryTopics, indices: range | tuple[int, ...] = range(len(CH
         memory.publish(topics.chunk(BLOB.chunks[index]), CHUNKS[index])
 
 
-def make(memory: MemoryTopics, folder: Path, **hooks: Any) -> Downloader:
+def make(memory: MemoryTopics, folder: Path, interrupt: Interrupt = never, **hooks: Any) -> Downloader:
     """A downloader with little patience."""
-    return Downloader(TopicReader(memory), Store(folder), Hooks(**hooks), patience=QUICK)
+    return Downloader(TopicChunks(memory), Store(folder), Hooks(**hooks), Transfer(QUICK, interrupt))
 
 
 def test_fetches_through_a_window(tmp_path: Path) -> None:
@@ -118,7 +125,8 @@ def test_interrupt_keeps_what_arrived(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         make(memory, tmp_path, interrupt=lambda: next(asked, True)).fetch(BLOB)
     with Store(tmp_path).partial(BLOB) as partial:
-        assert len(partial.missing) == len(CHUNKS) - 10
+        assert 0 < len(partial.missing) < len(CHUNKS)
+    assert memory.open_topics() == set()
 
 
 def test_a_drip_is_slow_retrieval(tmp_path: Path) -> None:
@@ -127,10 +135,48 @@ def test_a_drip_is_slow_retrieval(tmp_path: Path) -> None:
     retain(memory)
     hours = iter(range(10_000))
     store = Store(tmp_path)
-    downloader = Downloader(
-        TopicReader(memory), store, Hooks(), patience=QUICK, monotonic=lambda: 300.0 * next(hours)
-    )
+    transfer = Transfer(QUICK, monotonic=lambda: 300.0 * next(hours))
     with pytest.raises(SlowRetrievalError):
-        downloader.fetch(BLOB)
+        Downloader(TopicChunks(memory), store, Hooks(), transfer).fetch(BLOB)
     with store.partial(BLOB) as partial:
         assert 0 < len(partial.missing) < len(CHUNKS)
+
+
+def test_a_try_that_takes_too_long_ends_by_name(tmp_path: Path) -> None:
+    """Chunks that come fast enough, and in all for longer than a version may take: TransferDeadline."""
+    memory = MemoryTopics()
+    retain(memory)
+    seconds = iter(range(10_000))
+    transfer = Transfer(Limits(seconds=10.0), monotonic=lambda: float(next(seconds)))
+    store = Store(tmp_path)
+    with pytest.raises(TransferDeadlineError):
+        Downloader(TopicChunks(memory), store, Hooks(), transfer).fetch(BLOB)
+    with store.partial(BLOB) as partial:
+        assert 0 < len(partial.missing) < len(CHUNKS)
+
+
+def test_a_network_that_is_away_costs_no_time(tmp_path: Path) -> None:
+    """A week without a broker is neither a timeout nor a deadline: the blob comes when it is back."""
+    memory = MemoryTopics()
+    retain(memory)
+    memory.connected = False
+    clock = [0.0]
+
+    def monotonic() -> float:
+        """Half a day passes between two looks; after a week the broker is there again, and time stands."""
+        if not memory.connected:
+            clock[0] += 43_200.0
+            if clock[0] > 7 * 86_400:
+                memory.reconnect()
+        return clock[0]
+
+    store = Store(tmp_path)
+    transfer = Transfer(Limits(seconds=60.0, rate_seconds=60.0, patience=(0.05, 0.05)), monotonic=monotonic)
+    downloader = Downloader(TopicChunks(memory), store, Hooks(want=_unexpected), transfer)
+    downloader.fetch(BLOB)
+    assert store.read(BLOB.sha256) == DATA
+    assert downloader.fetched_bytes == len(DATA)
+
+
+def _unexpected(chunks: tuple[str, ...]) -> None:
+    raise AssertionError(f"{len(chunks)} chunks were wanted")

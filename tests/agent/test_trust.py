@@ -2,13 +2,13 @@
 
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from edgewright.agent.fetcher import Interrupt, MetadataFetcher, Reader, TopicReader, inflate, never
+from edgewright.agent.fetcher import MetadataFetcher, Reader, TopicReader, inflate
 from edgewright.agent.trust import Director, ImageRepository
 from edgewright.wire import topics
 from edgewright.wire.errors import (
@@ -35,12 +35,6 @@ class Listening(Reader):
         """See ``Reader``."""
         self.asked.append((topic, timeout))
         return self._reader.read(topic, 0.01)
-
-    def read_many(
-        self, wanted: Iterable[str], window: int, timeout: float, interrupt: Interrupt = never
-    ) -> Generator[tuple[str, bytes | None], None, None]:
-        """See ``Reader``."""
-        return self._reader.read_many(wanted, window, timeout, interrupt)
 
 
 def make(simulator: RepositorySimulator, folder: Path) -> ImageRepository:

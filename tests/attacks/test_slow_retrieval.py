@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.agent.chunks import TopicChunks
 from edgewright.agent.downloader import Downloader, Hooks
 from edgewright.agent.fetcher import MetadataFetcher, TopicReader
 from edgewright.agent.httpreader import HttpReader
 from edgewright.agent.link import Link
 from edgewright.agent.store import Store
+from edgewright.agent.transfer import Limits, Transfer
 from edgewright.agent.trust import ImageRepository
 from edgewright.wire import topics
 from edgewright.wire.errors import BlobTimeoutError, SlowRetrievalError
@@ -85,10 +87,10 @@ def test_slow_retrieval_of_a_blob(nats: Broker, drip: Drip, tmp_path: Path) -> N
         patience = (0.3, 0.3, 0.3)
         drip.dripping.set()
         with pytest.raises(BlobTimeoutError):
-            Downloader(TopicReader(link), store, Hooks(), patience=patience).fetch(BLOB)
+            Downloader(TopicChunks(link), store, Hooks(), Transfer(Limits(patience=patience))).fetch(BLOB)
         assert not store.has(BLOB.sha256)
         drip.dripping.clear()
-        Downloader(TopicReader(link), store, Hooks()).fetch(BLOB)
+        Downloader(TopicChunks(link), store, Hooks(), Transfer(Limits())).fetch(BLOB)
         assert store.read(BLOB.sha256) == ONE
     finally:
         link.stop()

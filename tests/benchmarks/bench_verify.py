@@ -20,9 +20,10 @@ from typing import NamedTuple
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater
 
+from edgewright.agent.chunks import TopicChunks
 from edgewright.agent.downloader import Downloader, Hooks
-from edgewright.agent.fetcher import TopicReader
 from edgewright.agent.store import Store
+from edgewright.agent.transfer import Limits, Transfer
 from edgewright.wire import topics
 from edgewright.wire.manifest import split_blob
 from simulators.releases import random_artifact
@@ -77,7 +78,9 @@ def _agent(data: bytes, folder: Path) -> Callable[[], None]:
     memory = MemoryTopics()
     for digest, chunk in zip(blob.chunks, chunks, strict=True):
         memory.publish(topics.chunk(digest), chunk)
-    downloader = Downloader(TopicReader(memory), Store(folder, sync_chunks=SYNC_CHUNKS), Hooks())
+    downloader = Downloader(
+        TopicChunks(memory), Store(folder, sync_chunks=SYNC_CHUNKS), Hooks(), Transfer(Limits())
+    )
     return lambda: downloader.fetch(blob)
 
 

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from edgewright.agent.chunks import Piece, TopicChunks
 from edgewright.agent.fetcher import TopicReader
 from edgewright.agent.link import Link
+from edgewright.agent.transfer import Limits, Transfer
 from edgewright.controller.link import BrokerLink
 from edgewright.wire import topics
 from edgewright.wire.canonical import sha256_hex
@@ -63,7 +65,11 @@ def chunks(count: int, length: int = CHUNK_BYTES) -> dict[str, bytes]:
 def pull(broker: Broker, wanted: list[str]) -> dict[str, bytes | None]:
     """Read retained topics as a device does: a window of eight."""
     with device(broker) as link:
-        return dict(TopicReader(link).read_many(wanted, window=8, timeout=HANG_S))
+        pieces = [Piece(topics.parse_chunk(topic), 0, CHUNK_BYTES) for topic in wanted if "/chunk/" in topic]
+        arrivals = TopicChunks(link).read("", pieces, Transfer(Limits(patience=(HANG_S,))))
+        came = {topics.chunk(arrival.piece.digest): arrival.data for arrival in arrivals}
+        reader = TopicReader(link)
+        return came | {topic: reader.read(topic, HANG_S) for topic in wanted if topic not in came}
 
 
 def restart(broker: Broker) -> None:

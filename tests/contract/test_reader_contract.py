@@ -1,8 +1,10 @@
-"""One contract for every reader of retained topics: in memory, over NATS and over mosquitto."""
+"""One contract for every reader of retained topics: in memory, over NATS and over mosquitto.
+
+Chunks have a contract of their own, in ``test_chunk_contract``.
+"""
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,11 +12,9 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgewright.agent.fetcher import Interrupted, Reader, TopicReader
-from edgewright.agent.link import Link
+from edgewright.agent.fetcher import Reader, TopicReader
+from edgewright.agent.link import Link, Subscriber
 from edgewright.wire import topics
-from edgewright.wire.canonical import sha256_hex
-from edgewright.wire.manifest import CHUNK_BYTES
 from simulators.topics import MemoryTopics
 from tests.contract.brokers import running
 
@@ -25,6 +25,7 @@ class World(NamedTuple):
     """A reader and the hand that retains what it shall find."""
 
     reader: Reader
+    link: Subscriber
     retain: Callable[[str, bytes], None]
 
 
@@ -33,7 +34,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """Each implementation in turn."""
     if request.param == "memory":
         memory = MemoryTopics()
-        yield World(TopicReader(memory), memory.publish)
+        yield World(TopicReader(memory), memory, memory.publish)
         return
     with running(request.param, tmp_path / "broker") as broker:
         publisher = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="publisher", protocol=mqtt.MQTTv311)
@@ -46,7 +47,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         link = Link(broker.host, broker.port, "device.1")
         link.start()
         wait_for(lambda: link.connected)
-        yield World(TopicReader(link), retain)
+        yield World(TopicReader(link), link, retain)
         link.stop()
         publisher.disconnect()
         publisher.loop_stop()
@@ -71,9 +72,10 @@ def test_reads_again_while_another_subscription_of_the_topic_stands(world: World
     """Reading a topic twice, the second time nested in the first, finds the retained payload both times."""
     topic = topics.timestamp()
     world.retain(topic, b"first")
-    with closing(world.reader.read_many([topic, topics.chunk("0" * 64)], 2, SECONDS)) as many:
-        assert next(many) == (topic, b"first")
-        assert world.reader.read(topic, SECONDS) == b"first"
+    heard: list[bytes] = []
+    world.link.subscribe(topic, heard.append)
+    wait_for(lambda: bool(heard))
+    assert world.reader.read(topic, SECONDS) == b"first"
     world.retain(topic, b"second")
     assert world.reader.read(topic, SECONDS) == b"second"
 
@@ -89,24 +91,3 @@ def test_a_deleted_message_is_silence(world: World) -> None:
     world.retain(topic, b"old")
     world.retain(topic, b"")
     assert world.reader.read(topic, 0.3) is None
-
-
-def test_reads_many_through_a_window(world: World) -> None:
-    """Forty chunks through a window of eight all arrive with their own bytes."""
-    chunks = {topics.chunk(sha256_hex(data)): data for data in (bytes([i]) * CHUNK_BYTES for i in range(40))}
-    for topic, data in chunks.items():
-        world.retain(topic, data)
-    assert dict(world.reader.read_many(chunks, 8, SECONDS)) == chunks
-
-
-def test_many_names_the_missing(world: World) -> None:
-    """Topics without a payload come as None beside the ones that are there."""
-    here, gone = topics.chunk("a" * 64), topics.chunk("b" * 64)
-    world.retain(here, b"x")
-    assert dict(world.reader.read_many([here, gone], 8, 0.4)) == {here: b"x", gone: None}
-
-
-def test_many_ends_when_it_is_called_off(world: World) -> None:
-    """An interrupt ends the wait long before the deadline of the chunks."""
-    with pytest.raises(Interrupted):
-        list(world.reader.read_many([topics.chunk("c" * 64)], 8, 3600.0, interrupt=lambda: True))

@@ -12,10 +12,12 @@ from typing import Final, NamedTuple
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edgewright.agent.chunks import TopicChunks
 from edgewright.agent.downloader import Downloader, Hooks
-from edgewright.agent.fetcher import TopicReader
 from edgewright.agent.link import Link
 from edgewright.agent.store import Store
+from edgewright.agent.transfer import Limits
+from edgewright.agent.transfer import Transfer as Bounds
 from edgewright.wire import topics
 from edgewright.wire.manifest import Blob, split_blob
 from simulators.network.link import NetworkLink
@@ -57,7 +59,7 @@ def transfer(network: NetworkLink, blob: Blob, folder: Path) -> Transfer:
     link = Link(network.host, network.port, "device.1")
     link.start()
     store = Store(folder)
-    downloader = Downloader(TopicReader(link), store, Hooks())
+    downloader = Downloader(TopicChunks(link), store, Hooks(), Bounds(Limits()))
     try:
         while not link.connected:
             time.sleep(0.01)

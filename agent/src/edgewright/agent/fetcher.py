@@ -1,10 +1,11 @@
-"""Pulling retained topics: the seam on which metadata and chunks are fetched, and its form over MQTT.
+"""Pulling retained topics: the seam on which metadata is fetched, and its form over MQTT.
 
-``Reader`` is the whole seam. Its implementations are ``TopicReader`` (over a link: MQTT, or the simulators'
-memory) and whatever else can answer "what is retained on this topic". A topic that does not exist answers
-with silence, so ``MetadataFetcher`` asks the retained hint ``tuf/head`` first: a file that is not in the
-hint is missing, without waiting. The hint is not signed; ``min_root`` in the signed assignment exposes a
-hint that hides a root, and a hint that names too much costs a wait and nothing else.
+``Reader`` is the whole seam (chunks have their own, in ``chunks``). Its implementations are ``TopicReader``
+(over a link: MQTT, or the simulators' memory) and whatever else can answer "what is retained on this topic".
+A topic that does not exist answers with silence, so ``MetadataFetcher`` asks the retained hint ``tuf/head``
+first: a file that is not in the hint is missing, without waiting. The hint is not signed; ``min_root`` in the
+signed assignment exposes a hint that hides a root, and a hint that names too much costs a wait and nothing
+else.
 
 Every file has its own deadline and a refresh has one for all its files: a broker that answers each question
 a moment before the deadline is noticed as slow retrieval.
@@ -14,7 +15,7 @@ import queue
 import time
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from edgewright.agent.link import Subscriber
@@ -43,9 +44,6 @@ MAX_METADATA_BYTES: Final = 5_000_000
 """After decompression: the largest file that ngclient accepts, its limit for targets metadata."""
 
 _ROOT_SUFFIX: Final = ".root.json"
-
-_SLICE_SECONDS: Final = 0.25
-"""How often a waiting reader looks whether it was interrupted."""
 
 
 class Interrupted(Exception):  # noqa: N818 - a signal between our own threads, no error
@@ -76,22 +74,9 @@ class Reader(ABC):
             BrokerUnreachableError: nobody could be asked.
         """
 
-    @abstractmethod
-    def read_many(
-        self, wanted: Iterable[str], window: int, timeout: float, interrupt: Interrupt = never
-    ) -> Generator[tuple[str, bytes | None], None, None]:
-        """Payloads of many topics in the order of arrival, ``window`` of them asked for at a time.
-
-        Each topic has its own ``timeout`` in seconds, counted while there is a connection, and comes with
-        None when it lapses.
-
-        Raises:
-            Interrupted: ``interrupt`` answered True.
-        """
-
 
 class TopicReader(Reader):
-    """Reads by subscribing, at QoS 0: NATS delivers chunks five times slower at QoS 1."""
+    """Reads by subscribing."""
 
     def __init__(self, link: Subscriber) -> None:
         self._link = link
@@ -109,76 +94,6 @@ class TopicReader(Reader):
             return None
         finally:
             self._link.unsubscribe(topic, handler)
-
-    def read_many(
-        self, wanted: Iterable[str], window: int, timeout: float, interrupt: Interrupt = never
-    ) -> Generator[tuple[str, bytes | None], None, None]:
-        """See ``Reader``."""
-        todo = iter(wanted)
-        arrived: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
-        asked: dict[str, _Asked] = {}
-        try:
-            while True:
-                self._fill(todo, asked, window, arrived, timeout)
-                if not asked:
-                    return
-                if interrupt():
-                    raise Interrupted
-                for topic, payload in self._wait(asked, arrived, timeout):
-                    yield topic, payload
-        finally:
-            for topic, question in asked.items():
-                self._link.unsubscribe(topic, question.handler)
-
-    def _fill(
-        self,
-        todo: Iterator[str],
-        asked: "dict[str, _Asked]",
-        window: int,
-        arrived: "queue.SimpleQueue[tuple[str, bytes]]",
-        timeout: float,
-    ) -> None:
-        while len(asked) < window and (topic := next(todo, None)) is not None:
-            question = _Asked(topic, arrived, time.monotonic() + timeout)
-            asked[topic] = question
-            self._link.subscribe(topic, question.handler)
-
-    def _wait(
-        self,
-        asked: "dict[str, _Asked]",
-        arrived: "queue.SimpleQueue[tuple[str, bytes]]",
-        timeout: float,
-    ) -> list[tuple[str, bytes | None]]:
-        """The next payload, or the topics whose time has lapsed."""
-        now = time.monotonic()
-        if not self._link.connected:
-            # Silence of a broker that is away says nothing about a chunk: the link asks again by itself.
-            for question in asked.values():
-                question.deadline = now + timeout
-        lapsed: list[tuple[str, bytes | None]] = []
-        try:
-            nearest = min(question.deadline for question in asked.values())
-            topic, payload = arrived.get(timeout=min(_SLICE_SECONDS, max(0.001, nearest - now)))
-            if topic in asked and payload:
-                lapsed.append((topic, payload))
-        except queue.Empty:
-            late = time.monotonic()
-            lapsed.extend((topic, None) for topic, question in asked.items() if question.deadline <= late)
-        for topic, _ in lapsed:
-            self._link.unsubscribe(topic, asked.pop(topic).handler)
-        return lapsed
-
-
-class _Asked:
-    """One subscribed topic of a window."""
-
-    def __init__(self, topic: str, arrived: "queue.SimpleQueue[tuple[str, bytes]]", deadline: float) -> None:
-        self._topic, self._arrived = topic, arrived
-        self.deadline = deadline
-
-    def handler(self, payload: bytes) -> None:
-        """Runs on the network thread."""
-        self._arrived.put((self._topic, payload))
 
 
 def _first_payload(arrived: "queue.SimpleQueue[bytes]", timeout: float) -> bytes:

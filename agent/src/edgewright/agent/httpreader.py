@@ -10,10 +10,9 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Generator, Iterable
 from typing import Final
 
-from edgewright.agent.fetcher import MAX_METADATA_BYTES, Interrupt, Interrupted, Reader, never
+from edgewright.agent.fetcher import MAX_METADATA_BYTES, Reader
 from edgewright.wire import topics
 from edgewright.wire.errors import BrokerUnreachableError, SlowRetrievalError, TamperedArtifactError
 
@@ -44,16 +43,6 @@ class HttpReader(Reader):
         if topic == topics.head():
             return None
         return self.read_file(topic, MAX_METADATA_BYTES, timeout)
-
-    def read_many(
-        self, wanted: Iterable[str], window: int, timeout: float, interrupt: Interrupt = never
-    ) -> Generator[tuple[str, bytes | None], None, None]:
-        """See ``Reader``; one after another, whatever the window."""
-        del window
-        for topic in wanted:
-            if interrupt():
-                raise Interrupted
-            yield topic, self.read(topic, timeout)
 
     def read_file(self, name: str, limit: int, timeout: float) -> bytes | None:
         """A file of at most ``limit`` bytes; None where the server says that there is none.

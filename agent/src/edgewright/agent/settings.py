@@ -22,6 +22,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from edgewright.agent.schedule import parse_window
 from edgewright.wire.errors import ConfigurationError, UnknownTopicError
 from edgewright.wire.topics import check_device_id
 
@@ -65,17 +66,18 @@ class UpdateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         transport: where chunks come from: the broker, or the controller's HTTPS door by byte ranges.
-        window_chunks: most chunks asked for at a time.
+        window_chunks: most chunks asked for at a time; how many it is follows the measured rate.
         sync_chunks: chunks written between two syncs to flash; the loss at a power cut.
         store_mb: what stored releases may take, MiB.
         free_mb: free space that the store leaves on its disk, MiB.
         outbox_mb: what waiting messages may take, MiB.
-        day_mb: what updates may take from the network in a day, MiB; 0 for no limit.
+        day_mb: what chunks may take from the network in any 24 hours, MiB; 0 for no limit.
         windows: times of day (``22:00-05:00``, device's time zone) in which versions are fetched; empty for
             any time.
         urgent_kb: a version that takes at most so much from the network does not wait for a window, KiB.
-        slowest_bytes_per_second: right bytes that come slower than this end the transfer.
-        version_hours: how long fetching one version may take, waiting for windows and network not counted.
+        slowest_bytes_per_second: right bytes that come slower than this end a try.
+        version_hours: how long fetching one version may take, waiting for windows and network not counted;
+            then that is told, and after a pause it goes on.
     """
 
     transport: Literal["mqtt", "https"] = "mqtt"
@@ -274,9 +276,20 @@ def read_settings(path: Path) -> Settings:
         )
     if settings.source.kind != "socket" and not settings.source.place:
         raise ConfigurationError(f"The configuration {path} is wrong: `[source]` needs a `place`.")
+    _check_update(path, settings)
     if len(str(settings.cell_socket).encode()) > MAX_SOCKET_PATH_BYTES:
         raise ConfigurationError(f"The path {settings.cell_socket} is too long for a Unix socket.")
     return settings
+
+
+def _check_update(path: Path, settings: Settings) -> None:
+    wrong = f"The configuration {path} is wrong:"
+    try:
+        tuple(map(parse_window, settings.update.windows))
+    except ValueError as error:
+        raise ConfigurationError(f"{wrong} {error} - at `$.update.windows`.") from error
+    if settings.update.transport == "https" and not settings.door:
+        raise ConfigurationError(f"{wrong} the transport `https` needs a `door`.")
 
 
 def format_settings(

@@ -33,6 +33,8 @@ from edgewright.agent.deployer import Deployer
 from edgewright.agent.documents import DocumentDesk, Opened
 from edgewright.agent.environments import find_runtimes
 from edgewright.agent.fetcher import MetadataFetcher, TopicReader
+from edgewright.agent.fetchmeans import means_of
+from edgewright.agent.fetching import VersionFetcher
 from edgewright.agent.gate import Gate
 from edgewright.agent.greeting import Greeting, greet
 from edgewright.agent.identity import Identity
@@ -133,21 +135,18 @@ class Supervisor:
     def _compose(self, settings: Settings) -> None:
         """Put the parts together that work on releases."""
         update, runtime = settings.update, settings.runtime
-        reader = TopicReader(self._link)
         store = Store(settings.folder / "store", update.store_mb * _MIB, update.sync_chunks)
-        fetcher = MetadataFetcher(reader, want=self._want_metadata)
+        fetcher = MetadataFetcher(TopicReader(self._link), want=self._want_metadata)
         trust = settings.folder / "trust"
         self._verifier = VerifierProcess(lambda descriptor: verifier_command(trust, descriptor), fetcher)
         keys = ContentKeys.of(settings.device, settings.folder)
         bench = Workbench(
             self._verifier,
             self._verifier,
-            reader,
+            VersionFetcher(means_of(settings, self._link, store, self._want)),
             store,
             partial(qualify, environments=runtime.environments, threads=runtime.threads),
-            self._want,
             self._told_by_worker,
-            update.window_chunks,
             keys=keys,
             environments=runtime.environments,
         )

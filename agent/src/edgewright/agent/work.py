@@ -5,7 +5,7 @@ store and the TUF cache and nothing else: what a result means for a deployment i
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
@@ -23,10 +23,9 @@ from edgewright.agent.agreement import (
 )
 from edgewright.agent.confidential import NO_KEYS, ContentKeys
 from edgewright.agent.control import QualificationResult
-from edgewright.agent.downloader import PATIENCE_SECONDS, Downloader, Hooks
 from edgewright.agent.environments import NO_ENVIRONMENTS, Environments, verify_runtime
-from edgewright.agent.fetcher import Interrupt, Reader
-from edgewright.agent.patches import apply_patch, find_patch
+from edgewright.agent.fetcher import Interrupt
+from edgewright.agent.fetching import VersionFetcher
 from edgewright.agent.qualifier import Qualifier, device_error
 from edgewright.agent.store import Store
 from edgewright.agent.verifier.seam import DirectorReader, ImageCatalogue
@@ -35,10 +34,8 @@ from edgewright.wire.errors import (
     EdgewrightError,
     RollbackAttackError,
     StorageFullError,
-    TamperedArtifactError,
-    TransferError,
 )
-from edgewright.wire.manifest import Blob, Manifest, Patch, decode_manifest
+from edgewright.wire.manifest import Manifest, decode_manifest
 
 
 class Agree(msgspec.Struct, frozen=True):
@@ -148,13 +145,10 @@ class Workbench:
     Args:
         repository: verified image metadata.
         director: follows the director's roots.
-        reader: where chunks come from.
-        store: where blobs go.
+        fetcher: brings versions into the store.
+        store: where blobs are.
         qualify: runs the qualification process.
-        want: asks the controller to publish chunks again.
         note: takes ``Noted`` while a job runs.
-        window: chunks asked for at a time.
-        patience: see ``downloader``.
         keys: unwraps the content keys of confidential releases.
         environments: where the runtimes are.
     """
@@ -163,20 +157,16 @@ class Workbench:
         self,
         repository: ImageCatalogue,
         director: DirectorReader,
-        reader: Reader,
+        fetcher: VersionFetcher,
         store: Store,
         qualify: Qualifier,
-        want: Callable[[tuple[str, ...]], None],
         note: Callable[[Noted], None],
-        window: int,
-        patience: Sequence[float] = PATIENCE_SECONDS,
         keys: ContentKeys = NO_KEYS,
         environments: Environments = NO_ENVIRONMENTS,
     ) -> None:
         self._repository, self._director = repository, director
-        self._reader, self._store = reader, store
-        self._qualify, self._want, self._note = qualify, want, note
-        self._window, self._patience = window, patience
+        self._fetcher, self._store = fetcher, store
+        self._qualify, self._note = qualify, note
         self._keys, self._environments = keys, environments
 
     def do(self, job: Job, interrupt: Interrupt) -> Result:
@@ -221,43 +211,21 @@ class Workbench:
         return Agreed(job.deployment, seen, self._repository.prove(target))
 
     def _fetch(self, job: Fetch, interrupt: Interrupt) -> Result:
-        hooks = Hooks(self._want, lambda error: self._note(Noted(job.deployment, error)), interrupt)
-        downloader = Downloader(
-            self._reader, self._store, hooks, window=self._window, patience=self._patience
+        ended = self._fetcher.fetch(
+            job.target,
+            lambda manifest: verify_runtime(manifest.runtime, self._environments),
+            job.now,
+            lambda error: self._note(Noted(job.deployment, error)),
+            interrupt,
         )
-        try:
-            sha256, length = job.target.sha256, job.target.length
-            downloader.fetch(Blob(sha256, length, (sha256,)))
-            manifest = self._manifest(job.target)
-            verify_runtime(manifest.runtime, self._environments)
-            self._fetch_blob(job.deployment, manifest.artifact, manifest.patches, downloader)
-            self._fetch_blob(job.deployment, manifest.golden, manifest.golden_patches, downloader)
-        except EdgewrightError as error:
-            return Stuck(job.deployment, error, downloader.fetched_bytes)
-        return Fetched(job.deployment, downloader.fetched_bytes)
+        if ended.error is not None:
+            return Stuck(job.deployment, ended.error, ended.fetched_bytes, ended.retry_after)
+        return Fetched(job.deployment, ended.fetched_bytes)
 
     def _manifest(self, target: ImageTarget) -> Manifest:
         manifest = decode_manifest(self._store.read(target.sha256))
         verify_manifest(manifest, target)
         return manifest
-
-    def _fetch_blob(
-        self, deployment: int, blob: Blob, patches: tuple[Patch, ...], downloader: Downloader
-    ) -> None:
-        patch = find_patch(patches, self._store.digests())
-        if patch and not self._store.has(blob.sha256):
-            self._try_patch(deployment, patch, blob, downloader)
-        downloader.fetch(blob)
-
-    def _try_patch(self, deployment: int, patch: Patch, result: Blob, downloader: Downloader) -> None:
-        try:
-            downloader.fetch(patch.blob)
-            apply_patch(self._store, patch, result)
-        except StorageFullError:
-            raise
-        except (TransferError, TamperedArtifactError) as error:
-            # Whatever is wrong with a patch or its base, the full blob is signed too.
-            self._note(Noted(deployment, error))
 
     def _run_qualification(self, job: Qualify, interrupt: Interrupt) -> Result:
         manifest = self._manifest(job.target)
