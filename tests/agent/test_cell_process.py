@@ -1,13 +1,19 @@
 """The agent's own cell as a real process, with a real line behind it."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgewright.agent.cell.control import Began, Deciding, Stop, encode
+from edgewright.agent.cell import loop
+from edgewright.agent.cell.captured import LiveCapture
+from edgewright.agent.cell.control import Beat, Began, Deciding, Stop, decode_up, encode
+from edgewright.agent.cell.feeds import Newest
+from edgewright.agent.cell.lineclient import LineClient
 from edgewright.agent.control import WindowReady
-from edgewright.agent.settings import SinkSettings, SourceSettings
+from edgewright.agent.link import Link
+from edgewright.agent.settings import LocalBrokerSettings, SinkSettings, SourceSettings
 from edgewright.wire.errors import BlackPictureError, DamagedPictureError, SinkError, SourceLostError
 from simulators.camera.rtsp import RtspCamera
 from tests.agent.cell_rig import (
@@ -15,11 +21,13 @@ from tests.agent.cell_rig import (
     numbered,
     picture,
     running_cell,
+    wait_for,
     write_picture,
     write_video,
 )
 from tests.agent.line_rig import running_line
 from tests.agent.tiny_models import Release, write_release
+from tests.contract.brokers import running
 
 
 @pytest.fixture
@@ -158,3 +166,53 @@ def test_a_hanging_callback_delays_nobody(tmp_path: Path, release: Release) -> N
             assert "ValueError: belt-1-1" in cell.began(SinkError.number).sentence
             cell.control.send(encode(Stop()))
             assert cell.process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.mosquitto
+def test_truths_reach_the_window(tmp_path: Path, release: Release) -> None:
+    """A truth that is published for an item counts in the line's window; what is no outcome is left out."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    write_picture(folder / "1.png", picture(1))
+    source = SourceSettings(kind="folder", place=str(folder), deadline_ms=2000, outcomes="cell/outcomes")
+    with running("mosquitto", tmp_path / "broker") as broker, running_line(tmp_path, 0.5) as line:
+        line.run("a", release)
+        scanner = Link(broker.host, broker.port, "scanner")
+        scanner.start()
+        local = LocalBrokerSettings(broker.host, broker.port)
+        with running_cell(tmp_path, source, broker=local) as cell:
+            (record,) = cell.decided(1)
+            wait_for(lambda: scanner.connected)
+            for payload in (b"nonsense", b'{"item": "1.png"}', b'{"item": "1.png", "truth": "torn"}'):
+                assert scanner.deliver("cell/outcomes", payload, 5)
+            while not (truths := line.expect(WindowReady).window.truths):
+                # The cell may have subscribed after the first truth.
+                scanner.deliver("cell/outcomes", b'{"item": "1.png", "truth": "torn"}', 5)
+            assert truths == {"torn": (1, 1)}
+            assert record["label"] != "torn"
+        scanner.stop()
+
+
+def test_a_camera_that_hangs_holds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Native code that never comes back is noticed, and the process ends when it is told to."""
+    device = tmp_path / "device"
+    os.mkfifo(device)  # To open it blocks until somebody writes.
+    source = SourceSettings(kind="camera", place=str(device))
+    with running_cell(tmp_path, source) as cell:
+        cell.control.settimeout(PATIENCE_S)
+        assert isinstance(decode_up(cell.control.recv(65536)), Beat)  # By now the camera is being opened.
+        cell.control.send(encode(Stop()))
+        assert cell.process.wait(PATIENCE_S) == 0
+    monkeypatch.setattr(loop, "HUNG_S", 0.5)
+    here = loop.Cell(source, Newest(LiveCapture(source)), LineClient(tmp_path / "none"), [], lambda _: None)
+
+    def hung() -> bool:
+        try:
+            here.turn()
+        except loop.HungSourceError:
+            return True
+        return False
+
+    wait_for(hung)
+    os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK))  # Let this process's thread go.
+    here.close()

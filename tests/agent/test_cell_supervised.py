@@ -79,17 +79,7 @@ def test_the_agent_reads_its_own_source(nats: Broker, tmp_path: Path) -> None:
         controller.close()
 
 
-def test_a_source_without_a_place_is_refused(tmp_path: Path) -> None:
-    """A source of the agent's own that names nothing to read is a wrong configuration, by name."""
-    config = tmp_path / "agent.toml"
-    config.write_text(
-        'device = "r1"\ntarget = "t"\ndata = "/tmp"\n'
-        '[broker]\nhost = "127.0.0.1"\nport = 1883\ntls = false\n[source]\nkind = "camera"\n'
-    )
-    with pytest.raises(ConfigurationError, match="place"):
-        read_settings(config)
-
-
+_HEAD = 'device = "r1"\ntarget = "t"\ndata = "/tmp"\n[broker]\nhost = "127.0.0.1"\nport = 1883\ntls = false\n'
 _BLOCKS = re.findall(
     r"^```toml\n(.*?)^```", (ROOT / "docs/how-to/cameras-and-sinks.md").read_text(), re.MULTILINE | re.DOTALL
 )
@@ -99,9 +89,22 @@ _BLOCKS = re.findall(
 def test_examples_of_the_page_are_settings(block: str, tmp_path: Path) -> None:
     """Each example of the page about cameras and sinks is read without complaint."""
     config = tmp_path / "agent.toml"
-    head = (
-        'device = "r1"\ntarget = "t"\ndata = "/tmp"\n[broker]\nhost = "127.0.0.1"\nport = 1883\ntls = false\n'
-    )
-    config.write_text(head + block)
-    settings = read_settings(config)
-    assert settings.source.kind != "socket" or len(settings.sinks) == 3
+    source = "" if "[source]" in block else '[source]\nkind = "camera"\nplace = "0"\n'
+    config.write_text(_HEAD + source + block)
+    assert read_settings(config).source.place
+
+
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        ('[source]\nkind = "camera"\n', "place"),
+        ('[[sinks]]\nkind = "file"\nplace = "x"\n', "sinks"),
+        ('[source]\noutcomes = "cell/outcomes"\n', "outcomes"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(section: str, named: str, tmp_path: Path) -> None:
+    """A source that names nothing to read, and sinks or outcomes without one, are refused by name."""
+    config = tmp_path / "agent.toml"
+    config.write_text(_HEAD + section)
+    with pytest.raises(ConfigurationError, match=named):
+        read_settings(config)

@@ -150,6 +150,8 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         deadline_ms: time for the decision on each frame.
         repeat: whether a folder or video begins again at its end. Without it a folder is watched for new
             files.
+        outcomes: topic of the cell's broker on which truths come, ``{"item": "7", "truth": "Bag"}``; empty
+            for none.
         lost_intervals: expected intervals without a picture after which the source is lost, 2 s at least; 0
             never. A topic has no expected interval unless ``frames_per_second`` says it; a folder has none.
         frozen_frames: equal pictures in a row that are a frozen one; 0 for none. More than the frames between
@@ -167,6 +169,7 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frames_per_second: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     deadline_ms: Annotated[float, msgspec.Meta(gt=0)] = 100.0
     repeat: bool = False
+    outcomes: str = ""
     lost_intervals: Annotated[int, msgspec.Meta(ge=0)] = 10
     frozen_frames: Annotated[int, msgspec.Meta(ge=0)] = 150
     frozen_difference: Annotated[float, msgspec.Meta(ge=0)] = 0.0
@@ -276,6 +279,10 @@ def read_settings(path: Path) -> Settings:
         )
     if settings.source.kind != "socket" and not settings.source.place:
         raise ConfigurationError(f"The configuration {path} is wrong: `[source]` needs a `place`.")
+    if settings.source.kind == "socket" and (settings.sinks or settings.source.outcomes):
+        raise ConfigurationError(
+            f"The configuration {path} is wrong: sinks and `outcomes` need a `[source]` of the agent's own."
+        )
     _check_update(path, settings)
     if len(str(settings.cell_socket).encode()) > MAX_SOCKET_PATH_BYTES:
         raise ConfigurationError(f"The path {settings.cell_socket} is too long for a Unix socket.")

@@ -10,6 +10,7 @@ from edgewright.agent.cell.feeds import Feed, InOrder, Newest
 from edgewright.agent.cell.folder import PictureFolder
 from edgewright.agent.cell.lineclient import LineClient
 from edgewright.agent.cell.loop import Cell
+from edgewright.agent.cell.outcomes import OutcomeTopic
 from edgewright.agent.cell.sink import Sink, SinkThread
 from edgewright.agent.cell.sinks import CallbackSink, FileSink, TopicSink
 from edgewright.agent.cell.source import Source
@@ -26,10 +27,12 @@ def assembled(setup: Setup, tell: Callable[[Up], None]) -> Iterator[Cell]:
     source = make_source(setup.source, Path(setup.memory), link)
     feed: Feed = Newest(source) if source.live else InOrder(source)
     sinks = [SinkThread(make_sink(sink, link), sink.waiting, tell) for sink in setup.sinks]
-    speaks = setup.source.kind == "topic" or any(sink.kind == "topic" for sink in setup.sinks)
+    topic = setup.source.outcomes
+    outcomes = OutcomeTopic(topic, link) if topic else None
+    speaks = bool(topic) or "topic" in {setup.source.kind, *(sink.kind for sink in setup.sinks)}
     if speaks:
         link.start()
-    cell = Cell(setup.source, feed, LineClient(Path(setup.socket)), sinks, tell)
+    cell = Cell(setup.source, feed, LineClient(Path(setup.socket)), sinks, tell, outcomes)
     try:
         yield cell
     finally:

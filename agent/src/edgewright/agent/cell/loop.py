@@ -14,6 +14,7 @@ from edgewright.agent.cell.control import Beat, Began, Deciding, Over, Up
 from edgewright.agent.cell.feeds import Feed
 from edgewright.agent.cell.lineclient import LineClient
 from edgewright.agent.cell.looking import Looker
+from edgewright.agent.cell.outcomes import OutcomeTopic
 from edgewright.agent.cell.sentences import said
 from edgewright.agent.cell.sink import DecisionRecord, SinkThread
 from edgewright.agent.cell.source import Picture
@@ -60,6 +61,7 @@ class Cell:
         line: who decides.
         sinks: who is told.
         tell: takes what the supervisor shall know.
+        outcomes: truths for the line.
     """
 
     def __init__(
@@ -69,10 +71,11 @@ class Cell:
         line: LineClient,
         sinks: Sequence[SinkThread],
         tell: Callable[[Up], None],
+        outcomes: OutcomeTopic | None = None,
     ) -> None:
         now = time.monotonic()
         self._settings, self._feed, self._line = settings, feed, line
-        self._sinks, self._tell = sinks, tell
+        self._sinks, self._tell, self._outcomes = sinks, tell, outcomes
         self._watch = PictureWatch(settings, feed.source.interval_s, now)
         self._looker = Looker(settings.frozen_difference)
         self._waiting: _Asked | None = None
@@ -92,6 +95,7 @@ class Cell:
             self._beat_at = now
             self._tell(Beat())
             self._count(now)
+        self._pass_outcomes_on()
         if self._waiting is None:
             picture = self._feed.next(TURN_S)
             if picture is None:
@@ -113,6 +117,12 @@ class Cell:
         for sink in self._sinks:
             sink.close()
         self._count(time.monotonic() + COUNTS_S)
+
+    def _pass_outcomes_on(self) -> None:
+        while self._outcomes is not None and (outcome := self._outcomes.next()) is not None:
+            if not self._line.tell(outcome):
+                self._outcomes.give_back(outcome)
+                return
 
     def _miss(self, now: float) -> None:
         if self._feed.hung_s(now) > HUNG_S:
