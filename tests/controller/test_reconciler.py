@@ -24,6 +24,7 @@ from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.policy import RolloutState, Wave
 from edgewright.controller.rollouts.reconciler import SPACING_S, Reconciler
 from edgewright.controller.rollouts.service import RolloutService, matching_devices
+from edgewright.wire.assignment import FIELD
 from tests.controller.parts import SimulatedPublisher, make_assigner
 
 
@@ -165,6 +166,30 @@ def test_an_abort_sends_back_who_is_under_way(fleet: Fleet) -> None:
     fleet.rollouts.abort(number)
     assert fleet.assigned() == {"r1": 2, "r2": 1, "r3": 1}
     assert fleet.published() == {"r1": 1, "r2": 2, "r3": 2}
+
+
+def test_an_aborted_first_rollout_stops_who_had_nothing(fleet: Fleet) -> None:
+    """A device that ran no version of the model is told to run none, also by every renewal after it."""
+    with fleet.db.session() as session:
+        device = session.get_one(Device, "r1")
+        device.active_model, device.active_version = "another", 7
+    number = fleet.rollouts.create("m", 2, waves=(Wave("all"),))
+    fleet.reconciler.step()
+    fleet.rollouts.abort(number)
+    fleet.assigner.renew(0.0)
+    with fleet.db.reading() as session:
+        rows = {row.device: (row.model_version, row.stop) for row in session.exec(select(Assignment)).all()}
+    assert rows == {"r1": (2, True), "r2": (1, False), "r3": (1, False)}
+    newest = dict(fleet.publisher.published)
+    assert {name: json.loads(raw)["signed"][FIELD]["stop"] for name, raw in newest.items()} == {
+        "r1": True,
+        "r2": False,
+        "r3": False,
+    }
+    fleet.rollouts.create("m", 2, waves=(Wave("all"),))
+    fleet.reconciler.step()
+    with fleet.db.reading() as session:
+        assert not session.get_one(Assignment, "r1").stop
 
 
 def test_documents_are_published_in_their_order(fleet: Fleet) -> None:

@@ -184,6 +184,8 @@ class Assignment(SQLModel, table=True):
     issued: float
     allow_rollback: bool = False
     """As it was ordered; a renewal orders the same."""
+    stop: bool = False
+    """Likewise: the device shall run the model no more."""
     document: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 

@@ -192,9 +192,16 @@ class Issue:
         return [row for row, _ in self._drafts.values()]
 
     def assign(
-        self, devices: Iterable[str], model: str, version: int, *, rollout: int, allow_rollback: bool = False
+        self,
+        devices: Iterable[str],
+        model: str,
+        version: int,
+        *,
+        rollout: int,
+        allow_rollback: bool = False,
+        stop: bool = False,
     ) -> None:
-        """Assign a version to devices.
+        """Assign a version to devices, or tell those that have it to run the model no more (``stop``).
 
         One whose target the version was not compiled for keeps what it has; its part in the rollout, if it
         has one, ends as refused, so that nobody waits for it.
@@ -208,7 +215,7 @@ class Issue:
                 self._refuse(part, known)
                 continue
             row = self._row(device)
-            row.rollout, row.allow_rollback = rollout, allow_rollback
+            row.rollout, row.allow_rollback, row.stop = rollout, allow_rollback, stop
             self._draft(row, artifact, max(last, _claimed(known)))
             if part is not None and not part.assigned_at:
                 part.assigned_at = part.updated_at = row.issued
@@ -289,7 +296,8 @@ class Issue:
             min_timestamp=self._repository.timestamp_version,
             allow_rollback=row.allow_rollback,
             nonce=nonce,
-            content_key=self._wrap(row.device, artifact),
+            content_key="" if row.stop else self._wrap(row.device, artifact),
+            stop=row.stop,
         )
         # As the release keys signed it. One that is not in the repository, or no more, no device will take:
         # it demands that both agree.

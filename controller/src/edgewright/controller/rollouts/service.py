@@ -180,13 +180,18 @@ def move(session: Session, rollout: Rollout, step: Step, kind: str, reason: str)
 
 
 def send_back(issue: Issue, rollout: Rollout, *, only_unfinished: bool) -> None:
-    """Assign to devices of a stopped rollout what they ran before it, in the transaction that stops it."""
+    """Assign to devices of a stopped rollout what they ran before it, in the transaction that stops it.
+
+    One that ran no version of the model is told to run none: it unloads what the rollout brought.
+    """
     statement = select(RolloutDevice).where(col(RolloutDevice.rollout) == rollout.id)
     by_version: dict[int, list[str]] = {}
     for part in issue.session.exec(statement).all():
         unfinished = not part.state or State(part.state) not in FINISHED
-        if part.assignment_version and part.previous_version and (unfinished or not only_unfinished):
+        if part.assignment_version and (unfinished or not only_unfinished):
             by_version.setdefault(part.previous_version, []).append(part.device)
+    first = by_version.pop(0, [])
+    issue.assign(first, rollout.model, rollout.version, rollout=0, stop=True)
     for version, devices in by_version.items():
         issue.assign(devices, rollout.model, version, rollout=0, allow_rollback=True)
 
