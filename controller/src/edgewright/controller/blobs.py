@@ -67,6 +67,11 @@ class BlobStore:
             self._write(self._vault.seal(self.read(sha256), sha256), self._sealed(sha256))
             plain.unlink()
 
+    def forget(self, sha256: str) -> None:
+        """Delete a blob that nothing needs any more."""
+        for path in (self.path(sha256), self._sealed(sha256)):
+            path.unlink(missing_ok=True)
+
     def read(self, sha256: str) -> bytes:
         """The blob's bytes, verified.
 

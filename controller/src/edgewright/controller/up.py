@@ -93,7 +93,7 @@ class Options:
 
     @property
     def broker_bytes(self) -> int:
-        """What may lie on the broker; an embedded one has an end of its own, where it admits nobody any more."""
+        """What may lie on the broker; an embedded one that is full admits nobody any more."""
         asked = self.broker_memory_mb * 1_000_000
         return asked if self.broker else min(asked or MOST_BYTES, MOST_BYTES)
 

@@ -30,6 +30,7 @@ from edgewright.controller.cli import (
 from edgewright.controller.cli.client import RefusedError
 from edgewright.controller.cli.output import console
 from edgewright.controller.datadir import read_endpoint
+from edgewright.controller.ingest.retention import Retention
 from edgewright.wire.errors import EdgewrightError
 
 DEFAULT_PORT: Final = 8420
@@ -78,14 +79,25 @@ def up(
         int,
         typer.Option(min=0, help="What may lie on the broker, MB; a release beyond is refused, 0 for any."),
     ] = DEFAULT_BROKER_MB,
+    keep_windows_days: Annotated[
+        int, typer.Option(min=1, help="How long single telemetry windows are kept; sums of them stay.")
+    ] = Retention.windows_days,
+    keep_samples_days: Annotated[
+        int, typer.Option(min=1, help="How long captured frames are kept.")
+    ] = Retention.samples_days,
+    keep_samples_mb: Annotated[
+        int, typer.Option(min=1, help="What pictures of captured frames may take, MiB; the oldest go first.")
+    ] = Retention.samples_mb,
 ) -> None:
     """Run the controller: API, page, HTTPS door, broker, compiler and everything else."""
     from edgewright.controller.up import Options, serve
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     reached = broker.read_address(site_broker) if site_broker else None
+    retention = Retention(keep_windows_days, keep_samples_days, keep_samples_mb)
+    names = tuple(name or ())
     options = Options(
-        port, https_port, broker_port, listen, tuple(name or ()), reached, broker_files, broker_memory_mb
+        port, https_port, broker_port, listen, names, reached, broker_files, broker_memory_mb, retention
     )
     serve(data, options, lambda address: _announce(address, data))
 

@@ -71,7 +71,7 @@ class Opener:
 
     def open(self, batch: Sequence[tuple[str, bytes]]) -> tuple[list[messages.Upward], list[str]]:
         """The messages of a batch of topics and payloads, and sentences about what was dropped first."""
-        named = [(_sender(topic), topic, payload) for topic, payload in batch]
+        named = [(sender_of(topic), topic, payload) for topic, payload in batch]
         senders = self._senders({device for device, _, _ in named})
         opened, news = [], []
         for device, topic, payload in named:
@@ -123,7 +123,8 @@ def open_one(device: str, payload: bytes, sender: Sender | None) -> messages.Upw
     return message if message.device == device else Dropped(device, Cause.UNREADABLE)
 
 
-def _sender(topic: str) -> str:
+def sender_of(topic: str) -> str:
+    """The device on whose topic something came; the topic itself where it is no device's."""
     try:
         return topics.parse_up(topic).device
     except UnknownTopicError:

@@ -5,7 +5,6 @@ hands new windows to those who look at evidence, and wakes the rollouts.
 """
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,20 +15,29 @@ from edgewright.controller.database import col, update
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Device
 from edgewright.controller.ingest.batch import Batch
-from edgewright.controller.ingest.opening import Opener
-from edgewright.controller.ingest.pruning import prune
+from edgewright.controller.ingest.fairqueue import FairQueue
+from edgewright.controller.ingest.opening import Opener, sender_of
+from edgewright.controller.ingest.pruning import prune, prune_samples, prune_windows
+from edgewright.controller.ingest.retention import Retention
 from edgewright.controller.link import BrokerLink
 from edgewright.wire import messages, topics
 from edgewright.wire.errors import EdgewrightError
+from edgewright.wire.numbering import AHEAD
 
 BATCH_MESSAGES: Final = 500
 BATCH_S: Final = 0.1
 """How long a batch waits for more. Short, because an alarm waits with it."""
 PRUNE_S: Final = 3600.0
+PRUNE_STEP_S: Final = 1.0
+"""Between two steps, where more is to be deleted than one step takes."""
+
 WARNINGS: Final = 1000
 """Different sentences that are logged within that time: devices make up what stands in them."""
 QUEUE_MESSAGES: Final = 20_000
 """Messages beyond this are dropped and sent again by their devices."""
+
+SENDER_MESSAGES: Final = 4 * AHEAD
+"""Of one device: all that it may have on their way, repeated."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +66,7 @@ class Ingest:
         link: where they come from.
         seal: signs an acknowledgement.
         listeners: who is told.
+        retention: how long what is stored is kept.
 
     Attributes:
         opener: knows what was dropped.
@@ -70,6 +79,7 @@ class Ingest:
         link: BrokerLink,
         seal: Callable[[messages.Ack], bytes],
         listeners: Listeners,
+        retention: Retention | None = None,
     ) -> None:
         self._db = db
         self._blobs = blobs
@@ -77,7 +87,8 @@ class Ingest:
         self._seal = seal
         self._listeners = listeners
         self.opener = Opener(db)
-        self._queue: queue.Queue[tuple[str, bytes] | None] = queue.Queue(QUEUE_MESSAGES)
+        self._retention = retention or Retention()
+        self._queue: FairQueue[tuple[str, bytes]] = FairQueue(QUEUE_MESSAGES, SENDER_MESSAGES)
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
         self._warned: set[str] = set()
         self._prune_at = time.monotonic() + PRUNE_S
@@ -96,18 +107,16 @@ class Ingest:
 
     def stop(self) -> None:
         """Store what has come in so far, then end."""
-        self._queue.put(None)
+        self._queue.close()
         self._thread.join()
 
     def _receive(self, topic: str, payload: bytes) -> None:
-        try:
-            self._queue.put_nowait((topic, payload))
-        except queue.Full:
+        if not self._queue.put(sender_of(topic), (topic, payload)):
             self._warn("queue", "Telemetry comes faster than it is stored; devices will send it again.")
 
     def _run(self) -> None:
         while True:
-            batch, last = self._collect()
+            batch, last = self._queue.take(BATCH_MESSAGES, BATCH_S)
             decoded = self._open(batch)
             if decoded:
                 self._take(decoded)
@@ -115,22 +124,6 @@ class Ingest:
                 self._prune()
             if last:
                 return
-
-    def _collect(self) -> tuple[list[tuple[str, bytes]], bool]:
-        first = self._queue.get()
-        if first is None:
-            return [], True
-        items = [first]
-        until = time.monotonic() + BATCH_S
-        while len(items) < BATCH_MESSAGES and (left := until - time.monotonic()) > 0:
-            try:
-                item = self._queue.get(timeout=left)
-            except queue.Empty:
-                break
-            if item is None:
-                return items, True
-            items.append(item)
-        return items, False
 
     def _open(self, batch: Sequence[tuple[str, bytes]]) -> list[messages.Upward]:
         try:
@@ -159,12 +152,19 @@ class Ingest:
     def _prune(self) -> None:
         self._prune_at = time.monotonic() + PRUNE_S
         self._warned.clear()
+        now, kept = time.time(), self._retention
         try:
             with self._db.session() as session:
-                prune(session, time.time())
+                prune(session, now)
+            with self._db.session() as session:
+                more = prune_windows(session, now, kept)
+            with self._db.session() as session:
+                more = prune_samples(session, self._blobs, now, kept) or more
+            if more:
+                self._prune_at = time.monotonic() + PRUNE_STEP_S
         # The top of the thread: what could not be deleted now is deleted an hour later.
         except Exception:  # noqa: BLE001
-            _log.exception("Old events could not be deleted.")
+            _log.exception("Old telemetry could not be deleted.")
 
     def _store(self, decoded: list[messages.Upward]) -> tuple[Batch, list[tuple[str, messages.Ack]]]:
         with self._db.session() as session:
