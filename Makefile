@@ -13,10 +13,10 @@ SAY    := printf '%s\n'
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test up bench fuzz lint docs lock clean
+.PHONY: help demo test up bench fuzz lint docs lock runtimes clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## the whole story on this machine in two minutes; SEED=n for another stream
 	@$(BIN)/python -m simulators.demo --seed $(SEED)
@@ -46,8 +46,11 @@ lock: $(VENV)/.installed ## resolve requirements.lock again; ARGS=--upgrade for 
 	@$(PIP) 'uv>=0.13,<0.14'
 	@$(BIN)/python .ci/lock $(ARGS)
 
-clean: ## remove the environment, the caches and the fetched web assets
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+runtimes: $(VENV)/.installed ## environments of OpenVINO and tflite-runtime, whose tests are skipped without them
+	@.ci/runtimes
+
+clean: ## remove the environments, the caches and the fetched web assets
+	rm -rf $(VENV) .venv-openvino .venv-tflite .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -rf controller/src/edgewright/controller/web/_assets agent/dist controller/dist
 	find agent controller simulators models tests docs -name __pycache__ -prune -exec rm -rf {} +
 

@@ -18,8 +18,10 @@ from edgewright.wire.manifest import RuntimeRange
 
 Activation = Literal["uint8", "int8"]
 
-_ORT_CPU: Final = RuntimeRange("onnxruntime", "1.20", "2.0", "CPUExecutionProvider")
-"""QDQ graphs of opset 17 with per-channel weights run unchanged on all of these."""
+_ORT_CPU: Final = RuntimeRange("onnxruntime", "1.24", "2.0", "CPUExecutionProvider")
+"""QDQ graphs of opset 17 with per-channel weights run unchanged on all of these, and all of these tell which
+provider runs a node; from one that does not, a device takes no model.
+"""
 
 
 @dataclass(frozen=True)
