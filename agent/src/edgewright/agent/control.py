@@ -24,6 +24,7 @@ Down (supervisor to line) are orders about a slot, up are their results and what
     Ready            the first message of each connection
     Broke            at any time after a Swap was ordered: instead of Swapped, instead of Proven, or later
     RunnerReplaced   a runner was killed or had died, and another one is being started
+    Trouble          at any time: the interlock cannot be read
     WindowReady, SampleReady, Heartbeat
 
 An order that does not fit the slot is answered with ``ok=False`` or ``Broke`` and error 13. ``error`` is
@@ -197,6 +198,13 @@ class RunnerReplaced(msgspec.Struct, frozen=True, tag_field="kind", tag="runner-
     detail: str
 
 
+class Trouble(msgspec.Struct, frozen=True, tag_field="kind", tag="trouble"):
+    """Something that a person should know and that is of no slot."""
+
+    error: int
+    detail: str
+
+
 class WindowReady(msgspec.Struct, frozen=True, tag_field="kind", tag="window-ready"):
     """A window, with ``stream`` and ``seq`` left for the outbox to fill."""
 
@@ -222,6 +230,7 @@ Up = (
     | Proven
     | Broke
     | RunnerReplaced
+    | Trouble
     | WindowReady
     | SampleReady
     | Heartbeat

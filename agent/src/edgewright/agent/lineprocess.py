@@ -44,6 +44,12 @@ def line_command(settings: Settings) -> list[str]:
         str(settings.samples),
         "--device",
         settings.device,
+        "--interlock",
+        settings.interlock.kind,
+        f"--interlock-place={settings.interlock.place}",
+        f"--interlock-safe={settings.interlock.safe}",
+        "--local-broker",
+        f"{settings.local_broker.host}:{settings.local_broker.port}",
         *(
             argument
             for key, python in sorted(settings.runtime.environments.items())

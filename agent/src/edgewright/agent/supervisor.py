@@ -43,7 +43,7 @@ from edgewright.agent.ledger import Ledger
 from edgewright.agent.lineprocess import LineProcess, line_command
 from edgewright.agent.link import Link
 from edgewright.agent.outbox import Outbox
-from edgewright.agent.qualifier import qualify
+from edgewright.agent.qualifier import device_error, qualify
 from edgewright.agent.releasefiles import ReleaseFiles
 from edgewright.agent.renewing import RenewalWatch
 from edgewright.agent.samplefiles import SampleFiles
@@ -398,6 +398,8 @@ class Supervisor:
                 self._outbox.put(message.window, time.time())
             case control.SampleReady():
                 self._outbox.put(message.sample, time.time())
+            case control.Trouble():
+                self._ledger.note(device_error(message.error, message.detail))
             case control.Ready():
                 self._line_ready = message
                 self._load_line()

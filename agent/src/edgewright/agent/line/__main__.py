@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # numpy's linear algebra would start a thread a core, and nothing here uses it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from edgewright.agent.line.cellserver import CellServer
+    from edgewright.agent.line.interlock import Broker, open_interlock
     from edgewright.agent.line.loop import Line
     from edgewright.agent.preprocess import use_one_thread
 
@@ -39,9 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     cell = CellServer(given.cell_socket)
     environments = dict(pair.split("=", 1) for pair in given.environment)
-    Line(control, cell, given.device, given.window_seconds, given.capture_share, environments).run(
-        os.getpid()
+    host, _, port = given.local_broker.rpartition(":")
+    place, word = given.interlock_place, given.interlock_safe
+    interlock = open_interlock(given.interlock, place, word, Broker(host, int(port)), given.device)
+    line = Line(
+        control, cell, given.device, given.window_seconds, given.capture_share, interlock, environments
     )
+    line.run(os.getpid())
     return 0
 
 
@@ -65,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--environment", action="append", default=[], metavar="RUNTIME=PYTHON", help="of a runtime's own"
     )
+    parser.add_argument("--interlock", choices=["frame", "always", "topic", "file", "gpio"], default="frame")
+    parser.add_argument("--interlock-place", default="", help="topic or path")
+    parser.add_argument("--interlock-safe", default="1", help="what stands there while it is safe")
+    parser.add_argument("--local-broker", default="127.0.0.1:1883", metavar="HOST:PORT", help="of a topic")
     return parser
 
 

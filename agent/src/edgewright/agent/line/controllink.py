@@ -21,6 +21,7 @@ from edgewright.agent.control import (
     Ready,
     RunnerReplaced,
     SampleReady,
+    Trouble,
     Up,
     WindowReady,
     decode_down,
@@ -36,7 +37,7 @@ DATAGRAM_PICTURE_BYTES: Final = 180 * 1024
 _MAX_WAITING: Final = 2_000
 """Messages; at a window in five seconds nearly three hours. The oldest gives way."""
 
-_LASTING: Final = (WindowReady, RunnerReplaced)
+_LASTING: Final = (WindowReady, RunnerReplaced, Trouble)
 """What the next supervisor is told although the one before did not hear it."""
 
 _log = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from edgewright.agent.environments import NO_ENVIRONMENTS, Environments
 from edgewright.agent.line.cellserver import CellServer
 from edgewright.agent.line.controllink import ControlLink
 from edgewright.agent.line.deciding import decide
+from edgewright.agent.line.interlock import Interlock
 from edgewright.agent.line.observing import Observer
 from edgewright.agent.line.orders import Orders
 from edgewright.wire.cell import CellMessage, Frame, Outcome
@@ -33,6 +34,7 @@ class Line:
         device: str,
         window_seconds: float,
         capture_share: float,
+        interlock: Interlock,
         environments: Environments = NO_ENVIRONMENTS,
     ) -> None:
         now = monotonic()
@@ -40,7 +42,7 @@ class Line:
         self._cell = cell
         self._window_seconds = window_seconds
         self._observer = Observer(control.send, device, capture_share, SystemRandom(), now)
-        self._orders = Orders(control.send, self._active_changed, environments)
+        self._orders = Orders(control.send, self._active_changed, interlock, environments)
         self._ticked_at = now
         self._beat_at = now
         self._supervised = False

@@ -26,6 +26,7 @@ from edgewright.agent.control import (
     Standing,
     Swap,
     Swapped,
+    Trouble,
     Unload,
     Up,
 )
@@ -33,6 +34,7 @@ from edgewright.agent.environments import NO_ENVIRONMENTS, Environments
 from edgewright.agent.line.breaker import replacement_delay_s
 from edgewright.agent.line.deciding import NO_MODEL_FALLBACK, Ruling
 from edgewright.agent.line.failures import COSTS, Reaction, react
+from edgewright.agent.line.interlock import Interlock, Moment, SafeMoments
 from edgewright.agent.line.modelslot import ModelSlot
 from edgewright.agent.line.runnerprocess import RunnerProcess
 from edgewright.agent.line.shadow import ShadowRun
@@ -41,8 +43,8 @@ from edgewright.agent.runner.artifacts import read_manifest
 from edgewright.wire.cell import Frame
 from edgewright.wire.errors import EdgewrightError
 
-SWAP_WITHOUT_FRAMES_S: Final = 1.0
-"""A line without frames for so long is at a safe tick."""
+REST_S: Final = 1.0
+"""A line without frames for so long is at rest; see ``interlock``."""
 
 _QUIET_S: Final = {False: 2.0, True: 10.0}
 """Shadowing and probation end without frames after this time, by whether a cell is connected."""
@@ -61,6 +63,12 @@ _log = logging.getLogger(__name__)
 class Orders:
     """Both slots with their models.
 
+    Args:
+        send: says something to the supervisor.
+        active_changed: called when another model decides, or none.
+        interlock: says when the model may be changed.
+        environments: Pythons of runtimes that live in environments of their own.
+
     Attributes:
         slots: the phases.
         models: what the slots hold.
@@ -72,9 +80,11 @@ class Orders:
         self,
         send: Callable[[Up], None],
         active_changed: Callable[[], None],
+        interlock: Interlock,
         environments: Environments = NO_ENVIRONMENTS,
     ) -> None:
         self._send = send
+        self._safe = SafeMoments(interlock, lambda error: send(Trouble(error.number, error.sentence)))
         self._environments = environments
         self._active_changed = active_changed
         self.slots = Slots()
@@ -144,8 +154,7 @@ class Orders:
             self._probation_frames -= 1
             if self._probation_frames <= 0:
                 self._prove(active)
-        if frame.safe:
-            self._swap_waiting(now)
+        self._swap_if_safe(Moment(frame.safe, quiet=False), now)
 
     def tick(self, now: float) -> None:
         """Look at the runners and at the time."""
@@ -160,7 +169,8 @@ class Orders:
         self._dying = [runner for runner in self._dying if not runner.reaped()]
 
     def close(self) -> None:
-        """Kill all runners."""
+        """Kill all runners and leave the interlock."""
+        self._safe.close()
         for model in self.models.values():
             model.stop()
 
@@ -205,7 +215,7 @@ class Orders:
         self._probation_frames = order.probation_frames
         self._since = now
         if self.slots.active is None:
-            self._swap_waiting(now)
+            self._swap_if_safe(Moment(None, quiet=True), now)
 
     def _refuse(self, order: Down, error: EdgewrightError) -> None:
         if isinstance(order, Load):
@@ -252,11 +262,15 @@ class Orders:
         self._shadow = None
         self._send(shadow.result())
 
-    def _swap_waiting(self, began: float) -> None:
+    def _swap_if_safe(self, moment: Moment, began: float) -> None:
         """Swap if a slot waits for it with a warm runner; ``began`` ends the old model's last act."""
         waiting = next((slot for slot in self.models if self.slots.phase(slot) is Phase.WAITING), None)
         if waiting is None or not self.models[waiting].ready:
             return
+        if self.slots.active is None or self._safe.allow(moment):
+            self._swap_in(waiting, began)
+
+    def _swap_in(self, waiting: SlotName, began: float) -> None:
         self.slots.take_over(waiting)
         self.fallback = self.models[waiting].manifest.fallback
         self._active_changed()
@@ -273,8 +287,7 @@ class Orders:
 
     def _end_by_time(self, now: float) -> None:
         without_frames = now - max(self._last_frame_at, self._since)
-        if without_frames > SWAP_WITHOUT_FRAMES_S or self.slots.active is None:
-            self._swap_waiting(now)
+        self._swap_if_safe(Moment(None, quiet=without_frames > REST_S), now)
         quiet_s = _QUIET_S[self.cell_connected]
         active = self.slots.active
         if active and self.slots.phase(active) is Phase.PROBATION and without_frames > quiet_s:
