@@ -137,6 +137,24 @@ def test_a_network_camera_that_is_unplugged_is_told_and_comes_back(tmp_path: Pat
     camera.unplug()
 
 
+def test_without_a_line_a_live_picture_is_answered_and_does_not_wait(
+    tmp_path: Path, release: Release
+) -> None:
+    """While there is no line, or no more, each picture of a camera gets the fallback, once."""
+    camera = RtspCamera(numbered, 20)
+    source = SourceSettings(kind="rtsp", place=camera.address, deadline_ms=2000)
+    with running_cell(tmp_path, source) as cell:
+        early = cell.decided(3)
+        assert {(record["label"], record["cause"]) for record in early} == {("fallback", "NoLine")}
+        with running_line(tmp_path) as line:
+            line.run("a", release)
+            wait_for(lambda: "active" in {record["source"] for record in cell.records()})
+        wait_for(lambda: cell.records()[-1]["cause"] == "NoLine")
+        items = [record["item"] for record in cell.records()]
+        assert len(items) == len(set(items))
+    camera.unplug()
+
+
 def test_a_cell_ends_with_its_supervisor(tmp_path: Path) -> None:
     """A cell whose supervisor is gone ends by itself, even while it waits for a camera."""
     source = SourceSettings(kind="rtsp", place="rtsp://127.0.0.1:9/none")

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edgewright.agent.cell import folder as folders
 from edgewright.agent.cell.captured import LiveCapture, VideoFile
 from edgewright.agent.cell.feeds import InOrder, Newest
 from edgewright.agent.cell.folder import PictureFolder
@@ -294,6 +295,23 @@ def test_a_folder_is_sorted_and_remembers(tmp_path: Path) -> None:
     folder.mkdir()
     PictureFolder(settings, memory).open()
     assert memory.read_text() == ""
+
+
+def test_the_memory_of_a_folder_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where files come and go for years, the memory holds no more than twice what is there, and a rest."""
+    monkeypatch.setattr(folders, "SPARE_LINES", 5)
+    monkeypatch.setattr(folders, "LOOK_SECONDS", 0.01)
+    folder, memory = tmp_path / "pictures", tmp_path / "done"
+    folder.mkdir()
+    source = PictureFolder(SourceSettings(kind="folder", place=str(folder)), memory)
+    source.open()
+    longest = 0
+    for number in range(30):
+        path = write_picture(folder / f"{number:02}.png", numbered(number))
+        assert wait_for(lambda: source.read(0.02)).item == path.name
+        path.unlink()
+        longest = max(longest, len(memory.read_text().splitlines()))
+    assert 5 <= longest <= 2 + 5 + 1
 
 
 def test_a_file_that_grows_is_left_until_it_is_whole(tmp_path: Path) -> None:

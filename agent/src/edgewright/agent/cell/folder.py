@@ -3,7 +3,8 @@
 Done files stay where they are: the folder may be read-only, and it belongs to whoever writes it. What is done
 is remembered in a file of the agent's own, one line a picture (name, size, time of change), written but not
 synced, so that no flash wears out; after a power cut some pictures may be decided again. Names that have left
-the folder are forgotten. A file that has changed is a new picture.
+the folder are forgotten, and the file is written anew when most of it is of those. A file that has changed is
+a new picture.
 
 A file is read once two looks have found it the same, so one that is still being written is left alone. One
 that cannot be decoded is read again until it has not changed for 2 s: its writer may have paused.
@@ -23,7 +24,10 @@ from edgewright.wire.errors import SourceLostError
 
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
 LOOK_SECONDS: Final = 0.25
-"""Between two looks into the folder."""
+"""Between two looks into the folder, and at least four times what a look takes."""
+
+SPARE_LINES: Final = 1000
+"""Forgotten ones that the memory may hold beside as many as are remembered."""
 
 DAMAGED_SECONDS: Final = 2.0
 """A file that cannot be decoded and has not changed for so long is damaged."""
@@ -53,6 +57,7 @@ class PictureFolder(Source):
         self._seen: dict[str, tuple[Mark, float]] = {}
         self._waiting: deque[tuple[str, Mark]] = deque()
         self._run = 1
+        self._lines = 0
         self._look_at = self._due_at = 0.0
         rate = settings.frames_per_second
         self._pace_s = 1 / rate if rate else 0.0
@@ -62,9 +67,7 @@ class PictureFolder(Source):
         there = self._look()
         if not self._settings.repeat:
             self._done = {name: mark for name, mark in _remembered(self._memory).items() if name in there}
-            text = "".join(map(_line, self._done.items()))
-            with contextlib.suppress(OSError):  # A full disk costs no more than a longer file.
-                self._memory.write_text(text, encoding="utf-8")
+            self._write_anew()
 
     def read(self, timeout_s: float) -> Picture | None:
         """The next file that is complete and not done."""
@@ -73,7 +76,7 @@ class PictureFolder(Source):
             now = time.monotonic()
             if now >= self._look_at:
                 self._take_in()
-                self._look_at = time.monotonic() + LOOK_SECONDS
+                self._look_at = time.monotonic() + max(LOOK_SECONDS, 4 * (time.monotonic() - now))
             elif now >= until:
                 return None
             else:
@@ -143,6 +146,17 @@ class PictureFolder(Source):
             # On a full disk the pictures go on; after a restart these are decided again.
             with contextlib.suppress(OSError), self._memory.open("a", encoding="utf-8") as file:
                 file.write(_line((name, mark)))
+            self._lines += 1
+            if self._lines > 2 * len(self._done) + SPARE_LINES:
+                self._write_anew()
+
+    def _write_anew(self) -> None:
+        """Leave what is forgotten out of the memory."""
+        self._lines = len(self._done)
+        beside = self._memory.with_name(f"{self._memory.name}.new")
+        with contextlib.suppress(OSError):  # A full disk costs no more than a longer file.
+            beside.write_text("".join(map(_line, self._done.items())), encoding="utf-8")
+            beside.replace(self._memory)
 
 
 def _line(entry: tuple[str, Mark]) -> str:
