@@ -115,7 +115,7 @@ def test_partial_bundle(device: DeviceStub) -> None:
     device.read_topics()
     assert_resisted(device, "BlobTimeout")
     assert sha256_hex(golden) in device.wanted
-    assert device.latest.state is State.FAILED
+    assert device.latest.state is State.FETCHING
 
 
 # Commands

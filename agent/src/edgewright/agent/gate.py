@@ -6,12 +6,13 @@ first, so that its own expiry is judged by the time that it brings.
 """
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from edgewright.agent.agreement import (
     UNKNOWN,
     Assignment,
     DirectorTrust,
+    ImageTarget,
     Standing,
     has_honest_life,
     replaces_all,
@@ -24,7 +25,10 @@ from edgewright.agent.refusals import Refusals
 from edgewright.agent.sealing import Sealer
 from edgewright.agent.verifier.seam import DirectorReader, Inspected
 from edgewright.wire.canonical import sha256_hex
+from edgewright.wire.deployment import State
 from edgewright.wire.errors import EdgewrightError, ExpiredMetadataError
+
+_NOT_REPEATED: Final = frozenset({State.ROLLED_BACK, State.STOPPED})
 
 
 class Admitted(NamedTuple):
@@ -32,7 +36,9 @@ class Admitted(NamedTuple):
 
     Attributes:
         assignment: what it says.
-        again: whether it says once more what the newest deployment was opened for, to bring the time.
+        again: whether it says once more what the newest deployment was opened for: to bring the time, or
+            because documents are issued anew before they expire. What was rolled back is not tried again by
+            that, and what was stopped not stopped again.
     """
 
     assignment: Assignment
@@ -145,5 +151,11 @@ class Gate:
             return None
         newest = next(iter(self._journal.deployments(1)), None)
         opened = newest.assignment if newest else assignment
-        same = newest and (opened.target, opened.orders.rollout) == (assignment.target, orders.rollout)
-        return Admitted(assignment, again=bool(answers and same))
+        same = _ordered(opened) == _ordered(assignment)
+        settled = newest is not None and newest.state in _NOT_REPEATED
+        return Admitted(assignment, again=newest is not None and same and (answers or settled))
+
+
+def _ordered(assignment: Assignment) -> tuple[ImageTarget, int, bool]:
+    """What stays the same when the controller issues an assignment once more with a new date."""
+    return assignment.target, assignment.orders.rollout, assignment.orders.stop
