@@ -27,6 +27,8 @@ FIGURES: Final[dict[str, str]] = {
     "verify_100mb_cpu_s": "tests.benchmarks.bench_verify",
     "fuzz_inputs": "tests.benchmarks.bench_fuzz",
     "silent_fallback_accepted": "tests.benchmarks.bench_fallback",
+    "cell_latency_ms": "tests.benchmarks.bench_cell",
+    "cell_cpu_ms": "tests.benchmarks.bench_cell",
 }
 """Every figure and the module that measures it; a module that measures several runs once."""
 
