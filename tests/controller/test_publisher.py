@@ -262,10 +262,17 @@ def test_a_withdrawn_chunk_is_cleared_and_not_answered(world: World) -> None:
 
 
 def test_everything_is_published_again_for_a_broker_that_lost_it(world: World) -> None:
-    """A restarted controller publishes chunks, metadata and assignments again, assignments last."""
+    """Chunks, metadata and assignments are published again where the chunks are gone, assignments last; a
+    restart alone sends no chunk.
+    """
     manifest = world.release(1, b"model")
     world.publisher.publish_release(manifest)
     world.publisher.publish_metadata()
+    world.settled()
+    world.forget()
+    world.new_publisher().republish_all([manifest])
+    assert world.chunks_passed() == []
+    world.publisher.withdraw_releases([manifest])
     world.settled()
     world.forget()
     publisher = world.new_publisher()

@@ -23,6 +23,7 @@ be called on the link's network thread.
 """
 
 import logging
+import random
 import threading
 import time
 import zlib
@@ -46,7 +47,7 @@ WAITING_BYTES: Final = 8 * 1024 * 1024
 
 NEWEST_LOOKED_FOR: Final = 16
 OTHERS_LOOKED_FOR: Final = 16
-LOOK_S: Final = 5.0
+LOOK_S: Final = 3.0
 """So many topics are asked for, for so long, of a broker that came back."""
 
 _TIMESTAMP: Final = "timestamp.json"
@@ -202,8 +203,9 @@ class Publisher:
         """Have every live release and its metadata on the broker, whatever it has lost.
 
         Call it at the start and when the broker came back, then ``republish_assignments``: a device that
-        sees its assignment has to find everything else. A broker that still has what this process has
-        published gets only what it lacks.
+        sees its assignment has to find everything else. A broker that has some chunks, the newest among
+        them, is taken to have kept all, and gets only what this process knows it to lack; should it lack
+        more, devices want it.
 
         Args:
             manifest_sha256s: of all live and rollback-allowed releases.
@@ -213,10 +215,18 @@ class Publisher:
             DataFolderDamagedError: a blob is not here, or not what its manifest says.
         """
         with self._waiting:
-            if not self._is_kept():
+            releases = [self._read(sha256) for sha256 in manifest_sha256s]
+            lengths = {
+                topics.chunk(name): place.length for each in releases for name, place in each.places.items()
+            }
+            is_start = not self._retained.of_kind("chunks")
+            if not self._is_kept(list(lengths) if is_start else self._retained.of_kind("chunks")):
                 self._retained.forget()
-            for manifest_sha256 in manifest_sha256s:
-                self._publish(self._read(manifest_sha256))
+            elif is_start:
+                for topic, length in lengths.items():
+                    self._retained.note(topic, length)
+            for release in releases:
+                self._publish(release)
             strays = [name for name in self._retained.of_kind("chunks") if _chunk(name) not in self._places]
             self._clear(strays)
             self.publish_metadata()
@@ -274,12 +284,15 @@ class Publisher:
                 f"{self.most_bytes / 1e6:.1f} MB are taken."
             )
 
-    def _is_kept(self) -> bool:
-        """Whether the broker still has what it took from this process: some of it is asked for."""
-        asked = self._retained.sample(NEWEST_LOOKED_FOR, OTHERS_LOOKED_FOR)
-        kept = bool(asked) and self._link.retained(asked, LOOK_S).keys() >= set(asked)
+    def _is_kept(self, known: list[str]) -> bool:
+        """Whether the broker has what it once took: some of it is asked for, above all the newest."""
+        older, newest = known[:-NEWEST_LOOKED_FOR], known[-NEWEST_LOOKED_FOR:]
+        # Any broker may know where we look.
+        others = random.sample(older, min(OTHERS_LOOKED_FOR, len(older)))
+        asked = {*newest, *others}
+        kept = bool(asked) and self._link.retained(asked, LOOK_S).keys() >= asked
         if asked and not kept:
-            logger.warning("The broker has lost what was published; all of it is published again.")
+            logger.warning("The broker does not have what was published; all of it is published again.")
         return kept
 
     def _publish_director_roots(self) -> int:

@@ -1,7 +1,8 @@
 """What is done at each connection to the broker: whatever it may have lost lies there again.
 
-At the start everything is published. Later the publisher looks whether the broker still has what it took: a
-connection that was lost for a moment costs a look, and a broker that lost its store gets everything.
+The publisher looks whether the broker still has the chunks: a restart of this process or a connection that
+was lost for a moment costs a look, and a broker that lost its store gets everything. Metadata and assignments
+are small and are published at each start.
 """
 
 from edgewright.controller.publisher import Publisher

@@ -4,7 +4,6 @@ It is what the broker has acknowledged to this process, so after a start it fill
 again. Safe to use from several threads.
 """
 
-import random
 import threading
 from collections.abc import Iterable
 
@@ -77,14 +76,6 @@ class Retained:
         """The topics of a kind."""
         with self._lock:
             return [topic for topic in self._bytes if _kind(topic) == kind]
-
-    def sample(self, newest: int, others: int) -> list[str]:
-        """Some topics to look for: the newest, which a broker loses first, and others at random."""
-        with self._lock:
-            known = list(self._bytes)
-        older, last = known[: max(0, len(known) - newest)], known[max(0, len(known) - newest) :]
-        # No secret: any broker may know where we look.
-        return last + random.sample(older, min(others, len(older)))
 
     def figures(self) -> Figures:
         """How much lies there."""

@@ -34,7 +34,8 @@ from edgewright.controller.ingest.retention import Retention
 from edgewright.wire.errors import EdgewrightError
 
 DEFAULT_PORT: Final = 8420
-DEFAULT_BROKER_MB: Final = 8192
+DEFAULT_BROKER_MB: Final = 2048
+"""A NATS server holds in memory what was published or fetched within two minutes, a mosquitto everything."""
 USAGE_STATUS: Final = 2
 INTERRUPTED_STATUS: Final = 130
 
