@@ -67,6 +67,21 @@ def test_unknown_fields_of_a_newer_peer_are_ignored() -> None:
     assert messages.decode_down(msgspec.msgpack.encode(raw)) == messages.Ack(stream="s", through=4)
 
 
+def test_a_hello_lists_runtimes_within_bounds() -> None:
+    """A device tells every runtime that it has, an older agent none, and nobody more or longer ones than a
+    device can have.
+    """
+    hello = messages.Hello(device="r1", agent_version="1", target="t", tags={}, runtime="x", sent_at=1.0)
+    raw = msgspec.msgpack.decode(messages.encode(hello))
+    del raw["runtimes"]
+    assert messages.decode_up(msgspec.msgpack.encode(raw)) == hello
+    told = msgspec.structs.replace(hello, runtimes=("x" * 128,) * messages.MAX_RUNTIMES)
+    assert messages.decode_up(messages.encode(told)) == told
+    for absurd in (("x" * 129,), ("x",) * (messages.MAX_RUNTIMES + 1)):
+        with pytest.raises(MalformedMessageError):
+            messages.decode_up(messages.encode(msgspec.structs.replace(hello, runtimes=absurd)))
+
+
 def test_a_window_beyond_two_kilobytes_is_not_sent() -> None:
     """The limit of a window holds at the sender."""
     with pytest.raises(MalformedMessageError, match="Window"):

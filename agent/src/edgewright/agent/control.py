@@ -142,6 +142,14 @@ class Loaded(msgspec.Struct, frozen=True, tag_field="kind", tag="loaded", kw_onl
     memory_mb: float = 0.0
 
 
+class Disagreement(msgspec.Struct, frozen=True, array_like=True):
+    """Frames that the active model decided as one class and the candidate as another."""
+
+    decided: str
+    candidate: str
+    frames: int
+
+
 class Shadowed(msgspec.Struct, frozen=True, tag_field="kind", tag="shadowed", kw_only=True):
     """Answer to ``Shadow``.
 
@@ -149,7 +157,10 @@ class Shadowed(msgspec.Struct, frozen=True, tag_field="kind", tag="shadowed", kw
         ok: the candidate's runner answered every frame; False empties the slot.
         frames: frames that both models saw; fewer than ordered on an idle line.
         agreement: share of these frames with the same label, 1 where there were none.
-        latency_p99_us: 99th percentile of the candidate's inference, 0 where there were no frames.
+        latency_p50_us, latency_p99_us: of the candidate's inference, 0 where there were no frames.
+        skipped: frames for which there was no time before the next one.
+        worst: the active model's class of which the candidate denied the largest share; empty for none.
+        disagreements: by pair of classes, most first; beyond sixteen pairs they count as ``other``.
     """
 
     slot: SlotName
@@ -158,7 +169,30 @@ class Shadowed(msgspec.Struct, frozen=True, tag_field="kind", tag="shadowed", kw
     detail: str = ""
     frames: int = 0
     agreement: float = 1.0
+    latency_p50_us: int = 0
     latency_p99_us: int = 0
+    skipped: int = 0
+    worst: str = ""
+    disagreements: tuple[Disagreement, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """For a report, in one sentence.
+
+        >>> pairs = (Disagreement("dark", "grey", 2),)
+        >>> Shadowed(slot="b", ok=True, frames=10, agreement=0.8, worst="dark", disagreements=pairs).words
+        '10 frames, 80.0% agreed, p50 0 us, p99 0 us; worst class dark (dark as grey 2)'
+        """
+        said = f"{self.frames} frames, {self.agreement:.1%} agreed"
+        said += f", p50 {self.latency_p50_us} us, p99 {self.latency_p99_us} us"
+        if self.skipped:
+            said += f", {self.skipped} skipped for lack of time"
+        if self.disagreements:
+            pairs = ", ".join(
+                f"{one.decided} as {one.candidate} {one.frames}" for one in self.disagreements[:4]
+            )
+            said += f"; worst class {self.worst} ({pairs})"
+        return said
 
 
 class Swapped(msgspec.Struct, frozen=True, tag_field="kind", tag="swapped"):
@@ -242,8 +276,8 @@ class QualificationResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         ok: every limit of the manifest holds on this device.
-        error: number of the first limit that does not hold: 42 load, placement or memory, 43 golden outputs,
-            44 latency.
+        error: number of the first limit that does not hold: 42 load, 55 placement, 43 golden outputs,
+            44 latency, 56 memory.
         worst_difference: largest difference of a golden output, relative to the range of the golden outputs.
         latency_p50_us, latency_p99_us: of one inference in the runner.
         memory_mb: resident memory of the runner, MiB.
