@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edgewright.agent.cell import sink as sinking
 from edgewright.agent.cell.control import Began, Over
@@ -122,41 +124,49 @@ class CallbackPlace(Place):
 
 
 class TopicPlace(Place):
-    """A topic of a real mosquitto, with a subscriber that knows repetitions."""
+    """A topic of a real mosquitto; its subscriber's session outlives a restart, and it knows repetitions."""
 
     def __init__(self, folder: Path) -> None:
         self._running = contextlib.ExitStack()
         self._broker = self._running.enter_context(running("mosquitto", folder / "broker"))
         self._items: dict[str, None] = {}
-        self._links = [Link(self._broker.host, self._broker.port, name) for name in ("cell", "machine")]
-        self._links[1].subscribe("cell/decisions", self._take, 1)
-        for link in self._links:
-            link.start()
-        wait_for(lambda: all(link.connected for link in self._links))
-        self.sink = TopicSink("cell/decisions", self._links[0])
+        subscribed = threading.Event()
+        self._machine = mqtt.Client(
+            CallbackAPIVersion.VERSION2, client_id="machine", protocol=mqtt.MQTTv311, clean_session=False
+        )
+        self._machine.reconnect_delay_set(1, 1)
+        self._machine.on_connect = lambda client, *_: client.subscribe("cell/decisions", 1)
+        self._machine.on_subscribe = lambda *_: subscribed.set()
+        self._machine.on_message = self._take
+        self._machine.connect(self._broker.host, self._broker.port)
+        self._machine.loop_start()
+        self._link = Link(self._broker.host, self._broker.port, "cell")
+        self._link.start()
+        wait_for(lambda: self._link.connected and subscribed.is_set())
+        self.sink = TopicSink("cell/decisions", self._link)
 
     @property
     def got(self) -> list[str]:
         """What the subscriber has heard."""
         return list(self._items)
 
-    def _take(self, payload: bytes) -> None:
-        self._items[json.loads(payload)["item"]] = None
+    def _take(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        self._items[json.loads(message.payload)["item"]] = None
 
     def fail(self) -> None:
-        """No broker."""
-        self._broker.crash()
-        wait_for(lambda: not any(link.connected for link in self._links))
+        """No broker; it ends in order, so it keeps the machine's session."""
+        self._broker.stop()
+        wait_for(lambda: not self._link.connected)
 
     def mend(self) -> None:
-        """A broker; the machine listens again."""
+        """A broker."""
         self._broker.start()
-        wait_for(lambda: self._links[1].connected)
 
     def close(self) -> None:
         """End everything."""
-        for link in self._links:
-            link.stop()
+        self._link.stop()
+        self._machine.disconnect()
+        self._machine.loop_stop()
         self._running.close()
 
 

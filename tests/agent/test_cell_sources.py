@@ -338,8 +338,8 @@ def test_bad_payloads_are_pictures_without_pixels(tmp_path: Path) -> None:
     scene.source.open()
     read(scene)
     scene.publish(b"no picture")
-    damaged = wait_for(lambda: scene.source.read(0.2))
-    assert damaged.pixels is None
+    # Right ones that were asked for before may still be on their way.
+    damaged = wait_for(lambda: one if (one := scene.source.read(0.2)) and one.pixels is None else None)
     assert "cell/camera" in damaged.detail
     scene.publish(bytes(MAX_PACKET_BYTES + 1))
     assert wait_for(lambda: read_or_none(scene))
