@@ -72,6 +72,7 @@ def test_release_is_taken_end_to_end(steady: Pair) -> None:
     assert controller.heard[0] == hello
     assert (hello.device, hello.tags, hello.active) == ("robot-1", {"site": "lyon"}, None)
     assert hello.runtime.startswith("onnxruntime ")
+    assert f"{hello.runtime} CPUExecutionProvider" in hello.runtimes
     assert controller.states()[-1] is State.COMMITTED
     decision = agent.ask(250)
     assert (decision.label, decision.source, decision.version) == ("bright", "active", 1)
@@ -205,7 +206,7 @@ def test_surprise_in_the_loop_is_told_once(tmp_path: Path) -> None:
         raise ZeroDivisionError("by a message")
 
     for _ in range(5):
-        supervisor._do(surprise)
+        supervisor._loop.do(surprise)
     (report,) = [messages.decode_up(payload) for _, payload in supervisor._outbox.due(0.0)]
     assert isinstance(report, Report)
     assert report.name == "Unexpected"
