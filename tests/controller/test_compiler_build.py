@@ -1,5 +1,6 @@
 """Whole builds of a small network, in this process and in the worker's."""
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgewright.agent.line.statistics import score
-from edgewright.agent.patches import decode
+from edgewright.agent.patches import decoded
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.build import build_version
 from edgewright.controller.compiler.candidates import Calibration
@@ -177,7 +178,8 @@ def test_a_new_head_travels_as_a_small_patch(workshop: Workshop, tmp_path: Path)
 def _assert_patch_makes(blobs: BlobStore, patch: Patch, old: str, new: str) -> None:
     assert patch.base_sha256 == old
     wanted = blobs.read(new)
-    assert decode(blobs.read(old), blobs.read(patch.blob.sha256), len(wanted)) == wanted
+    base, frames = blobs.read(old), blobs.read(patch.blob.sha256)
+    assert b"".join(decoded(io.BytesIO(base), len(base), io.BytesIO(frames), len(wanted))) == wanted
 
 
 def test_badly_calibrated_int8_is_refused(tmp_path: Path) -> None:

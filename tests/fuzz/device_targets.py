@@ -1,5 +1,6 @@
 """What a device reads from the network: the broker's topics, the machine's socket, blobs."""
 
+import io
 import random
 import tempfile
 import time
@@ -16,9 +17,10 @@ from edgewright.agent.certificates import read_certificates, verify_granted
 from edgewright.agent.confidential import ContentKeys
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.agent.fetcher import MAX_METADATA_BYTES, MetadataFetcher, MissingFile, TopicReader, inflate
-from edgewright.agent.patches import decode
+from edgewright.agent.patches import decoded
 from edgewright.agent.runner.artifacts import read_golden
 from edgewright.agent.trust import Director, ImageRepository
+from edgewright.controller.compiler.patches import encode_patch
 from edgewright.controller.confidential.wrapping import wrap
 from edgewright.controller.identity.authority import CertificateAuthority
 from edgewright.controller.identity.requests import certs_only
@@ -27,6 +29,7 @@ from edgewright.wire.assignment import Orders, TargetCustom
 from edgewright.wire.encryption import wrapping_info
 from edgewright.wire.histograms import SCHEMAS, Histogram
 from edgewright.wire.manifest import GoldenVectors, decode_manifest, encode_manifest, split_blob
+from edgewright.wire.patching import SEGMENT_BYTES
 from edgewright.wire.sealed import seal, unseal
 from simulators.releases import GOLDEN, make_manifest, random_artifact
 from simulators.repository import RepositorySimulator
@@ -162,12 +165,14 @@ def manifest() -> Prepared:
 
 
 def patch() -> Prepared:
-    """A zstd patch over a known base."""
-    base, result = random.Random(1).randbytes(2000), random.Random(2).randbytes(500)
-    frame = zstd.ZstdCompressor(zstd_dict=zstd.ZstdDict(base, is_raw=True).as_prefix).compress(
-        base[:1500] + result, zstd.ZstdCompressor.FLUSH_FRAME
-    )
-    return Prepared(lambda data: decode(base, data, 2000), [frame, zstd.compress(base)])
+    """A patch of two segments over a known base."""
+    base = random.Random(1).randbytes(SEGMENT_BYTES + 2000)
+    result = base[:1500] + random.Random(2).randbytes(500) + base[2000:]
+
+    def parse(data: bytes) -> list[bytes]:
+        return list(decoded(io.BytesIO(base), len(base), io.BytesIO(data), len(result)))
+
+    return Prepared(parse, [encode_patch(base, result), zstd.compress(base[:2000])])
 
 
 def golden() -> Prepared:

@@ -14,12 +14,12 @@ from types import ModuleType
 import numpy as np
 import onnx
 import pytest
-from backports import zstd
 from numpy.typing import NDArray
 from scipy.stats import beta
 
 from edgewright.controller.compiler.frames import Frames, read_frames
 from edgewright.controller.compiler.ort import Quantiser, Session
+from edgewright.controller.compiler.patches import encode_patch
 from edgewright.controller.model_toml import ModelSpec, read_model
 from simulators.line.goods import CLASSES, KNOWN_CLASSES, NEW_CLASSES, Belt, Phase, load_goods
 from simulators.line.render import BASELINE, draw_scene, render
@@ -155,16 +155,11 @@ def test_a_rebuild_changes_only_the_head(story: Story) -> None:
 
 
 def _delta_share(base: bytes, artifact: bytes) -> float:
-    options: dict[int, int] = {
-        zstd.CompressionParameter.compression_level: 9,
-        zstd.CompressionParameter.window_log: (len(base) + len(artifact)).bit_length(),
-    }
-    patch = zstd.compress(artifact, options=options, zstd_dict=zstd.ZstdDict(base, is_raw=True).as_prefix)
-    return len(patch) / len(artifact)
+    return len(encode_patch(base, artifact)) / len(artifact)
 
 
 def test_a_rebuild_travels_as_a_small_patch(story: Story) -> None:
-    """A zstd patch of a candidate is at most 5 % of it, as fp32 and, with the base's calibration, as int8."""
+    """A patch of a candidate is at most 5 % of it, as fp32 and, with the base's calibration, as int8."""
     images = read_frames(FOLDER / story.spec.data.calibration).inputs(story.spec.preprocessing)
     small = {}
     for name, model in {"base": story.base, **story.candidates}.items():

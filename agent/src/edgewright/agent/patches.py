@@ -1,24 +1,29 @@
-"""Making an artifact out of an older one: a zstd frame with the old artifact as its prefix.
+"""Making an artifact out of an older one, a segment at a time: base and patch are read, the result written.
 
-The manifest bounds everything before a byte is decoded: the window by the sizes of base and result, the
-output by the result's length. The result counts only with its signed digest.
+What is bounded before a byte is decoded: the window by a segment, the output by the result's length. Besides
+one segment, one region of the base and one piece of the patch nothing is in memory, whatever the sizes are
+(``wire.patching``). The result counts only with its signed digest.
 """
 
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Final
 
 from backports import zstd
 
 from edgewright.agent.store import Store
-from edgewright.wire.canonical import sha256_hex
-from edgewright.wire.errors import PatchBaseError
+from edgewright.wire.errors import PatchBaseError, TamperedArtifactError
 from edgewright.wire.manifest import Blob, Patch
+from edgewright.wire.patching import SEGMENT_BYTES, SHORTEST_PREFIX, Region, regions
 
-SMALLEST_WINDOW_LOG: Final = 10
-LARGEST_WINDOW_LOG: Final = 31
-"""zstd's own bounds on 64-bit machines; the larger one covers blobs of 2 GiB, the contract's limit."""
+PIECE_BYTES: Final = 64 * 1024
+"""Of the patch in memory."""
+
+_OPTIONS: Final[dict[int, int]] = {
+    zstd.DecompressionParameter.window_log_max: (SEGMENT_BYTES - 1).bit_length()
+}
 
 
-def find_patch(patches: tuple[Patch, ...], stored: set[str]) -> Patch | None:
+def find_patch(patches: Iterable[Patch], stored: set[str]) -> Patch | None:
     """The smallest patch whose base is stored."""
     usable = [patch for patch in patches if patch.base_sha256 in stored]
     return min(usable, key=lambda patch: patch.blob.length, default=None)
@@ -29,32 +34,59 @@ def apply_patch(store: Store, patch: Patch, result: Blob) -> None:
 
     Raises:
         PatchBaseError: base, patch or result is not what was signed; nothing was stored.
+        TamperedArtifactError: base or patch is damaged; it has been removed.
         StorageFullError: there is no room.
     """
-    base = store.read(patch.base_sha256)
-    if len(base) != patch.base_length:
-        raise PatchBaseError(f"The patch was made from {patch.base_length} bytes, the base has {len(base)}.")
-    data = decode(base, store.read(patch.blob.sha256), result.length)
-    if sha256_hex(data) != result.sha256:
-        raise PatchBaseError("The patch does not make the artifact that was signed.")
-    store.put(data)
+    base = store.verified(patch.base_sha256)
+    if (length := base.stat().st_size) != patch.base_length:
+        raise PatchBaseError(f"The patch was made from {patch.base_length} bytes, the base has {length}.")
+    with (
+        base.open("rb", buffering=0) as old,
+        store.verified(patch.blob.sha256).open("rb", buffering=0) as frames,
+        store.draft(result) as draft,
+    ):
+        for segment in decoded(old, length, frames, result.length):
+            draft.write(segment)
+        try:
+            draft.finish()
+        except TamperedArtifactError as error:
+            raise PatchBaseError("The patch does not make the artifact that was signed.") from error
 
 
-def decode(base: bytes, frame: bytes, length: int) -> bytes:
-    """Decode a frame that was made with ``base`` as its prefix, to exactly ``length`` bytes.
+def decoded(base: BinaryIO, base_length: int, patch: BinaryIO, length: int) -> Iterator[bytes]:
+    """The segments of what a patch makes of a base, ``length`` bytes together.
 
     Raises:
         PatchBaseError: it cannot be decoded within its bounds.
     """
-    window_log = max(SMALLEST_WINDOW_LOG, (len(base) + length).bit_length())
-    options: dict[int, int] = {
-        zstd.DecompressionParameter.window_log_max: min(window_log, LARGEST_WINDOW_LOG)
-    }
-    try:
-        decoder = zstd.ZstdDecompressor(zstd.ZstdDict(base, is_raw=True).as_prefix, options)
-        data = decoder.decompress(frame, length + 1)
-    except (zstd.ZstdError, ValueError) as error:
-        raise PatchBaseError(f"The patch cannot be decoded: {error}.") from error
-    if len(data) != length or not decoder.eof:
-        raise PatchBaseError(f"The patch makes {len(data)} bytes or more, not {length}.")
-    return data
+    rest = b""
+    for region in regions(base_length, length):
+        base.seek(region.start)
+        prefix = base.read(region.end - region.start)
+        try:
+            segment, rest = _segment(prefix, patch, rest, region)
+        except (zstd.ZstdError, ValueError, EOFError) as error:
+            raise PatchBaseError(f"The patch cannot be decoded: {error}.") from error
+        yield segment
+    if rest or patch.read(1):
+        raise PatchBaseError(f"The patch makes more than {length} bytes.")
+
+
+def _segment(prefix: bytes, patch: BinaryIO, piece: bytes, region: Region) -> tuple[bytes, bytes]:
+    """One frame's content, and what was read of the next one."""
+    decoder = (
+        zstd.ZstdDecompressor(zstd.ZstdDict(prefix, is_raw=True).as_prefix, _OPTIONS)
+        if len(prefix) >= SHORTEST_PREFIX
+        else zstd.ZstdDecompressor(options=_OPTIONS)
+    )
+    content = b""
+    while not decoder.eof:
+        if decoder.needs_input and not piece and not (piece := patch.read(PIECE_BYTES)):
+            raise EOFError("it ends early")
+        content += decoder.decompress(piece, region.length + 1 - len(content))
+        piece = b""
+        if len(content) > region.length:
+            raise EOFError("a segment is longer than its place")
+    if len(content) != region.length:
+        raise EOFError(f"a segment has {len(content)} bytes, not {region.length}")
+    return content, decoder.unused_data

@@ -1,4 +1,4 @@
-"""Patches between versions of a blob: a zstd frame that has the older blob as its prefix.
+"""Patches between versions of a blob: zstd frames that have regions of the older blob as their prefixes.
 
 A rebuild that changes only the head of a network gives a patch of about the head's bytes. A patch counts only
 where it is at most half of what the full blob takes compressed; a device falls back to the full one.
@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from edgewright.controller.blobs import BlobStore
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.manifest import Blob, Patch, split_blob
+from edgewright.wire.patching import MARGIN_BYTES, SEGMENT_BYTES, SHORTEST_PREFIX, regions
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -23,8 +24,11 @@ LEVEL: Final = 9
 WORTH_SENDING: Final = 0.5
 """Largest share of the compressed full blob that a patch may take."""
 
-_SMALLEST_WINDOW_LOG: Final = 10
-_LARGEST_WINDOW_LOG: Final = 31
+_OPTIONS: Final[dict[int, int]] = {
+    zstd.CompressionParameter.compression_level: LEVEL,
+    # Over the region and the segment; a frame names the smaller window that its segment needs.
+    zstd.CompressionParameter.window_log: (2 * (SEGMENT_BYTES + MARGIN_BYTES)).bit_length(),
+}
 
 
 class Base(NamedTuple):
@@ -35,16 +39,23 @@ class Base(NamedTuple):
 
 
 def encode_patch(old: bytes, new: bytes) -> bytes:
-    """A zstd frame that makes ``new`` out of ``old``; its window reaches over both."""
-    window_log = min(_LARGEST_WINDOW_LOG, max(_SMALLEST_WINDOW_LOG, (len(old) + len(new)).bit_length()))
-    options: dict[int, int] = {
-        zstd.CompressionParameter.compression_level: LEVEL,
-        zstd.CompressionParameter.window_log: window_log,
-    }
-    prefix = zstd.ZstdDict(old, is_raw=True).as_prefix
-    return zstd.ZstdCompressor(options=options, zstd_dict=prefix).compress(
-        new, zstd.ZstdCompressor.FLUSH_FRAME
-    )
+    """What makes ``new`` out of ``old``; see ``wire.patching``."""
+    frames = []
+    place = 0
+    for region in regions(len(old), len(new)):
+        frames.append(_frame(old[region.start : region.end], new[place : place + region.length]))
+        place += region.length
+    return b"".join(frames)
+
+
+def _frame(prefix: bytes, segment: bytes) -> bytes:
+    if len(prefix) < SHORTEST_PREFIX:
+        compressor = zstd.ZstdCompressor(options=_OPTIONS)
+    else:
+        compressor = zstd.ZstdCompressor(
+            options=_OPTIONS, zstd_dict=zstd.ZstdDict(prefix, is_raw=True).as_prefix
+        )
+    return compressor.compress(segment, zstd.ZstdCompressor.FLUSH_FRAME)
 
 
 def make_patches(blobs: BlobStore, new: bytes, bases: Mapping[int, Blob]) -> dict[int, Patch]:
