@@ -28,7 +28,8 @@ SILENCE_SECONDS: Final = 15.0
 STEADY_SECONDS: Final = 30.0
 """A child that ran so long is restarted at once; one that keeps ending waits longer each time."""
 
-STOP_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 1.5
+"""Line and cell one after the other, and the whole agent within five seconds: the machine shuts down."""
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""``edgewright-agent enroll | first-boot | run | renew | status | doctor | tuf``.
+"""``edgewright-agent enroll | first-boot | run | renew | rollback | status | doctor | tuf``.
 
 Every error is one sentence with its remedy on standard error, and its number is the exit status; ``--debug``
 shows where it came from.
@@ -100,6 +100,13 @@ def _tuf(given: argparse.Namespace) -> int:
     return 0
 
 
+def _roll_back(given: argparse.Namespace) -> int:
+    from edgewright.agent.byhand import order_roll_back
+
+    _say(order_roll_back(read_settings(given.config).hand_socket))
+    return 0
+
+
 def _status(given: argparse.Namespace) -> int:
     from edgewright.agent.status import describe
 
@@ -160,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, text in (
         ("run", _run, "run the agent"),
         ("renew", _renew, "ask for a new certificate now; the agent does it by itself when it is due"),
+        ("rollback", _roll_back, "go back to the last good model now; the agent has to run"),
         ("status", _status, "what runs, what waits, what went wrong"),
         ("doctor", _doctor, "examine this device, in words; exit status 1 if anything is bad"),
     ):

@@ -28,6 +28,9 @@ from edgewright.agent.identity import Identity
 from edgewright.wire.errors import BrokerUnreachableError, IdentityError
 
 KEEPALIVE_SECONDS: Final = 20
+FAREWELL_SECONDS: Final = 0.5
+"""For the last message, and again for the end of the connection."""
+
 FIRST_PAUSE_SECONDS: Final = 0.25
 LONGEST_PAUSE_SECONDS: Final = 30.0
 INFLIGHT_MESSAGES: Final = 64
@@ -141,12 +144,12 @@ class Link:
         if farewell and client is not None and self._connected:
             sent = client.publish(*farewell, qos=1)
             with contextlib.suppress(RuntimeError, ValueError):
-                sent.wait_for_publish(timeout=2)
+                sent.wait_for_publish(timeout=FAREWELL_SECONDS)
         self._stopping.set()
         if client is not None:
             client.disconnect()
         if self._thread.is_alive():
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=FAREWELL_SECONDS)
 
     def reconnect(self) -> None:
         """End the connection that stands, so that the next one reads the identity again; may be called

@@ -235,6 +235,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return self.folder / "cell.sock"
 
     @property
+    def hand_socket(self) -> Path:
+        """Where a person at the device gives orders."""
+        return self.folder / "hand.sock"
+
+    @property
     def line_socket(self) -> Path:
         """Where the line listens for its supervisor."""
         return self.folder / "line.sock"

@@ -12,10 +12,7 @@ model runs and nothing new comes in.
 
 import contextlib
 import fcntl
-import heapq
-import itertools
 import logging
-import queue
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +22,7 @@ from types import FrameType
 from typing import Final
 
 from edgewright.agent import control
+from edgewright.agent.byhand import HandDoor
 from edgewright.agent.cellprocess import OwnCell
 from edgewright.agent.clock import Clock
 from edgewright.agent.confidential import ContentKeys
@@ -32,9 +30,10 @@ from edgewright.agent.database import Database
 from edgewright.agent.deployer import Deployer
 from edgewright.agent.documents import DocumentDesk, Opened
 from edgewright.agent.environments import find_runtimes
+from edgewright.agent.eventloop import EventLoop
 from edgewright.agent.fetcher import MetadataFetcher, TopicReader
-from edgewright.agent.fetchmeans import means_of
 from edgewright.agent.fetching import VersionFetcher
+from edgewright.agent.fetchmeans import means_of
 from edgewright.agent.gate import Gate
 from edgewright.agent.greeting import Greeting, greet
 from edgewright.agent.identity import Identity
@@ -61,19 +60,11 @@ from edgewright.wire.errors import (
     ConfigurationError,
     EdgewrightError,
     MessageError,
-    StorageFullError,
-    UnexpectedError,
 )
-from edgewright.wire.messages import Goodbye, Want
+from edgewright.wire.messages import Goodbye, Release, Want
 
 TICK_SECONDS: Final = 1.0
 """How often time alone is looked at: the line's silence and messages to send again."""
-
-AGAIN_SECONDS: Final = 60.0
-"""When a step that could not be written down, or ended unexpectedly, is tried again."""
-
-MAX_SURPRISES: Final = 16
-"""Different ones that are reported between two starts; the log has the others too."""
 
 REOPEN_SECONDS: Final = 60.0
 """When a verifier that failed at start is tried again."""
@@ -82,7 +73,7 @@ _MIB: Final = 1024 * 1024
 
 log = logging.getLogger(__name__)
 
-Event = Callable[[], None]
+Held = tuple[Release | None, Release | None]
 
 
 class Supervisor:
@@ -95,10 +86,8 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._timers: list[tuple[float, int, Event]] = []
-        self._counter = itertools.count()
-        self._stopping = False
+        self._loop = EventLoop(after=self._send_due, again=self._go_on, note=self._note)
+        self._post, self._later = self._loop.post, self._loop.later
         self._connected_at = 0.0
         self._greeted = False
         self._told_unsigned = False
@@ -107,8 +96,7 @@ class Supervisor:
         self._greets_since = 0.0
         self._line_ready: control.Ready | None = None
         self._vouched = False
-        self._trying_again = False
-        self._surprises: set[str] = set()
+        self._told_held: Held = (None, None)
         for root in (settings.image_root, settings.director_root):
             _check_root(root)
         self._database = Database(settings.database)
@@ -179,6 +167,7 @@ class Supervisor:
             replace_line=self._line.kill,
         )
         self._cell = OwnCell(settings, self._ledger, self._post, self._later)
+        self._hand = HandDoor(settings.hand_socket, self._post, self._deployer.roll_back)
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT."""
@@ -191,82 +180,30 @@ class Supervisor:
         self._desk.open(held_in_slots(self._journal), self._opened)
         self._gate.watch_clock()
         self._worker.start()
+        self._hand.start()
         self._subscribe()
         self._link.start()
         self._later(TICK_SECONDS, self._tick)
         log.info("The agent of %s runs.", self._settings.device)
         try:
-            while not self._stopping:
-                self._do(self._next_event())
+            self._loop.run()
         finally:
             self._stop()
 
-    def _next_event(self) -> Event:
-        """The next thing that happened, or whose time has come."""
-        while True:
-            now = time.monotonic()
-            if self._timers and self._timers[0][0] <= now:
-                return heapq.heappop(self._timers)[2]
-            wait = self._timers[0][0] - now if self._timers else None
-            with contextlib.suppress(queue.Empty):
-                return self._events.get(timeout=wait)
-
-    def _do(self, event: Event) -> None:
-        """Let something happen; where it cannot, on a full disk or by a surprise, the model goes on."""
-        try:
-            event()
-            self._send_due()
-        except StorageFullError as error:
-            log.warning("%s", error)
-            self._try_again()
-        except Exception as error:
-            # Top of the loop: a retained message that ended this process would end every later start as well.
-            log.exception("Something ended unexpectedly.")
-            known = error if isinstance(error, EdgewrightError) else UnexpectedError(f"{error!r:.200}.")
-            self._note_surprise(known)
-            self._try_again()
-
-    def _note_surprise(self, error: EdgewrightError) -> None:
-        if error.sentence not in self._surprises and len(self._surprises) < MAX_SURPRISES:
-            self._surprises.add(error.sentence)
-            with contextlib.suppress(EdgewrightError):  # On a full disk the log has it.
-                self._ledger.note(error)
-
-    def _try_again(self) -> None:
-        """Let the deployer go on after a while, once however often this is called meanwhile."""
-        if not self._trying_again:
-            self._trying_again = True
-            self._later(AGAIN_SECONDS, self._go_on)
-
     def _go_on(self) -> None:
-        self._trying_again = False
         self._deployer.go_on()
 
-    def _post(self, event: Event) -> None:
-        """From any thread: let the loop do something."""
-        self._events.put(event)
-
-    def _later(self, seconds: float, event: Event) -> None:
-        """From the loop: do something after a time."""
-        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._counter), event))
+    def _note(self, error: EdgewrightError) -> None:
+        self._ledger.note(error)
 
     def _told_to_stop(self, _number: int, _frame: FrameType | None) -> None:
-        # SimpleQueue.put may be called from a signal handler: it is reentrant (library reference, queue).
-        self._post(self._note_stop)
-
-    def _note_stop(self) -> None:
-        self._stopping = True
+        self._post(self._loop.stop)
 
     def _stop(self) -> None:
         self._cell.stop()
         self._line.stop()
-        while True:  # The line's last windows are in the queue.
-            try:
-                event = self._events.get_nowait()
-            except queue.Empty:
-                break
-            self._do(event)
-        self._do(self._deployer.stop)
+        self._loop.drain()  # The line's last windows are in the queue.
+        self._loop.do(self._deployer.stop)
         self._worker.stop()
         self._desk.stop()
         self._verifier.stop()
@@ -340,6 +277,7 @@ class Supervisor:
             self._greets_since,
             self._deployer,
         )
+        self._told_held = hello.active, hello.standby
         sealed = self._sealer.seal_message(hello)
         self._greeted = self._link.publish(topics.up(settings.device, "hello"), sealed)
         self._outbox.greeted(self._connections, time.monotonic())
@@ -428,18 +366,20 @@ class Supervisor:
 
     def _line_ended(self) -> None:
         self._line_ready = None
-        if not self._stopping:
+        if not self._loop.stopping:
             self._later(self._line.pause(), self._restart_line)
             self._deployer.line_ended()
 
     def _restart_line(self) -> None:
-        if not self._stopping:
+        if not self._loop.stopping:
             self._line.start()
 
     def _tick(self) -> None:
         self._later(TICK_SECONDS, self._tick)
         self._line.watch()
         self._deployer.watch()
+        if self._greeted and self._told_held != (self._deployer.active, self._deployer.standby):
+            self._hello()
         self._cell.watch()
         self._gate.watch_clock()
         self._renewal.watch(self._identity, self._clock.now())

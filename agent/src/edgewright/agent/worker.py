@@ -3,10 +3,14 @@
 import logging
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from edgewright.agent.fetcher import Interrupted
 from edgewright.agent.work import Job, Refresh, Result, Stuck, Workbench
 from edgewright.wire.errors import DeviceError
+
+STOP_SECONDS: Final = 0.5
+"""A job looks at the interrupt more often; what it leaves half done is taken up at the next start."""
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +61,7 @@ class Worker:
             self._stopping = True
             self._called_off.set()
             self._wake.notify()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=STOP_SECONDS)
 
     def _next(self) -> Job | None:
         with self._wake:
