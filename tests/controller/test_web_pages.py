@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 from fastapi.testclient import TestClient
 
 from edgewright.controller.api.app import create_app
-from edgewright.controller.database.tables import Device, Event, Outcome, Rollup
+from edgewright.controller.database.tables import Device, Event, Outcome, Position, Rollup
+from edgewright.controller.ingest.told import Told
 from edgewright.controller.people.person import Person
 from edgewright.controller.people.roles import Role
 from edgewright.controller.web import rows
@@ -18,6 +20,7 @@ from edgewright.controller.web.entry import STATIC_FILES
 from edgewright.controller.web.live import open_live
 from edgewright.controller.web.references import References
 from edgewright.controller.web.views import LARGE_FLEET, VIEWS, load_charts
+from edgewright.wire import messages
 from tests.controller.parts import TOKEN, Parts, make_parts
 from tests.controller.storyline import MODEL, tell
 
@@ -250,6 +253,35 @@ def test_a_robots_page_has_its_history(client: TestClient, parts: Parts) -> None
     assert words.index("Rollout 2") < words.index("Rollout 1")
     assert "9.1 kB" in words
     assert "2.1 ms" in words
+
+
+def test_a_robots_page_says_what_is_missing(client: TestClient, parts: Parts) -> None:
+    """What waits on the device, what it gave up and when, whatever numbers it tells."""
+    told(parts)
+    with parts.db.session() as session:
+        row = session.get_one(Device, "robot-1")
+        row.stream = "s"
+        session.add(Position(device="robot-1", stream="s", accounts={"window": [20, 3, 12]}))
+        lost = messages.Lost(
+            device="robot-1",
+            stream="s",
+            seq=1,
+            what="window",
+            since=1e9,
+            until=2.0**53,
+            messages=12,
+            frames=99,
+            why="The outbox was full.",
+        )
+        Told(session, 0.0).loss(row, lost)
+        Told(session, 0.0).loss(row, msgspec.structs.replace(lost, seq=2, until=1e9 + 60))
+    words = parse(client.get("/devices/robot-1").text).words
+    assert "3 windows" in words
+    assert "12 windows between 9 Sep 2001" in words
+    assert "given up by the device" in words
+    answer = client.get("/api/v1/devices/robot-1/telemetry").json()
+    assert (answer["waiting"], answer["given_up"]) == ({"window": 3}, {"window": 12})
+    assert [loss["frames"] for loss in answer["losses"]] == [99, 99]
 
 
 def test_a_models_page_has_sizes_deltas_and_verdicts(client: TestClient, parts: Parts) -> None:

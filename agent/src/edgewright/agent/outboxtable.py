@@ -102,7 +102,7 @@ def rank_of(message: Sequenced) -> Rank:
             return Rank.WINDOW
         case Sample():
             wrong = message.truth is not None and message.truth != message.label
-            return Rank.TELLING if wrong or message.reason == "uncertain" else Rank.SAMPLE
+            return Rank.TELLING if wrong or message.reason != "random" else Rank.SAMPLE
         case Lost():
             return Rank.LOST
         case _:

@@ -11,6 +11,7 @@ from edgewright.controller.api.schemas import (
     EnrolBody,
     EnrolmentView,
     Health,
+    TelemetryView,
     TokenBody,
     TokenView,
 )
@@ -18,6 +19,7 @@ from edgewright.controller.api.seams import Services
 from edgewright.controller.database.tables import Device
 from edgewright.controller.errors import UnknownDeviceError
 from edgewright.controller.identity.requests import decode_base64
+from edgewright.controller.ingest.gaps import telemetry_of
 from edgewright.controller.web import rows
 from edgewright.controller.web.references import References
 
@@ -45,6 +47,17 @@ def create_router(services: Services, references: References) -> APIRouter:
             if row is None:
                 raise UnknownDeviceError(f"There is no device {device!r}.")
             return DeviceView.model_validate(row)
+
+    @guarded.get(
+        "/devices/{device}/telemetry", operation_id="show_telemetry", dependencies=[need("device.read")]
+    )
+    def show_telemetry(device: str) -> TelemetryView:
+        """What of one device's telemetry is not here: it waits there, or was given up."""
+        with services.db.reading() as session:
+            row = session.get(Device, device)
+            if row is None:
+                raise UnknownDeviceError(f"There is no device {device!r}.")
+            return TelemetryView.model_validate(telemetry_of(session, row))
 
     @guarded.post(
         "/tokens", operation_id="new_token", status_code=201, dependencies=[need("enrolment.token")]

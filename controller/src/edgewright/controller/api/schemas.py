@@ -47,6 +47,27 @@ class DeviceView(_FromRow):
     suspicion: str = Field(description="Why it may be a copy or restored; empty where nothing says so")
 
 
+class MissingView(_FromRow):
+    """Messages of a device that will not come."""
+
+    at: float = Field(description="When it was told")
+    what: str = Field(description="report, window or sample; message where the kind is not known")
+    since: float = Field(description="When what is missing began, by the device's clock; 0 if not known")
+    until: float
+    messages: int
+    frames: int = Field(description="Frames that were counted in them")
+    why: str
+
+
+class TelemetryView(_FromRow):
+    """What of a device's telemetry is not here."""
+
+    waiting: dict[str, int] = Field(description="Messages that wait on the device, as of its newest hello")
+    given_up: dict[str, int] = Field(description="Messages that its outbox ever gave up, likewise")
+    lacking: list[tuple[int, int]] = Field(description="Numbers that later ones have overtaken")
+    losses: list[MissingView] = Field(description="The newest losses, newest first")
+
+
 class ModelView(_FromRow):
     """A model."""
 

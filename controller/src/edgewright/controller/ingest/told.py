@@ -17,6 +17,9 @@ from edgewright.wire.deployment import State
 
 RUNNING_STATES: Final = frozenset({State.PROBATION, State.COMMITTED})
 
+FURTHEST_S: Final = 4e9
+"""Seconds since the epoch: the year 2096."""
+
 LATE_S: Final = 60.0
 """A report that is so much older than the connection that brings it says when it happened."""
 
@@ -65,8 +68,8 @@ class Told:
                 seq=lost.seq,
                 at=self._now,
                 what=lost.what,
-                since=lost.since,
-                until=lost.until,
+                since=_dated(lost.since),
+                until=_dated(lost.until),
                 messages=lost.messages,
                 frames=lost.frames,
                 why=lost.why,
@@ -144,5 +147,9 @@ def _clock(seconds: float) -> str:
     >>> _clock(0.0), _clock(1e300)
     ('1970-01-01 00:00', '1970-01-01 00:00')
     """
-    usual = seconds if 0 <= seconds < 4e9 else 0.0
-    return datetime.fromtimestamp(usual, UTC).strftime("%Y-%m-%d %H:%M")
+    return datetime.fromtimestamp(_dated(seconds), UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _dated(seconds: float) -> float:
+    """A time that every calendar has; a device may tell any number."""
+    return seconds if 0 <= seconds < FURTHEST_S else 0.0

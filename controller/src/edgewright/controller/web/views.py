@@ -11,6 +11,7 @@ from edgewright.controller.api.seams import Services
 from edgewright.controller.database import Session
 from edgewright.controller.database.tables import Device, Model, Rebuild, Rollout
 from edgewright.controller.errors import UnknownDeviceError, UnknownModelError, UnknownRolloutError
+from edgewright.controller.ingest.gaps import telemetry_of
 from edgewright.controller.people.person import Person
 from edgewright.controller.web import rows
 from edgewright.controller.web.activity import BUCKET_S, CELLS, recent, recent_start
@@ -137,6 +138,7 @@ def _device(source: Source, key: str, since_s: int) -> Context:
         moments = rows.moments(session, device.active_model, now - since_s)
         history = [history_row(part, rollout) for part, rollout in rows.parts_of_device(session, key)]
         feed = [event_line(event) for event in rows.events(session, FEED, device=key)]
+        telemetry = telemetry_of(session, device)
     found = sums_of(longer)
     start = min((s.bucket for s in found), default=now - since_s)
     charts = shape_charts(
@@ -147,6 +149,7 @@ def _device(source: Source, key: str, since_s: int) -> Context:
         "device": device,
         "row": device_row(device, activities, references.get(device.active_version), now),
         "history": history,
+        "telemetry": telemetry,
         "feed": feed,
         "charts": charts,
         "since_s": since_s,
