@@ -1,5 +1,6 @@
 """A small HTTP door with blobs, on loopback in the clear, that can misbehave as servers and networks do."""
 
+import contextlib
 import re
 import threading
 from collections.abc import Iterator
@@ -82,7 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[:cut])
             self.close_connection = True
             return
-        self.wfile.write(body)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Nothing is logged."""

@@ -3,7 +3,7 @@
 A chunk is asked for by a subscription and comes as one message, in the order of the questions, on one
 connection. So a question's answer takes ``latency + (bytes ahead + its own) / rate``. Both are measured: the
 rate is the best of the last rounds, the latency is that of chunks asked for while nothing else was on its
-way. (A round ends when a chunk that was asked for in it has come. The estimators and the probing are those of
+way. (A round is as many arrivals as the window had chunks when it began. Estimators and probing are those of
 BBR: Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 14(5), 2016.)
 
 The window is the smallest that keeps the link busy for nine tenths of the time, and a quarter of a second of
@@ -30,6 +30,7 @@ QUEUE_SECONDS: Final = 0.25
 START_SECONDS: Final = 2.0
 GROWTH: Final = 1.25
 RATE_ROUNDS: Final = 10
+RATE_SECONDS: Final = 30.0
 PROBE_ROUNDS: Final = 8
 ALONE_SECONDS: Final = 20.0
 """How long a latency is believed where the window stays above one; then the link is let run empty once."""
@@ -54,11 +55,11 @@ def window_for(rate: float, latency: float) -> int:
 class _Question:
     """One chunk on its way: when it was asked for, what was ahead, and what had come by then, in bytes."""
 
-    __slots__ = ("ahead", "asked_at", "length", "received", "round")
+    __slots__ = ("ahead", "asked_at", "length", "received")
 
-    def __init__(self, length: int, ahead: int, asked_at: float, received: int, number: int) -> None:
+    def __init__(self, length: int, ahead: int, asked_at: float, received: int) -> None:
         self.length, self.ahead = length, ahead
-        self.asked_at, self.received, self.round = asked_at, received, number
+        self.asked_at, self.received = asked_at, received
 
 
 class Pace:
@@ -79,8 +80,8 @@ class Pace:
     def __init__(self, most: int, slowest: float) -> None:
         self._most, self._slowest = most, slowest
         self._asked: dict[str, _Question] = {}
-        self._round, self._rounds_since_probe = 0, 0
-        self._rates: deque[tuple[int, float]] = deque()  # by round, never empty once there was one
+        self._round, self._round_left, self._rounds_since_probe = 0, 1, 0
+        self._rates: deque[tuple[int, float, float]] = deque()  # round, time and rate; the newest stays
         self._alone: tuple[float, int] | None = None
         self._alone_at = 0.0
         self._starting, self._last_rate = True, 0.0
@@ -101,7 +102,7 @@ class Pace:
     @property
     def rate(self) -> float:
         """Bytes a second of the best of the last rounds; 0 before the first chunk."""
-        return max((rate for _, rate in self._rates), default=0.0)
+        return max((rate for _, _, rate in self._rates), default=0.0)
 
     @property
     def latency(self) -> float:
@@ -124,7 +125,7 @@ class Pace:
     def asked(self, key: str, length: int, now: float, received: int) -> None:
         """A chunk was asked for."""
         self._look(now, received)
-        self._asked[key] = _Question(length, self.bytes_on_their_way, now, received, self._round)
+        self._asked[key] = _Question(length, self.bytes_on_their_way, now, received)
 
     def arrived(self, key: str, at: float, received: int) -> None:
         """An answer has come whole, right or wrong; time and bytes are those of its arrival."""
@@ -133,11 +134,13 @@ class Pace:
         seconds = max(at - question.asked_at, 1e-6)
         came = received - question.received
         if came >= question.length:  # Otherwise it came over a connection that was noticed only after.
-            self._rates.append((self._round, came / seconds))
+            self._note_rate(at, came / seconds)
             if question.ahead == 0:
                 self._alone, self._alone_at, self._draining = (seconds, question.length), at, False
-        if question.round == self._round:
+        self._round_left -= 1
+        if self._round_left <= 0:
             self._end_round(at)
+            self._round_left = self.window
 
     def dropped(self, key: str) -> None:
         """A chunk is waited for no longer."""
@@ -179,10 +182,15 @@ class Pace:
         answer = self.latency + due / self.rate if self._rates else due / self._slowest
         return now - self._moved_at >= max(floor, answer)
 
+    def _note_rate(self, at: float, rate: float) -> None:
+        while self._rates and (
+            self._rates[0][0] <= self._round - RATE_ROUNDS or self._rates[0][1] < at - RATE_SECONDS
+        ):
+            self._rates.popleft()
+        self._rates.append((self._round, at, rate))
+
     def _end_round(self, now: float) -> None:
         self._round += 1
-        while self._rates and self._rates[0][0] <= self._round - RATE_ROUNDS:
-            self._rates.popleft()
         self._cap = min(self._most, self._cap + 1)
         if self._starting:
             self._grow()
