@@ -47,6 +47,7 @@ from edgewright.agent.releasefiles import ReleaseFiles
 from edgewright.agent.renewing import RenewalWatch
 from edgewright.agent.samplefiles import SampleFiles
 from edgewright.agent.sealing import Sealer
+from edgewright.agent.servicemanager import ALIVE, READY, STOPPING, notify
 from edgewright.agent.settings import Settings
 from edgewright.agent.store import Store
 from edgewright.agent.verifier.process import VerifierProcess, verifier_command
@@ -184,6 +185,7 @@ class Supervisor:
         self._subscribe()
         self._link.start()
         self._later(TICK_SECONDS, self._tick)
+        notify(READY)
         log.info("The agent of %s runs.", self._settings.device)
         try:
             self._loop.run()
@@ -200,6 +202,7 @@ class Supervisor:
         self._post(self._loop.stop)
 
     def _stop(self) -> None:
+        notify(STOPPING)
         self._cell.stop()
         self._line.stop()
         self._loop.drain()  # The line's last windows are in the queue.
@@ -376,6 +379,7 @@ class Supervisor:
 
     def _tick(self) -> None:
         self._later(TICK_SECONDS, self._tick)
+        notify(ALIVE)
         self._line.watch()
         self._deployer.watch()
         if self._greeted and self._told_held != (self._deployer.active, self._deployer.standby):
