@@ -12,7 +12,12 @@ from typing import Final
 FIGURES: Final[dict[str, str]] = {
     "fanout_20mb_50_devices_mb_s": "tests.benchmarks.bench_fanout",
     "fanout_20mb_50_devices_mosquitto_mb_s": "tests.benchmarks.bench_fanout",
+    "transfer_100mb_1_s": "tests.benchmarks.bench_transfer",
+    "transfer_100mb_20_s": "tests.benchmarks.bench_transfer",
+    "transfer_100mb_100_s": "tests.benchmarks.bench_transfer",
+    "transfer_vs_stop_and_wait": "tests.benchmarks.bench_transfer",
     "runner_overhead_us": "tests.benchmarks.bench_runner",
+    "runner_isolated_overhead_us": "tests.benchmarks.bench_runner",
     "swap_frames_dropped": "tests.benchmarks.bench_swap",
     "swap_gap_ms": "tests.benchmarks.bench_swap",
     "swap_p99_ratio": "tests.benchmarks.bench_swap",
