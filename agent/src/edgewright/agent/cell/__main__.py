@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from edgewright.agent.cell.control import Down, Setup, Stop, Up, decode_down, encode
+from edgewright.agent.servicemanager import set_up_log
 from edgewright.wire.errors import MalformedMessageError
 
 END_S: Final = 4.0
@@ -70,9 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m edgewright.agent.cell", description=__doc__)
     parser.add_argument("--control-fd", type=int, required=True, help="inherited SEQPACKET socket")
     given = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s cell %(levelname)s %(message)s"
-    )
+    set_up_log(logging.INFO, "cell")
     supervisor = Supervisor(given.control_fd)
     setup = supervisor.setup()
     if setup is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from edgewright.agent.line.controllink import ControlLink
+from edgewright.agent.servicemanager import set_up_log
 
 _STANDARD_INPUT: Final = 0
 LINE_NICE: Final = -5
@@ -24,9 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     # At once: from here on a supervisor that connects learns this process's id.
     control = ControlLink(socket.socket(fileno=os.dup(_STANDARD_INPUT)), given.samples)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s line %(levelname)s %(message)s"
-    )
+    set_up_log(logging.INFO, "line")
     # numpy's linear algebra would start a thread a core, and nothing here uses it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from edgewright.agent.line.cellserver import CellServer

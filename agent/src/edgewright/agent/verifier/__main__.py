@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from edgewright.agent.fetcher import MissingFile
+from edgewright.agent.servicemanager import set_up_log
 from edgewright.agent.trust import Director, ImageRepository
 from edgewright.agent.verifier import messages
 from edgewright.wire.errors import EdgewrightError, StorageFullError, TamperedMetadataError
@@ -140,7 +141,7 @@ def main() -> int:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--trust", type=Path, required=True)
     given = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    set_up_log(logging.WARNING, "verifier")
     limit_resources()
     with socket.socket(fileno=given.fd) as connection:
         try:
