@@ -26,7 +26,7 @@ BRIGHT: Final = 0.7
 
 LEAK_BYTES: Final = 8 * 1024 * 1024
 BURST_BYTES: Final = 4 * 1024 * 1024 * 1024
-SLOW_S: Final = 0.08
+SLOW_S: Final = 0.3
 
 
 class FaultySession:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -41,6 +42,9 @@ from edgewright.wire.messages import Window
 from tests.agent.line_rig import PATIENCE_S, LineRig, running_line
 from tests.agent.tiny_models import Release, write_release
 
+FRAME_EVERY_S = 0.004
+"""A shadowed candidate needs some time between frames."""
+
 TINY_LIMITS = Limits(
     golden_tolerance=0.01, latency_p99_us=500_000, memory_mb=1, shadow_frames=5, probation_frames=5
 )
@@ -60,6 +64,7 @@ def _ask_while(rig: LineRig, condition: Callable[[Decision], bool], **frame: Any
     decisions: list[Decision] = []
 
     def over() -> bool:
+        sleep(FRAME_EVERY_S)
         decisions.append(rig.ask(f"frame-{len(decisions)}", **frame))
         return not condition(decisions[-1])
 
@@ -288,7 +293,7 @@ def test_swaps_under_load_drop_no_frame(tmp_path: Path) -> None:
         rig.connect()
 
         def stream() -> None:
-            while not stop.is_set():
+            while not stop.wait(FRAME_EVERY_S):
                 i = len(decisions)
                 decisions.append(rig.ask(str(i), 200, safe=i % 7 == 0))
 
@@ -351,10 +356,14 @@ def test_a_candidate_that_disagrees_is_measured_and_decides_nothing(tmp_path: Pa
         rig.order(Shadow("b", 10))
         labels: list[str] = []
         while not rig.saw(Shadowed):
+            sleep(FRAME_EVERY_S)
             labels.append(rig.ask(str(len(labels)), 250 if len(labels) % 2 else 0).label)
         (shadowed,) = rig.saw(Shadowed)
         assert shadowed.frames == 10
         assert 0 < shadowed.agreement < 1
+        assert shadowed.worst == "bright"
+        assert [(one.decided, one.candidate) for one in shadowed.disagreements] == [("bright", "glossy")]
+        assert shadowed.disagreements[0].frames == round(10 * (1 - shadowed.agreement))
         assert set(labels) == {"dark", "bright"}
 
 

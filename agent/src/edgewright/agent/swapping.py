@@ -123,10 +123,7 @@ class Swapping:
         if not message.ok:
             self._failed(message.slot, holding, device_error(message.error, message.detail))
         elif candidate.state is State.SHADOWING:
-            detail = (
-                f"{message.frames} frames, {message.agreement:.1%} agreed, p99 {message.latency_p99_us} us"
-            )
-            self._underway.move(Event.SHADOWED, said=detail)
+            self._underway.move(Event.SHADOWED, said=message.words)
 
     def _swapped(self, message: control.Swapped) -> None:
         """A slot decides: the candidate, or the one that was ordered back.

@@ -210,7 +210,8 @@ class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", kw_onl
         item: the machine's id of the item, unique on the device.
         model, version, label, confidence: the decision.
         truth: the label that the machine told; None while it has not.
-        reason: why it was captured; ``probability`` is the chance that this reason had to capture it.
+        reason: why it was captured; ``probability`` is the chance that this reason had to capture it, 0 where
+            nobody can name it: of ``disagreeing`` frames, which a shadowed candidate decided otherwise.
         image: PNG of the frame as it came from the camera; empty where it has come in pieces before.
         image_sha256, image_bytes: digest and length of such an image.
     """
@@ -226,7 +227,7 @@ class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", kw_onl
     label: str
     confidence: float
     truth: str | None
-    reason: Literal["random", "uncertain"]
+    reason: Literal["random", "uncertain", "disagreeing"]
     probability: float
     image: bytes
     image_sha256: str = ""

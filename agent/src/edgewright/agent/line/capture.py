@@ -22,7 +22,7 @@ BUDGET_BYTES_PER_S: Final = 200_000.0
 WAITING_BYTES: Final = 32 * 1024 * 1024
 MAX_SAMPLE_BYTES: Final = MAX_IMAGE_BYTES
 
-Reason = Literal["random", "uncertain"]
+Reason = Literal["random", "uncertain", "disagreeing"]
 
 
 class Draw(NamedTuple):
@@ -45,6 +45,10 @@ def draw(random: Random, share: float, confidence: float) -> Draw | None:
     if confidence < UNCERTAIN_BELOW and share > 0 and random.random() < UNCERTAIN_SHARE:
         return Draw("uncertain", (1 - share) * UNCERTAIN_SHARE)
     return None
+
+
+DISAGREEING: Final = Draw("disagreeing", 0.0)
+"""A frame on which a shadowed candidate disagrees: the first ones are taken, so no chance can be named."""
 
 
 class ByteBudget:
@@ -114,7 +118,7 @@ class WaitingSamples:
 
     def _give_way(self, item: str) -> None:
         sample = self._take(item)
-        if sample.reason == "uncertain":
+        if sample.reason != "random":
             self._send(sample)
         else:
             self.dropped += 1

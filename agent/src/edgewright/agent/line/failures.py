@@ -53,19 +53,32 @@ class Reaction(StrEnum):
     """The same where the stand-in is another model; without one a bad model is better than none: replace."""
 
 
-COSTS: Final[dict[type[EdgewrightError], int]] = {
-    RunnerCrashError: 1,
-    RunnerHangError: 1,
-    RunnerOutputError: 1,
-    RunnerMemoryError: 1,
-    RunnerSlowError: 1,
+class Cost(NamedTuple):
+    """What a failure costs a model, by whether it has decided anything yet."""
+
+    untried: int
+    tried: int
+
+
+_ALL: Final = FAILURES_TO_BREAK
+
+COSTS: Final[dict[type[EdgewrightError], Cost]] = {
+    # Anybody's runner may be killed once: by a person, or for the memory of a neighbour.
+    RunnerCrashError: Cost(1, 1),
+    # A model that nobody needs yet need not get a second chance.
+    RunnerHangError: Cost(_ALL, 1),
+    RunnerOutputError: Cost(_ALL, 1),
+    RunnerMemoryError: Cost(_ALL, 1),
+    RunnerSlowError: Cost(_ALL, 1),
     # What another runner of the same artifact would do just the same.
-    RunnerShapeError: FAILURES_TO_BREAK,
-    RuntimeLoadError: FAILURES_TO_BREAK,
-    PlacementError: FAILURES_TO_BREAK,
-    ConfidentialKeyError: FAILURES_TO_BREAK,
+    RunnerShapeError: Cost(_ALL, _ALL),
+    RuntimeLoadError: Cost(_ALL, _ALL),
+    PlacementError: Cost(_ALL, _ALL),
+    ConfidentialKeyError: Cost(_ALL, _ALL),
 }
 """What each failure costs its model."""
+
+_UNTRIED: Final = frozenset({Phase.LOADING, Phase.CANDIDATE, Phase.SHADOWING, Phase.WAITING})
 
 
 class Course(NamedTuple):
@@ -76,9 +89,9 @@ class Course(NamedTuple):
 
 
 COURSES: Final[dict[Phase, Course]] = {
-    Phase.LOADING: Course(Reaction.REFUSE_LOAD, Reaction.REFUSE_LOAD),
-    Phase.SHADOWING: Course(Reaction.END_SHADOW, Reaction.END_SHADOW),
-    Phase.WAITING: Course(Reaction.GIVE_UP, Reaction.GIVE_UP),
+    Phase.LOADING: Course(Reaction.REPLACE, Reaction.REFUSE_LOAD),
+    Phase.SHADOWING: Course(Reaction.REPLACE, Reaction.END_SHADOW),
+    Phase.WAITING: Course(Reaction.REPLACE, Reaction.GIVE_UP),
     Phase.WARM: Course(Reaction.REPLACE, Reaction.REPLACE),
     Phase.CANDIDATE: Course(Reaction.REPLACE, Reaction.REPLACE),
     Phase.PROBATION: Course(Reaction.REPLACE, Reaction.GIVE_UP),
@@ -97,6 +110,16 @@ def runner_error(number: int, detail: str) -> EdgewrightError:
     'RunnerShape'
     """
     return RUNNER_ERRORS.get(number, DeviceError)(detail)
+
+
+def cost_of(failure: EdgewrightError, phase: Phase) -> int:
+    """What a failure costs the model of a slot.
+
+    >>> cost_of(RunnerOutputError(), Phase.SHADOWING), cost_of(RunnerOutputError(), Phase.ACTIVE)
+    (3, 1)
+    """
+    cost = COSTS.get(type(failure), Cost(1, 1))
+    return cost.untried if phase in _UNTRIED else cost.tried
 
 
 def react(phase: Phase, *, broken: bool, another: bool) -> Reaction:

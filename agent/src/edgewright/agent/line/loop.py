@@ -42,7 +42,9 @@ class Line:
         self._cell = cell
         self._window_seconds = window_seconds
         self._observer = Observer(control.send, device, capture_share, SystemRandom(), now)
-        self._orders = Orders(control.send, self._active_changed, interlock, environments)
+        self._orders = Orders(
+            control.send, self._active_changed, interlock, self._observer.disagreed, environments
+        )
         self._ticked_at = now
         self._beat_at = now
         self._supervised = False
@@ -112,7 +114,7 @@ class Line:
         self._cell.send(ruling.decision)
         decided_at = monotonic()
         self._observer.see(frame, ruling, read_at, decided_at, time())
-        orders.after_frame(frame, ruling, decided_at)
+        orders.after_frame(frame, ruling, read_at, decided_at)
 
     def _tick(self, now: float) -> None:
         self._ticked_at = now

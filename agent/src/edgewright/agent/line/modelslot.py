@@ -4,6 +4,7 @@ It notes failures and does not act on them: a frame that meets one is decided fi
 fallback; then the line kills, replaces or gives up.
 """
 
+import os
 from pathlib import Path
 from time import monotonic
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from edgewright.agent.control import SlotName
 from edgewright.agent.environments import NO_ENVIRONMENTS, Environments
 from edgewright.agent.line.breaker import HANG_GRACE_S, LATE_IN_A_ROW, START_LIMIT_S, Breaker
-from edgewright.agent.line.runnerprocess import RunnerProcess
+from edgewright.agent.line.runnerprocess import SHADOW_NICE, RunnerProcess
 from edgewright.agent.preprocess import input_shape, preprocess_into
 from edgewright.wire.encryption import KEY_BYTES
 from edgewright.wire.errors import (
@@ -68,6 +69,7 @@ class ModelSlot:
         self._content_key, self._threads, self._environments = content_key, threads, environments
         self._late_since: float | None = None
         self._late_in_a_row = 0
+        self._gives_way = False
 
     @property
     def ready(self) -> bool:
@@ -88,6 +90,8 @@ class ModelSlot:
             )
         except OSError as error:
             self.note(RunnerCrashError(f"No runner can be started: {error.strerror}."))
+        if self._gives_way:
+            self.give_way()
         self.started_at = monotonic()
         self._late_since = None
         self._late_in_a_row = 0
@@ -114,6 +118,18 @@ class ModelSlot:
             return error.name
         self._late_since = until
         return self._why_not()
+
+    def give_way(self) -> None:
+        """Let the runner, and those that replace it, leave the processor to whoever decides."""
+        self._gives_way = True
+        if self.runner is not None:
+            self.runner.renice(SHADOW_NICE)
+
+    def go_first(self) -> None:
+        """Let the runner have the processor as the line has it."""
+        if self._gives_way and self.runner is not None:
+            self.runner.renice(os.getpriority(os.PRIO_PROCESS, 0))
+        self._gives_way = False
 
     def ask(self, frame: NDArray[np.uint8]) -> None:
         """Send a frame to the idle runner.

@@ -2,10 +2,18 @@
 
 from collections.abc import Callable
 from random import Random
+from time import monotonic, time
 from typing import Final
 
 from edgewright.agent.control import SampleReady, Up, WindowReady
-from edgewright.agent.line.capture import BUDGET_BYTES_PER_S, ByteBudget, WaitingSamples, draw
+from edgewright.agent.line.capture import (
+    BUDGET_BYTES_PER_S,
+    DISAGREEING,
+    ByteBudget,
+    Draw,
+    WaitingSamples,
+    draw,
+)
 from edgewright.agent.line.deciding import Ruling
 from edgewright.agent.line.recent import Decided, RecentDecisions
 from edgewright.agent.line.statistics import Tally, clipped
@@ -62,6 +70,10 @@ class Observer:
             tally.add_image(*image_statistics(ruling.image))
             self._capture(frame, ruling, decided_at, wall)
 
+    def disagreed(self, frame: Frame, ruling: Ruling) -> None:
+        """Capture a frame of which a shadowed candidate says something else."""
+        self._keep(frame, ruling, DISAGREEING, monotonic(), time())
+
     def learn(self, outcome: Outcome, now: float, wall: float) -> None:
         """Join a truth with the decision on its item; a truth of an unknown item is only counted."""
         decided = self._recent.take(outcome.item)
@@ -99,9 +111,14 @@ class Observer:
         return self._tallies[tag]
 
     def _capture(self, frame: Frame, ruling: Ruling, now: float, wall: float) -> None:
+        sure = 1.0 if ruling.scores is None else ruling.decision.confidence
+        drawn = draw(self._random, self._share, sure)
+        if drawn is not None:
+            self._keep(frame, ruling, drawn, now, wall)
+
+    def _keep(self, frame: Frame, ruling: Ruling, drawn: Draw, now: float, wall: float) -> None:
         decision = ruling.decision
-        drawn = draw(self._random, self._share, 1.0 if ruling.scores is None else decision.confidence)
-        if drawn is None or ruling.image is None:
+        if ruling.image is None:
             return
         sample = Sample(
             device=self._device,

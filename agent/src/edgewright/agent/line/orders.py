@@ -33,9 +33,10 @@ from edgewright.agent.control import (
 from edgewright.agent.environments import NO_ENVIRONMENTS, Environments
 from edgewright.agent.line.breaker import replacement_delay_s
 from edgewright.agent.line.deciding import NO_MODEL_FALLBACK, Ruling
-from edgewright.agent.line.failures import COSTS, Reaction, react
+from edgewright.agent.line.failures import Reaction, cost_of, react
 from edgewright.agent.line.interlock import Interlock, Moment, SafeMoments
 from edgewright.agent.line.modelslot import ModelSlot
+from edgewright.agent.line.pace import Pace
 from edgewright.agent.line.runnerprocess import RunnerProcess
 from edgewright.agent.line.shadow import ShadowRun
 from edgewright.agent.line.slots import DECIDING, Move, Phase, Slots
@@ -47,7 +48,9 @@ REST_S: Final = 1.0
 """A line without frames for so long is at rest; see ``interlock``."""
 
 _QUIET_S: Final = {False: 2.0, True: 10.0}
-"""Shadowing and probation end without frames after this time, by whether a cell is connected."""
+"""Shadowing and probation end after so long without a frame that can be read, by whether a cell is connected:
+a line that stands still, or that has only unreadable frames, proves nothing by waiting longer.
+"""
 
 _STANDINGS: Final[dict[Phase, Standing]] = {
     Phase.CANDIDATE: "candidate",
@@ -67,6 +70,7 @@ class Orders:
         send: says something to the supervisor.
         active_changed: called when another model decides, or none.
         interlock: says when the model may be changed.
+        disagreed: takes a frame of which a shadowed candidate says something else.
         environments: Pythons of runtimes that live in environments of their own.
 
     Attributes:
@@ -81,11 +85,12 @@ class Orders:
         send: Callable[[Up], None],
         active_changed: Callable[[], None],
         interlock: Interlock,
+        disagreed: Callable[[Frame, Ruling], None],
         environments: Environments = NO_ENVIRONMENTS,
     ) -> None:
         self._send = send
         self._safe = SafeMoments(interlock, lambda error: send(Trouble(error.number, error.sentence)))
-        self._environments = environments
+        self._disagreed, self._environments = disagreed, environments
         self._active_changed = active_changed
         self.slots = Slots()
         self.models: dict[SlotName, ModelSlot] = {}
@@ -94,7 +99,8 @@ class Orders:
         self._shadow: ShadowRun | None = None
         self._probation_frames = 0
         self._since = 0.0
-        self._last_frame_at = 0.0
+        self._last_frame_at = self._last_image_at = 0.0
+        self._pace = Pace()
         self._dying: list[RunnerProcess] = []
         self._broken: dict[SlotName, Held] = {}
 
@@ -139,16 +145,19 @@ class Orders:
         """The supervisor is gone: what it had ordered and what had not happened yet does not happen."""
         self._shadow = None
         for slot, model in self.models.items():
+            model.go_first()
             if self.slots.phase(slot) in (Phase.SHADOWING, Phase.WAITING):
                 self.slots.move(slot, Move.STAND_BY if model.stand_in else Move.CALLED_OFF)
 
-    def after_frame(self, frame: Frame, ruling: Ruling, now: float) -> None:
+    def after_frame(self, frame: Frame, ruling: Ruling, read_at: float, now: float) -> None:
         """Go on after a decision was sent at ``now``: shadow it, count probation, swap at a safe tick."""
         self._last_frame_at = now
+        self._pace.frame(read_at)
+        if ruling.image is not None:
+            self._last_image_at = now
         self._deal_with_failures(now)
-        shadow = self._shadow
-        if shadow is not None and ruling.image is not None and ruling.decision.source != "fallback":
-            shadow.offer(self.models[shadow.slot], ruling.image, ruling.decision.label, now)
+        if self._shadow is not None:
+            self._shadow.offer(self.models[self._shadow.slot], frame, ruling, self._pace.slack_s(now), now)
         active = self.slots.active
         if active and self.slots.phase(active) is Phase.PROBATION and ruling.decision.source == "active":
             self._probation_frames -= 1
@@ -200,7 +209,8 @@ class Orders:
 
     def _begin_shadow(self, order: Shadow, now: float) -> None:
         self.slots.move(order.slot, Move.SHADOW)
-        self._shadow = ShadowRun(order.slot, order.frames, now)
+        self._shadow = ShadowRun(order.slot, order.frames, now, self._disagreed)
+        self.models[order.slot].give_way()
         if self.slots.active is None or order.frames <= 0:
             self._end_shadow(self._shadow)
 
@@ -254,11 +264,12 @@ class Orders:
         if (shadow := self._shadow) is None:
             return
         shadow.collect(self.models[shadow.slot], now)
-        if shadow.complete:
+        if shadow.complete or shadow.starved(now):
             self._end_shadow(shadow)
 
     def _end_shadow(self, shadow: ShadowRun) -> None:
         self.slots.move(shadow.slot, Move.SHADOWED)
+        self.models[shadow.slot].go_first()
         self._shadow = None
         self._send(shadow.result())
 
@@ -289,10 +300,11 @@ class Orders:
         without_frames = now - max(self._last_frame_at, self._since)
         self._swap_if_safe(Moment(None, quiet=without_frames > REST_S), now)
         quiet_s = _QUIET_S[self.cell_connected]
-        active = self.slots.active
-        if active and self.slots.phase(active) is Phase.PROBATION and without_frames > quiet_s:
-            self._prove(active)
-        if (shadow := self._shadow) is not None and now - max(self._last_frame_at, shadow.since) > quiet_s:
+        active, shadow = self.slots.active, self._shadow
+        unproven = active if active and self.slots.phase(active) is Phase.PROBATION else None
+        if unproven and now - max(self._last_image_at, self._since) > quiet_s:
+            self._prove(unproven)
+        if shadow is not None and now - max(self._last_image_at, shadow.since) > quiet_s:
             self._end_shadow(shadow)
 
     def _deal_with_failures(self, now: float) -> None:
@@ -302,8 +314,9 @@ class Orders:
 
     def _fail(self, slot: SlotName, model: ModelSlot, failure: EdgewrightError, now: float) -> None:
         _log.warning("slot %s, %s %d: %s", slot, model.manifest.model, model.manifest.version, failure)
-        broken = model.breaker.failed(now, COSTS.get(type(failure), 1))
-        match react(self.slots.phase(slot), broken=broken, another=self._has_another(model)):
+        phase = self.slots.phase(slot)
+        broken = model.breaker.failed(now, cost_of(failure, phase))
+        match react(phase, broken=broken, another=self._has_another(model)):
             case Reaction.REFUSE_LOAD:
                 self._empty(slot)
                 self._send(Loaded(slot=slot, ok=False, error=failure.number, detail=failure.sentence))
@@ -338,6 +351,8 @@ class Orders:
     def _replace(self, slot: SlotName, model: ModelSlot, failure: EdgewrightError, now: float) -> None:
         self._bury(model)
         model.failure = None
+        if self._shadow is not None and self._shadow.slot == slot:
+            self._shadow.forget_question()
         model.retry_at = now + replacement_delay_s(model.breaker.recent(now))
         if model.retry_at <= now:
             model.start()

@@ -6,6 +6,7 @@ the reply of its own request has come, and writes nothing while a request is ope
 
 import math
 import os
+import resource
 import select
 import socket
 import subprocess
@@ -36,6 +37,11 @@ from edgewright.wire.manifest import Manifest
 
 _NO_POOLS: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """numpy's linear algebra would start a thread a core and never use it."""
+
+_CAP_SYS_NICE: Final = 23
+
+SHADOW_NICE: Final = 15
+"""Of a candidate that runs beside the model that decides (setpriority(2))."""
 
 _STATUS_WITHIN_S: Final = 0.002
 """A process ends right after its sockets, and a frame may be waiting for its decision."""
@@ -164,6 +170,19 @@ class RunnerProcess:
             self.last, self.ready, self._open = reply, True, False
         return not self._open
 
+    def renice(self, nice: int) -> None:
+        """Change the niceness of all its threads, where this process might also change it back.
+
+        A line that may not raise priorities (CAP_SYS_NICE, RLIMIT_NICE) leaves its runners as they are: a
+        candidate that had given way would be slow for ever.
+        """
+        if not _may_raise():
+            return
+        # A thread may end meanwhile, and a process.
+        with suppress(OSError):
+            for thread in Path(f"/proc/{self.pid}/task").iterdir():
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
+
     def kill(self) -> None:
         """End the process, whatever it does; ``reaped`` tells when it is gone."""
         self.socket.close()
@@ -181,6 +200,16 @@ class RunnerProcess:
             return RunnerCrashError("The runner closed its socket.")
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
         return RunnerCrashError(f"The runner ended {how}.")
+
+
+def _may_raise() -> bool:
+    """Whether this process may lower a niceness again (capabilities(7), and getrlimit(2), RLIMIT_NICE)."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NICE)
+    if 20 - allowed <= os.getpriority(os.PRIO_PROCESS, 0):
+        return True
+    status = Path("/proc/self/status").read_text().splitlines()
+    effective = next((line.split()[1] for line in status if line.startswith("CapEff:")), "0")
+    return bool(int(effective, 16) >> _CAP_SYS_NICE & 1)
 
 
 def _start(
