@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from ssl import SSLContext
 from typing import TypeVar
 
 import paho.mqtt.client as mqtt
@@ -18,6 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.agent.identity import save
 from edgewright.agent.settings import BrokerSettings, format_settings
+from edgewright.controller.broker.probe import Address
 from edgewright.wire import messages, topics
 from edgewright.wire.cell import Decision, Frame, Inbox
 from edgewright.wire.cell import encode as encode_cell
@@ -69,16 +71,27 @@ class ControllerHand:
 
     Args:
         listening: whether it subscribes before it publishes anything; otherwise ``listen`` does it later.
+        client_id: as the broker knows it.
+        tls: what it speaks, where the broker demands that.
     """
 
-    def __init__(self, broker: Broker, *, listening: bool = True) -> None:
+    def __init__(
+        self,
+        broker: Broker | Address,
+        *,
+        listening: bool = True,
+        client_id: str = "controller",
+        tls: SSLContext | None = None,
+    ) -> None:
         self.heard: list[Upward] = []
         self.acknowledging = True
         self.device_key = DeviceKey.generate()
         self._received: dict[str, Received] = {}
         self._client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id="controller", protocol=mqtt.MQTTv311, clean_session=False
+            CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv311, clean_session=False
         )
+        if tls is not None:
+            self._client.tls_set_context(tls)
         self._client.reconnect_delay_set(1, 1)
         connected, self._subscribed = threading.Event(), threading.Event()
         self._listening = listening
@@ -151,7 +164,9 @@ class ControllerHand:
 class AgentRig:
     """One agent: its folder and its process."""
 
-    def __init__(self, folder: Path, broker: Broker, simulator: RepositorySimulator, key: DeviceKey) -> None:
+    def __init__(
+        self, folder: Path, broker: Broker | Address, simulator: RepositorySimulator, key: DeviceKey
+    ) -> None:
         self.folder = folder
         self.config = folder / "agent.toml"
         save(folder, DEVICE, key)

@@ -32,6 +32,8 @@ FIGURES: Final[dict[str, str]] = {
     "verify_100mb_cpu_s": "tests.benchmarks.bench_verify",
     "fuzz_inputs": "tests.benchmarks.bench_fuzz",
     "silent_fallback_accepted": "tests.benchmarks.bench_fallback",
+    "restart_to_connected_s": "tests.benchmarks.bench_restart",
+    "rollback_s": "tests.benchmarks.bench_restart",
     "cell_latency_ms": "tests.benchmarks.bench_cell",
     "cell_cpu_ms": "tests.benchmarks.bench_cell",
 }
