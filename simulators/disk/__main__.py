@@ -13,13 +13,15 @@ from pathlib import Path
 import msgspec
 
 from simulators.disk.powerloss import Theatre
+from simulators.disk.renewals import broken_renewals
 from simulators.disk.runs import Summary, summed
 
 
 def main() -> int:
     """Run one share of the cuts."""
     parser = argparse.ArgumentParser(prog="python -m simulators.disk", description=__doc__)
-    parser.add_argument("--runs", type=int, required=True, help="of all shares together")
+    parser.add_argument("--runs", type=int, default=0, help="of all shares together")
+    parser.add_argument("--renewals", type=int, default=0, help="draws of each cut of an identity's renewal")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--share", type=int, default=0, help="which one")
     parser.add_argument("--of", type=int, default=1, help="how many there are")
@@ -27,6 +29,10 @@ def main() -> int:
     given = parser.parse_args()
     logging.disable()
     with tempfile.TemporaryDirectory(dir=_in_memory()) as work:
+        if given.renewals:
+            broken = broken_renewals(Path(work).resolve(), given.renewals)
+            sys.stdout.write(msgspec.json.encode(broken).decode() + "\n")
+            return 0
         theatre = Theatre(Path(work).resolve(), deaf_to=given.deaf_to)
         summary = _play(theatre, given.runs, given.seed, given.share, given.of)
     sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")

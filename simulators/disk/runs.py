@@ -72,6 +72,23 @@ def run_apart(runs: int, seed: int, processes: int = 2, deaf_to: str = "") -> Su
     return _together([msgspec.json.decode(line, type=Summary) for line in said])
 
 
+def renew_apart(draws: int) -> list[str]:
+    """Cut the power anywhere in an identity's renewal, in a process of its own; what did not hold.
+
+    Raises:
+        RuntimeError: there is no C compiler.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-m", "simulators.disk", "--renewals", str(draws)],
+            env=preloading(build(Path(folder))),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+    return msgspec.json.decode(done.stdout, type=list[str])
+
+
 def _together(shares: Sequence[Summary]) -> Summary:
     worst = sorted((one for share in shares for one in share.worst), key=lambda one: not one.broken)
     return Summary(

@@ -2,8 +2,8 @@
 
 The demo's network is rebuilt by its own recipe, on the rung that changes only the head, from 200 frames of
 the drifted line; once as it is (fp32) and once as int8 with the same calibration frames. The value is the
-length of the fp32 network's patch through its artifact's. Beside it stand what ``zstd -19`` makes of the whole
-artifact, which is the peer, and what Debian's ``bsdiff`` makes of the two versions, where it is installed.
+length of the fp32 network's patch through its artifact's. Beside it stand what ``zstd -19`` makes of the
+whole artifact, which is the peer, and what Debian's ``bsdiff`` makes of the two, where it is installed.
 """
 
 import importlib.util

@@ -1,13 +1,13 @@
 """``verify_100mb_cpu_s``: a blob of 100 MB, verified while it is downloaded.
 
-The agent's downloader takes chunks from topics in memory and stores them; each is hashed for itself and for
-the whole as it comes, and nothing is read back: ``bytes_read`` counts what the process read from files while
-it ran (proc(5), io: rchar). The peer is ``download_target`` of python-tuf's client over HTTP: it
+The agent's downloader takes chunks from topics in memory and stores them; each is hashed once as it comes,
+against its signed digest, and nothing is read back: ``bytes_read`` counts what the process read from files
+while it ran (proc(5), io: rchar). The peer is ``download_target`` of python-tuf's client over HTTP: it
 spools the whole into a temporary file, reads it back to verify it, and reads it again to copy it. Both write
 100 MB to the disk. CPU is the client's thread; the peer's server has one of its own.
 
-The agent hashes the file once more when it is loaded, possibly months later, and so would any client that
-does not trust its disk; that is not in this figure.
+The agent takes the digest of the whole when the file is used, at the qualification and at each load, possibly
+months later, and so would any client that does not trust its disk; that is not in this figure.
 """
 
 import tempfile

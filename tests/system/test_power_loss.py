@@ -3,7 +3,7 @@
 import pytest
 
 from simulators.disk.recording import compiler
-from simulators.disk.runs import run_apart
+from simulators.disk.runs import renew_apart, run_apart
 
 RUNS = 650
 """A few more than the stories have persist points, so that the power goes at each of them."""
@@ -23,6 +23,11 @@ def test_no_power_cut_makes_a_brick() -> None:
     assert summary.runs == RUNS >= summary.points
     assert summary.bricks == 0, summary.worst
     assert summary.waste <= 1, summary.worst
+
+
+def test_a_renewal_leaves_an_identity() -> None:
+    """Cut anywhere in the renewal of its certificate, a device has the old identity or the new one, whole."""
+    assert renew_apart(40) == []
 
 
 @pytest.mark.parametrize("kind", ["SYNC", "SYNC_FOLDER"])

@@ -139,6 +139,7 @@ def save(
     write_private(folder / "ca.pem", authority)
     write_private(folder / "identity.json", msgspec.json.encode(_Record(device, issued, expires)))
     sync_folder(folder)
+    sync_folder(data)  # A link that survives a power cut must not name a folder that does not.
     fresh = data / f"{FOLDER}.new"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(folder.name)
