@@ -347,26 +347,6 @@ def test_a_deployment_completes_on_an_idle_line(tmp_path: Path) -> None:
         assert rig.expect(Proven).slot == "b"
 
 
-def test_a_candidate_that_disagrees_is_measured_and_decides_nothing(tmp_path: Path) -> None:
-    """Agreement counts the frames with the same label; the machine only ever gets the active model's."""
-    with running_line(tmp_path) as rig:
-        rig.run("a", write_release(tmp_path, 1))
-        assert rig.load("b", write_release(tmp_path, 2, labels=("dark", "grey", "glossy"))).ok
-        rig.connect()
-        rig.order(Shadow("b", 10))
-        labels: list[str] = []
-        while not rig.saw(Shadowed):
-            sleep(FRAME_EVERY_S)
-            labels.append(rig.ask(str(len(labels)), 250 if len(labels) % 2 else 0).label)
-        (shadowed,) = rig.saw(Shadowed)
-        assert shadowed.frames == 10
-        assert 0 < shadowed.agreement < 1
-        assert shadowed.worst == "bright"
-        assert [(one.decided, one.candidate) for one in shadowed.disagreements] == [("bright", "glossy")]
-        assert shadowed.disagreements[0].frames == round(10 * (1 - shadowed.agreement))
-        assert set(labels) == {"dark", "bright"}
-
-
 def test_a_candidate_that_breaks_while_shadowed_leaves_its_slot(tmp_path: Path) -> None:
     """Its shadowing fails with the error, the active model goes on, and the slot can be loaded again."""
     with running_line(tmp_path) as rig:

@@ -81,6 +81,26 @@ def _shadowed_is_called_off(rig: LineRig) -> bool:
     return {held.standing for held in rig.adopt().held} == {"active", "candidate"}
 
 
+def test_a_candidate_that_disagrees_is_measured_and_decides_nothing(tmp_path: Path) -> None:
+    """Agreement counts the frames with the same label; the machine only ever gets the active model's."""
+    with running_line(tmp_path) as rig:
+        rig.run("a", write_release(tmp_path, 1))
+        assert rig.load("b", write_release(tmp_path, 2, labels=OTHER_LABELS)).ok
+        rig.connect()
+        rig.order(Shadow("b", 10))
+        labels: list[str] = []
+        while not rig.saw(Shadowed):
+            sleep(0.004)
+            labels.append(rig.ask(str(len(labels)), 250 if len(labels) % 2 else 0).label)
+        (shadowed,) = rig.saw(Shadowed)
+        assert shadowed.frames == 10
+        assert 0 < shadowed.agreement < 1
+        assert shadowed.worst == "bright"
+        assert [(one.decided, one.candidate) for one in shadowed.disagreements] == [("bright", "glossy")]
+        assert shadowed.disagreements[0].frames == round(10 * (1 - shadowed.agreement))
+        assert set(labels) == {"dark", "bright"}
+
+
 def test_frames_on_which_the_candidate_disagrees_are_captured(tmp_path: Path) -> None:
     """A few frames go up as samples of their own reason, with the active model's decision."""
     with running_line(tmp_path, window_seconds=0.5) as rig:
