@@ -41,6 +41,9 @@ FIGURES: Final[dict[str, str]] = {
     "rollback_s": "tests.benchmarks.bench_restart",
     "cell_latency_ms": "tests.benchmarks.bench_cell",
     "cell_cpu_ms": "tests.benchmarks.bench_cell",
+    "outbox_online_mb_day": "tests.benchmarks.bench_outbox",
+    "outbox_offline_mb_month": "tests.benchmarks.bench_outbox",
+    "backlog_live_p99_s": "tests.benchmarks.bench_outbox",
 }
 """Every figure and the module that measures it; a module that measures several runs once."""
 

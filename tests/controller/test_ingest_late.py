@@ -315,23 +315,24 @@ def test_pieces_that_wait_too_long_go(db: Database, tmp_path: Path) -> None:
 
 def test_a_device_with_a_month_gives_others_their_turn() -> None:
     """However much one sender has, another's message is in the next batch; who sends too much is refused."""
-    waiting: FairQueue[str] = FairQueue(total=100, each=50)
+    waiting: FairQueue[str] = FairQueue(total=100, each=50, share=30)
     assert sum(waiting.put("back", f"old-{n}") for n in range(60)) == 50
     for device in range(10):
         assert waiting.put(f"live-{device}", "now")
     first, _ = waiting.take(20, 0.0)
     assert first.count("now") == 10
     assert [text for text in first if text != "now"] == [f"old-{n}" for n in range(10)]
+    assert [len(waiting.take(40, 0.0)[0]) for _ in range(2)] == [30, 10]
 
 
 def test_a_closed_queue_gives_out_what_it_has() -> None:
     """After the end everything that was put is taken, then the end is said, also to one that waits."""
-    waiting: FairQueue[int] = FairQueue(total=10, each=10)
+    waiting: FairQueue[int] = FairQueue(total=10, each=10, share=10)
     for number in range(3):
         waiting.put("a", number)
     waiting.close()
     assert waiting.take(2, 0.0) == ([0, 1], False)
     assert waiting.take(2, 0.0) == ([2], True)
-    empty: FairQueue[int] = FairQueue(total=10, each=10)
+    empty: FairQueue[int] = FairQueue(total=10, each=10, share=10)
     threading.Timer(0.05, empty.close).start()
     assert empty.take(2, 5.0) == ([], True)

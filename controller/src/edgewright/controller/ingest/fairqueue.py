@@ -1,12 +1,13 @@
 """What waits to be stored, by sender: each gets its turn, so one that returns with a month holds nobody up.
 
 A sender's messages stay in their order, and only so many of one sender wait: a device never has more than
-``numbering.AHEAD`` numbers on their way, so one that fills its share says more than its protocol allows.
+``numbering.AHEAD`` numbers on their way, so one that fills its share says more than its protocol allows. Of
+what is taken at once a sender has a share too: the time that a batch takes is the time that others wait.
 
->>> waiting = FairQueue(total=10, each=3)
+>>> waiting = FairQueue(total=10, each=3, share=2)
 >>> [waiting.put("back", text) for text in "abcd"], waiting.put("live", "x")
 ([True, True, True, False], True)
->>> waiting.take(3, 0.0), waiting.take(3, 0.0)
+>>> waiting.take(9, 0.0), waiting.take(9, 0.0)
 ((['a', 'x', 'b'], False), (['c'], False))
 """
 
@@ -24,10 +25,11 @@ class FairQueue(Generic[_T]):
     Args:
         total: most items that wait.
         each: most of one sender.
+        share: most of one sender that are taken at once.
     """
 
-    def __init__(self, total: int, each: int) -> None:
-        self._total, self._each = total, each
+    def __init__(self, total: int, each: int, share: int) -> None:
+        self._total, self._each, self._share = total, each, share
         self._waiting: OrderedDict[str, deque[_T]] = OrderedDict()
         self._count = 0
         self._closed = False
@@ -60,13 +62,16 @@ class FairQueue(Generic[_T]):
             self._changed.wait_for(
                 lambda: self._count >= most or self._closed, max(0.0, until - time.monotonic())
             )
-            items = [self._next() for _ in range(min(most, self._count))]
+            items = self._turns(most)
             return items, self._closed and not self._count
 
-    def _next(self) -> _T:
-        sender, mine = self._waiting.popitem(last=False)
-        item = mine.popleft()
-        self._count -= 1
-        if mine:
-            self._waiting[sender] = mine
-        return item
+    def _turns(self, most: int) -> list[_T]:
+        items: list[_T] = []
+        for _ in range(self._share):
+            for sender in list(self._waiting)[: most - len(items)]:
+                mine = self._waiting.pop(sender)
+                items.append(mine.popleft())
+                if mine:
+                    self._waiting[sender] = mine  # behind all others
+        self._count -= len(items)
+        return items

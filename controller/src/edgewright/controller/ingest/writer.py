@@ -39,6 +39,9 @@ QUEUE_MESSAGES: Final = 20_000
 SENDER_MESSAGES: Final = 4 * AHEAD
 """Of one device: all that it may have on their way, repeated."""
 
+SENDER_SHARE: Final = 32
+"""Of one device in a batch: a month of windows is stored in some minutes, and nobody waits for it."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -88,7 +91,7 @@ class Ingest:
         self._listeners = listeners
         self.opener = Opener(db)
         self._retention = retention or Retention()
-        self._queue: FairQueue[tuple[str, bytes]] = FairQueue(QUEUE_MESSAGES, SENDER_MESSAGES)
+        self._queue: FairQueue[tuple[str, bytes]] = FairQueue(QUEUE_MESSAGES, SENDER_MESSAGES, SENDER_SHARE)
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
         self._warned: set[str] = set()
         self._prune_at = time.monotonic() + PRUNE_S
