@@ -300,7 +300,7 @@ def test_broker_show_says_what_lies_there(parts: Parts, capsys: Capture) -> None
     assert "chunks" in printed
     assert "In all 10 MB of 50 MB." in printed
     assert "The broker (mosquitto, connected) takes 21 MB of memory." in printed
-    assert "3 were published again, 2 were put off and 1 are not published" in printed
+    assert "3 chunks or files were published again, 2 put off, 1 unknown or retired." in printed
     found = json.loads(said(capsys, "broker", "show", "--data", parts.data, "--json"))
     assert found["retained"]["bytes"] == 10_032_000
     assert found["retained"]["assignments"] == {"topics": 4, "bytes": 12_000}

@@ -215,7 +215,10 @@ class Publisher:
             DataFolderDamagedError: a blob is not here, or not what its manifest says.
         """
         with self._waiting:
-            releases = [self._read(sha256) for sha256 in manifest_sha256s]
+            # A release that is just being made ready stands in no list yet.
+            releases = [
+                self._read(sha256) for sha256 in {**dict.fromkeys(manifest_sha256s), **self._releases}
+            ]
             lengths = {
                 topics.chunk(name): place.length for each in releases for name, place in each.places.items()
             }

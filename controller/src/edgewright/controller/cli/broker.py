@@ -70,11 +70,11 @@ def _sentences(found: dict[str, Any]) -> Iterator[str]:
     reached = "connected" if found["connected"] else "not connected"
     yield f"The broker ({found['kind']}, {reached}) {needs}."
     if found["restarts"]:
-        yield f"It had to be started again {found['restarts']} times: {found['last_failure']}"
+        yield f"Restarts so far: {found['restarts']}. The last cause: {found['last_failure']}"
     wants, downloads = found["wants"], found["downloads"]
     yield (
-        f"Of what devices missed {count(wants['answered'])} were published again, "
-        f"{count(wants['limited'])} were put off and {count(wants['unknown'])} are not published."
+        f"Of what devices missed, {count(wants['answered'])} chunks or files were published again, "
+        f"{count(wants['limited'])} put off, {count(wants['unknown'])} unknown or retired."
     )
     yield f"Over HTTPS {count(downloads['requests'])} requests took {size(downloads['bytes'])}."
 
