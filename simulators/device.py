@@ -124,11 +124,15 @@ class DeviceStub:
             monotonic=monotonic,
         )
 
-    def start(self) -> "DeviceStub":
-        """Start agent and line: what the slots hold is verified without network, then loaded."""
+    def start(self, *, line_lives: bool = False) -> "DeviceStub":
+        """Start agent and line: what the slots hold is verified without network, then loaded.
+
+        Args:
+            line_lives: whether the agent finds, or believes to find, a line that outlived the one before.
+        """
         self.gate.trusts(self.director.trust)
         self.gate.watch_clock()
-        self.deployer.start()
+        self.deployer.start(line_lives=line_lives)
         self.deployer.vouched(vouch_slots(self.repository, held_in_slots(self.journal)))
         self.deployer.line_started()
         self.settle()

@@ -44,7 +44,7 @@ class Hand:
             self.simulator.release(make_manifest(version, artifact), artifact, GOLDEN)
         self.seconds = 0.0
         self._folder = folder
-        self.proves, self.deadly, self.short_of_power = True, False, False
+        self.proves, self.deadly, self.short_of_power, self.line_lives = True, False, False, False
         self.device = self._new()
 
     def _new(self) -> DeviceStub:
@@ -56,7 +56,7 @@ class Hand:
             device.deployer.start()
             return device
         with contextlib.suppress(PowerCutError):
-            device.start()
+            device.start(line_lives=self.line_lives)
         return device
 
     def assign(self, version: int, **orders: object) -> None:
@@ -85,6 +85,12 @@ class Hand:
         self.seconds += seconds
         self.device.deployer.watch()
         self.device.settle()
+
+    def go_on_later(self) -> None:
+        """The time of everything that waits has come; nothing works yet."""
+        waiting, self.device.later = self.device.later, []
+        for go_on in waiting:
+            go_on()
 
     @property
     def deployer(self) -> Deployer:
@@ -298,9 +304,7 @@ def test_what_the_network_is_to_blame_for_is_waited_for(hand: Hand) -> None:
         job = _fetch(hand.device)
         hand.deployer.told(Stuck(job, error, fetched_bytes=10, retry_after=5.0))
         assert hand.state is State.FETCHING
-        waiting, hand.device.later = hand.device.later, []
-        for go_on in waiting:
-            go_on()
+        hand.go_on_later()
     assert hand.device.names() == ["BlobTimeout", "ByteBudget"]
     hand.device.settle()
     assert hand.device.running_artifact == TWO
@@ -362,6 +366,15 @@ def test_stopped_agent_does_not_count(hand: Hand) -> None:
     for _ in range(5):
         hand.restart()
     assert hand.state is State.PROBATION
+
+
+def test_agent_that_dies_alone_costs_no_model(hand: Hand) -> None:
+    """However often the agent ends beside a line that lives, a new model stays."""
+    hand.put_on_probation(2)
+    hand.line_lives = True
+    for _ in range(5):
+        hand.cut_power()
+    assert hand.device.running_artifact == TWO
 
 
 def test_power_that_fails_with_a_candidate_ends_it(hand: Hand) -> None:
@@ -434,20 +447,17 @@ def test_line_that_never_answers_a_load_is_replaced(hand: Hand) -> None:
     assert hand.device.running_artifact == TWO
 
 
-def test_step_that_fails_in_one_way_ends(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_that_fails_in_one_way_ends(hand: Hand) -> None:
     """A verifier that crashes at each look at one assignment ends it with E080 after five looks."""
-    looks: list[int] = []
-
-    def crash(*_: object) -> object:
-        looks.append(1)
-        raise VerifierError("The verifier ended.")
-
-    monkeypatch.setattr(hand.device.repository, "refresh", crash)
-    hand.assign(2)
-    for _ in range(9):
-        hand.device.wait()
+    hand.deployer.document(hand.simulator.assign(PATH.format(2)))
+    looks = 0
+    while hand.device.jobs:
+        hand.device.jobs.clear()
+        looks += 1
+        hand.deployer.told(Stuck(hand.device.latest.id, VerifierError("The verifier ended.")))
+        hand.go_on_later()
     assert (hand.state, hand.device.latest.error) == (State.REFUSED, ErrorLoopError.number)
-    assert len(looks) == breakers.ERRORS_TO_END
+    assert looks == breakers.ERRORS_TO_END
     assert hand.device.running_artifact == ONE
 
 

@@ -5,7 +5,8 @@ written down before the act that may end everything, never after it.
 
 - **Reboot loop**: the agent, or the whole device, starts again and again without having been stopped, while a
   model is new. The model may be why: at the third such start the last good one decides instead. A candidate
-  decides nothing yet, so it gets five; while its code runs, it is the only suspect.
+  decides nothing yet, so it gets five; while its code runs, it is the only suspect. A start that finds its
+  line alive does not count: what ended the agent was not a model.
 - **Error loop**: one step of one deployment fails again and again in the same way. What the network is to
   blame for does not count: that is waited for.
 - **Line loop**: the line dies with the same model in its hands.

@@ -96,9 +96,14 @@ class Deployer:
 
     # The agent's own life
 
-    def start(self) -> None:
-        """Count this start, then take up what the journal has."""
-        if self._journal.begin_run():
+    def start(self, *, line_lives: bool = False) -> None:
+        """Count this start, then take up what the journal has.
+
+        Args:
+            line_lives: whether a line with its models has outlived the agent before; whatever ended that one,
+                its models did not.
+        """
+        if self._journal.begin_run() and not line_lives:
             self._count_start()
         self._underway.resume()
         self._underway.collect()

@@ -176,7 +176,7 @@ class Supervisor:
             signal.signal(number, self._told_to_stop)
         self._line.start()
         self._cell.start()
-        self._deployer.start()
+        self._deployer.start(line_lives=self._line.adopted)
         self._desk.start()
         self._desk.open(held_in_slots(self._journal), self._opened)
         self._gate.watch_clock()
