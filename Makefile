@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 DATA   ?= data
 SEED   ?= 1
 ONLY   ?=
+ARCH   ?= amd64
 ARGS   ?=
 INPUTS ?= 100000
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
@@ -13,7 +14,7 @@ SAY    := printf '%s\n'
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test up bench fuzz lint docs lock runtimes clean
+.PHONY: help demo test up bench fuzz lint docs lock runtimes image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,9 @@ bench: $(VENV)/.installed ## one JSON line a figure; ONLY=name[,name] for some
 
 fuzz: $(VENV)/.installed ## feed INPUTS=100000 inputs to every parser of foreign bytes; ONLY=name[,name]
 	@$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(if $(ONLY),--only $(ONLY))
+
+image: $(VENV)/.installed ## build a Debian root file system with the agent into ./images; ARCH=amd64|arm64
+	@$(BIN)/python firmware-images/debian/build_image.py --arch $(ARCH) --out images
 
 docs: $(VENV)/.installed ## write the generated parts of docs/reference again
 	@$(BIN)/python docs/generate.py

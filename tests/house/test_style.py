@@ -17,6 +17,7 @@ CHECKED = [
     "simulators",
     "tests",
     "docs",
+    "firmware-images/debian",
     ".ci/lock",
 ]
 MODEL_FOLDERS = sorted({path.parent for path in python_files(ROOT / "models")})

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Build a Debian root file system with the agent in it.
 
-    .venv/bin/python firmware-images/debian/build.py --arch amd64 --out images
+    .venv/bin/python firmware-images/debian/build_image.py --arch amd64 --out images
 
 Two steps. The first gathers wheels into ``<out>/wheels-<arch>``: the agent's, built from this checkout, and
 those that it needs, exactly as requirements.lock pins them, each checked against its hash. The second runs
@@ -129,7 +129,7 @@ def binary_only(machine: str) -> list[str]:
 
 def bootstrap(image: Path, wheels: Path, architecture: str, mirror: str) -> None:
     """Run mmdebstrap; its hook installs the agent into the tree."""
-    install = [sys.executable, str(HERE / "install.py"), str(wheels), architecture]
+    install = [sys.executable, str(HERE / "install_agent.py"), str(wheels), architecture]
     command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--architectures={architecture}"]
     command += [f"--include={','.join(PACKAGES)}", '--dpkgopt=path-exclude="/usr/share/doc/*"']
     command += [f'--customize-hook={shlex.join(install)} "$1"', SUITE, str(image)]

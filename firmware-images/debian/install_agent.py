@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""``install.py WHEELS ARCH TREE``: mmdebstrap's hook. Puts the agent into a tree, without a network.
+"""``install_agent.py WHEELS ARCH TREE``: mmdebstrap's hook. Puts the agent into a tree, without a network.
 
 The tree's own programs are not run, so it works for every architecture: the environment below /opt/edgewright
 is laid out as ``python3 -m venv`` does it, and pip unpacks the wheels for the other machine.
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from build import HERE, MACHINES, PYTHON, ROOT, binary_only
+from build_image import HERE, MACHINES, PYTHON, ROOT, binary_only
 
 PREFIX: Final = Path("opt/edgewright")
 SCRIPT: Final = f"""#!/{PREFIX}/bin/python3
