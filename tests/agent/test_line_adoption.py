@@ -2,6 +2,7 @@
 
 import signal
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -13,9 +14,12 @@ from edgewright.agent.control import (
     Stop,
     Swap,
     Swapped,
+    Up,
     WindowReady,
     listen_at,
 )
+from edgewright.agent.lineprocess import LineProcess, command_of, line_command
+from edgewright.agent.settings import BrokerSettings, Settings, format_settings, read_settings
 from edgewright.wire.errors import RunnerCrashError
 from tests.agent.line_rig import PATIENCE_S, LineRig, running_line
 from tests.agent.tiny_models import write_release
@@ -118,3 +122,30 @@ def test_the_control_socket_is_private(tmp_path: Path) -> None:
     """Only this user may connect to a line."""
     with running_line(tmp_path):
         assert (tmp_path / "line.sock").stat().st_mode & 0o777 == 0o600
+
+
+def _settings(folder: Path, share: float) -> Settings:
+    folder.mkdir(exist_ok=True)
+    broker = BrokerSettings("127.0.0.1", 1, tls=False)
+    text = format_settings("robot-1", "t", {}, folder, broker) + f"\n[line]\ncapture_share = {share}\n"
+    (folder / "agent.toml").write_text(text)
+    return read_settings(folder / "agent.toml")
+
+
+def test_a_line_with_other_settings_is_replaced(tmp_path: Path) -> None:
+    """A supervisor adopts the line that was started with its very settings, and ends one with others."""
+    pids: list[int] = []
+    lines: list[LineProcess] = []
+    for share in (0.5, 0.5, 0.25):
+        settings = _settings(tmp_path, share)
+        said: SimpleQueue[Up] = SimpleQueue()
+        lines.append(LineProcess(settings.line_socket, line_command(settings), said.put, lambda: None))
+        lines[-1].start()
+        ready = said.get(timeout=PATIENCE_S)
+        assert isinstance(ready, Ready)
+        pids.append(ready.pid)
+    assert pids[0] == pids[1]
+    assert pids[2] != pids[0]
+    assert not command_of(pids[0])
+    lines[-1].stop()
+    LineRig.wait_for(lambda: not command_of(pids[2]))

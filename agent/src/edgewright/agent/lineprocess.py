@@ -1,8 +1,9 @@
 """The line's process, as the supervisor sees it: found running, or started.
 
 The line outlives this process. A supervisor that starts looks for one at the control socket first: where it
-was started with these very settings it is adopted, with whatever it holds; where it was started with others
-it is ended and another one started. An adopted line is no child: its end is seen at the socket and in /proc.
+was started with these very settings it is adopted, with whatever it holds; where it was started with others,
+or by another version of the agent, it is ended and another one started. An adopted line is no child: its end
+is seen at the socket and in /proc.
 """
 
 import logging
@@ -19,6 +20,7 @@ from typing import Final
 
 from edgewright.agent import control
 from edgewright.agent.childprocess import STOP_SECONDS, ChildProcess, Running
+from edgewright.agent.footprint import installed_version
 from edgewright.agent.settings import Settings
 
 _LOOK_SECONDS: Final = 0.02
@@ -44,6 +46,7 @@ def line_command(settings: Settings) -> list[str]:
         str(settings.samples),
         "--device",
         settings.device,
+        f"--agent={installed_version('edgewright-agent')}",
         "--interlock",
         settings.interlock.kind,
         f"--interlock-place={settings.interlock.place}",
@@ -114,11 +117,6 @@ class LineProcess(ChildProcess[control.Up, control.Down]):
     ) -> None:
         super().__init__(lambda _descriptor: command, said, ended)
         self._path, self._words = path, list(command)
-
-    @property
-    def adopted(self) -> bool:
-        """Whether the line outlived an agent, and so did its models."""
-        return isinstance(self._process, AdoptedLine)
 
     def begin(self) -> tuple[socket.socket, Running]:
         """The line that runs, or a new one."""

@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--environment", action="append", default=[], metavar="RUNTIME=PYTHON", help="of a runtime's own"
     )
+    parser.add_argument("--agent", default="", help="version of the agent, which only the command line shows")
     parser.add_argument("--interlock", choices=["frame", "always", "topic", "file", "gpio"], default="frame")
     parser.add_argument("--interlock-place", default="", help="topic or path")
     parser.add_argument("--interlock-safe", default="1", help="what stands there while it is safe")
