@@ -118,6 +118,11 @@ class LineProcess(ChildProcess[control.Up, control.Down]):
         super().__init__(lambda _descriptor: command, said, ended)
         self._path, self._words = path, list(command)
 
+    @property
+    def adopted(self) -> bool:
+        """Whether the line outlived an agent, and so did its models."""
+        return isinstance(self._process, AdoptedLine)
+
     def begin(self) -> tuple[socket.socket, Running]:
         """The line that runs, or a new one."""
         return self._adopted() or self._new()
