@@ -12,6 +12,7 @@ from edgewright.agent.agreement import ImageTarget
 from edgewright.agent.attempt import PATCH_TRIES, Means, Policy
 from edgewright.agent.budget import FILE_NAME, Budget
 from edgewright.agent.chunks import TopicChunks
+from edgewright.agent.fetcher import Interrupt, Interrupted, never
 from edgewright.agent.fetching import Fetching, VersionFetcher
 from edgewright.agent.schedule import parse_window
 from edgewright.agent.store import Store
@@ -77,14 +78,24 @@ class Site:
                 self.topics.publish(topics.chunk(digest), chunk)
 
     def fetch(
-        self, manifest: Manifest, check: Callable[[Manifest], None] = lambda _manifest: None
+        self,
+        manifest: Manifest,
+        check: Callable[[Manifest], None] = lambda _manifest: None,
+        interrupt: Interrupt = never,
     ) -> Fetching:
         """One try at a version whose manifest is published."""
         raw = encode_manifest(manifest)
         self.publish(raw)
         custom = TargetCustom(manifest.model, manifest.target, manifest.version, manifest.release_counter)
         target = ImageTarget("path", len(raw), sha256_hex(raw), custom)
-        return self._fetcher.fetch(target, check, self.now, self.noted.append, lambda: False)
+        return self._fetcher.fetch(target, check, self.now, self.noted.append, interrupt)
+
+    @property
+    def left(self) -> int:
+        """What the day has left."""
+        budget = Budget(self._folder / FILE_NAME, self._day_bytes, lambda: self._uptime, "boot")
+        budget.begin(self.now)
+        return budget.left
 
     def has(self, data: bytes) -> bool:
         """Whether the store has the complete blob."""
@@ -200,6 +211,16 @@ def test_wrong_bytes_count(tmp_path: Path) -> None:
     found = site.fetch(make_manifest(1, wide))
     assert isinstance(found.error, ByteBudgetError)
     assert site.topics.received_bytes <= 6 * CHUNK_BYTES
+
+
+def test_what_is_on_its_way_when_work_is_called_off_counts(tmp_path: Path) -> None:
+    """A newer version interrupts: chunks that were asked for and did not come are counted, for they may."""
+    site = Site(tmp_path, Policy(Limits(patience=(30.0,))), day_bytes=20 * CHUNK_BYTES)
+    site.publish(LARGE[: 2 * CHUNK_BYTES], GOLDEN)
+    looks = iter([False] * 12)
+    with pytest.raises(Interrupted):
+        site.fetch(make_manifest(1, LARGE), interrupt=lambda: next(looks, True))
+    assert site.left <= 20 * CHUNK_BYTES - site.topics.received_bytes - CHUNK_BYTES
 
 
 def test_a_patch_that_cannot_be_used_is_replaced_aloud(tmp_path: Path) -> None:

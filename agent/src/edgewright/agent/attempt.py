@@ -159,6 +159,10 @@ class Attempt:
         for way in ways:
             self._bring(way)
 
+    def close(self) -> None:
+        """Count the last bytes."""
+        self.transfer.account(self._means.chunks.received)
+
     def _way(self, blob: Blob, patches: tuple[Patch, ...]) -> Way:
         hopeful = self._misses.hopeful(patches)
         return cheapest_way(blob, hopeful, self._store.digests(), self._store.lacking_bytes)

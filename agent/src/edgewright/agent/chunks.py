@@ -144,6 +144,7 @@ class _TopicWindow:
 
     def close(self) -> None:
         """Subscribe to nothing any more."""
+        self._transfer.forfeit(self._pace.bytes_on_their_way)
         for digest in list(self._asked):
             self._pace.dropped(digest)
             self._drop(digest)

@@ -83,6 +83,7 @@ class VersionFetcher:
         except EdgewrightError as error:
             return Fetching(attempt.fetched_bytes, error, self._pause(error, attempt.fetched_bytes))
         finally:
+            attempt.close()
             over = attempt.transfer.active > self._means.policy.limits.seconds
             self._active = 0.0 if over else attempt.transfer.active
             self._means.budget.end()

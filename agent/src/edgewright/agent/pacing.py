@@ -7,10 +7,10 @@ way. (A round is as many arrivals as the window had chunks when it began. Estima
 BBR: Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 14(5), 2016.)
 
 The window is the smallest that keeps the link busy for nine tenths of the time, and a quarter of a second of
-chunks on top. On 64 kbit/s that is one chunk, on a local network as many as are allowed. It starts with one
-and doubles with each round that was faster by a quarter, but never beyond two seconds of what was measured.
-Every eighth round one chunk more is asked for, which finds a link that has become faster; a chunk that was
-lost while others came halves the window.
+chunks on top. On 64 kbit/s that is one chunk, on a local network as many as are allowed. It starts with
+four, because TCP has to grow as well, and doubles with each round that was faster by a quarter, unless a
+chunk takes seconds. Every eighth round one chunk more is asked for, which finds a link that has become
+faster; a chunk that was lost halves the window.
 
 A chunk is lost when one of these holds, and never while its bytes may still be on their way:
 
@@ -27,7 +27,8 @@ from edgewright.wire.manifest import CHUNK_BYTES
 
 BUSY_SHARE: Final = 0.9
 QUEUE_SECONDS: Final = 0.25
-START_SECONDS: Final = 2.0
+START_CHUNKS: Final = 4
+SLOW_CHUNK_SECONDS: Final = 4.0
 GROWTH: Final = 1.25
 RATE_ROUNDS: Final = 10
 RATE_SECONDS: Final = 30.0
@@ -80,12 +81,12 @@ class Pace:
     def __init__(self, most: int, slowest: float) -> None:
         self._most, self._slowest = most, slowest
         self._asked: dict[str, _Question] = {}
-        self._round, self._round_left, self._rounds_since_probe = 0, 1, 0
+        self._round, self._round_left, self._rounds_since_probe = 0, min(START_CHUNKS, most), 0
         self._rates: deque[tuple[int, float, float]] = deque()  # round, time and rate; the newest stays
         self._alone: tuple[float, int] | None = None
         self._alone_at = 0.0
         self._starting, self._last_rate = True, 0.0
-        self._start_window, self._cap = 1, most
+        self._start_window, self._cap = START_CHUNKS, most
         self._probing = self._draining = False
         self._moved_at, self._received = 0.0, 0
 
@@ -137,6 +138,8 @@ class Pace:
             self._note_rate(at, came / seconds)
             if question.ahead == 0:
                 self._alone, self._alone_at, self._draining = (seconds, question.length), at, False
+        if 2 * question.length < CHUNK_BYTES:
+            return  # A manifest tells of the latency, and hardly of the rate.
         self._round_left -= 1
         if self._round_left <= 0:
             self._end_round(at)
@@ -202,9 +205,7 @@ class Pace:
 
     def _grow(self) -> None:
         rate = self.rate
-        bound = 1 + int(rate * START_SECONDS / CHUNK_BYTES)
         grew = rate >= self._last_rate * GROWTH
         self._last_rate = rate
-        self._start_window = max(1, min(self._start_window * 2, bound))
-        if not grew or self._start_window in (bound, 1) or self._start_window >= self._most:
-            self._starting = False
+        self._start_window = min(self._start_window * 2, self._most)
+        self._starting = grew and rate * SLOW_CHUNK_SECONDS > CHUNK_BYTES

@@ -59,6 +59,7 @@ class RangeChunks(ChunkReader):
         self._door, self._context = door, context
         self._connection: DoorConnection | None = None
         self._ended = 0
+        self._asked_through = 0
         self._rate = FIRST_RUN_CHUNKS * CHUNK_BYTES / RUN_SECONDS
 
     @property
@@ -72,6 +73,7 @@ class RangeChunks(ChunkReader):
         complete = False
         try:
             while todo:
+                transfer.look(self.received, connected=self._connection is not None)
                 most = int(self._rate * RUN_SECONDS / CHUNK_BYTES)
                 run = _admitted(first_run(todo, min(max(1, most), LONGEST_RUN_CHUNKS)), transfer)
                 del todo[: len(run)]
@@ -83,7 +85,8 @@ class RangeChunks(ChunkReader):
                     self._hang_up()
             complete = True
         finally:
-            if not complete:
+            if not complete and self._connection is not None:
+                transfer.forfeit(max(0, self._asked_through - self.received))
                 self._hang_up()  # What was asked for and is on its way belongs to nobody.
 
     def _read_run(self, blob: str, run: list[Piece], transfer: Transfer) -> Iterator[Arrival]:
@@ -109,6 +112,7 @@ class RangeChunks(ChunkReader):
         """Send the request; the connection stands before the first byte of the range."""
         first, last = run[0].offset, run[-1].offset + run[-1].length - 1
         headers = {"Range": f"bytes={first}-{last}", "Accept-Encoding": "identity"}
+        self._asked_through = self.received + last + 1 - first
         path, reused = f"/device/v1/blobs/{blob}", self._connection is not None
         connection = self._connected(transfer)
         try:

@@ -117,6 +117,7 @@ class Transfer:
         self._interrupt, self._fits, self._spend, self._monotonic = interrupt, fits, spend, monotonic
         self._draw = draw or random.Random()  # noqa: S311 - jitter is no secret
         self._looked_at, self._received = monotonic(), -1
+        self._connected = True
         self._rate_from, self._right = 0.0, 0
 
     def now(self) -> float:
@@ -158,16 +159,24 @@ class Transfer:
             SlowRetrievalError: right bytes come too slowly.
         """
         now = self._monotonic()
-        if connected:
+        if connected and self._connected:
             self.active += now - self._looked_at
-        self._looked_at = now
-        self._spend(received - self._received if self._received >= 0 else 0)
-        self._received = received
+        self._looked_at, self._connected = now, connected
+        self.account(received)
         if self._interrupt():
             raise Interrupted
         if self.active > self.limits.seconds:
             raise TransferDeadlineError(f"Fetching takes more than {self.limits.seconds / 3600:g} hours.")
         self._check_rate()
+
+    def account(self, received: int) -> None:
+        """Count what came since the last look; a try ends with it, whatever ended it."""
+        self._spend(received - self._received if self._received >= 0 else 0)
+        self._received = received
+
+    def forfeit(self, length: int) -> None:
+        """So many bytes were asked for and are no longer waited for: they may be on their way, and count."""
+        self._spend(length)
 
     def took(self, right: int) -> None:
         """So many right bytes were stored."""
