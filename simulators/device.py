@@ -17,7 +17,6 @@ from edgewright.agent.chunks import TopicChunks
 from edgewright.agent.clock import Clock
 from edgewright.agent.confidential import ContentKeys
 from edgewright.agent.control import QualificationResult
-from edgewright.agent.database import Database
 from edgewright.agent.deployer import Deployer
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.agent.fetcher import Interrupt, MetadataFetcher, TopicReader
@@ -28,6 +27,7 @@ from edgewright.agent.journal import Deployment, Journal
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.outbox import Outbox
 from edgewright.agent.releasefiles import ReleaseFiles
+from edgewright.agent.salvage import open_database
 from edgewright.agent.samplefiles import SampleFiles
 from edgewright.agent.sealing import Sealer
 from edgewright.agent.store import Store
@@ -86,7 +86,7 @@ class DeviceStub:
         self.later: list[Callable[[], None]] = []
         self.qualification: Callable[[Path, Path, Path], QualificationResult] = _passes
         folder.mkdir(parents=True, exist_ok=True)
-        self._database = Database(folder / "agent.db")
+        self._database, damage = open_database(folder / "agent.db")
         self.journal = Journal(self._database)
         self.outbox = Outbox(self._database, device, SampleFiles(folder / "samples"))
         self.store = Store(folder / "store")
@@ -109,6 +109,8 @@ class DeviceStub:
             keys=keys,
         )
         ledger = self._ledger = Ledger(device, self._database, self.journal, self.outbox)
+        if damage:
+            ledger.note(damage)
         self._connections = 0
         self.gate = Gate(device, TARGET, self.journal, ledger, self.clock, self.director, self.sealer)
         self.deployer = Deployer(

@@ -26,7 +26,6 @@ from edgewright.agent.byhand import HandDoor
 from edgewright.agent.cellprocess import OwnCell
 from edgewright.agent.clock import Clock
 from edgewright.agent.confidential import ContentKeys
-from edgewright.agent.database import Database
 from edgewright.agent.deployer import Deployer
 from edgewright.agent.documents import DocumentDesk, Opened
 from edgewright.agent.environments import find_runtimes
@@ -45,6 +44,7 @@ from edgewright.agent.outbox import Outbox
 from edgewright.agent.qualifier import device_error, qualify
 from edgewright.agent.releasefiles import ReleaseFiles
 from edgewright.agent.renewing import RenewalWatch
+from edgewright.agent.salvage import open_database
 from edgewright.agent.samplefiles import SampleFiles
 from edgewright.agent.sealing import Sealer
 from edgewright.agent.servicemanager import ALIVE, READY, STOPPING, notify
@@ -100,11 +100,13 @@ class Supervisor:
         self._told_held: Held = (None, None)
         for root in (settings.image_root, settings.director_root):
             _check_root(root)
-        self._database = Database(settings.database)
+        self._database, damage = open_database(settings.database)
         self._journal = Journal(self._database)
         samples = SampleFiles(settings.samples)
         self._outbox = Outbox(self._database, settings.device, samples, settings.update.outbox_mb * _MIB)
         self._ledger = Ledger(settings.device, self._database, self._journal, self._outbox)
+        if damage:
+            self._ledger.note(damage)
         self._identity = Identity.load(settings.folder)
         self._sealer = Sealer(self._identity.key)
         self._clock = Clock(self._journal)
@@ -124,7 +126,12 @@ class Supervisor:
     def _compose(self, settings: Settings) -> None:
         """Put the parts together that work on releases."""
         update, runtime = settings.update, settings.runtime
-        store = Store(settings.folder / "store", update.store_mb * _MIB, update.sync_chunks)
+        store = Store(
+            settings.folder / "store",
+            update.store_mb * _MIB,
+            update.sync_chunks,
+            free_bytes=update.free_mb * _MIB,
+        )
         fetcher = MetadataFetcher(TopicReader(self._link), want=self._want_metadata)
         trust = settings.folder / "trust"
         self._verifier = VerifierProcess(lambda descriptor: verifier_command(trust, descriptor), fetcher)
