@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from backports import zstd
 
 from edgewright.agent import control
 from edgewright.agent.control import QualificationResult
+from edgewright.controller.compiler.patches import encode_patch
 from edgewright.wire import topics
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.deployment import State
@@ -312,12 +312,7 @@ def test_patch_instead_of_the_whole(device: DeviceStub) -> None:
     """A release that is near its base travels as its patch, and the result has the signed digest."""
     assign(device, 1)
     near = ONE[:-100] + bytes(100)
-    options: dict[int, int] = {
-        zstd.CompressionParameter.window_log: 20,
-        zstd.CompressionParameter.compression_level: 9,
-    }
-    patch = zstd.ZstdCompressor(options=options, zstd_dict=zstd.ZstdDict(ONE, is_raw=True).as_prefix)
-    frame = patch.compress(near, patch.FLUSH_FRAME)
+    frame = encode_patch(ONE, near)
     path = device.simulator.release(make_manifest(4, near, ((ONE, frame),)), near, frame, GOLDEN)
     device.simulator.assign(path)
     device.read_topics()

@@ -13,6 +13,7 @@ from edgewright.wire.assignment import Orders, TargetCustom
 from edgewright.wire.deployment import Event, State
 from edgewright.wire.errors import (
     ConfigurationError,
+    DamagedDatabaseError,
     IllegalTransitionError,
     MalformedMessageError,
     NewerDataError,
@@ -138,9 +139,9 @@ def test_newer_data_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_file_that_is_no_database(tmp_path: Path) -> None:
-    """Another file in the database's place is a configuration error, not a traceback."""
+    """Another file in the database's place is a damaged database, by its name, not a traceback."""
     (tmp_path / "agent.db").write_bytes(b"this is a letter" * 100)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(DamagedDatabaseError):
         open_journal(tmp_path)
 
 
