@@ -1,12 +1,14 @@
 """A line without its supervisor, and with the next one; the test plays both supervisors and the machine."""
 
 import signal
+import subprocess
 from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
 
 from edgewright.agent.control import (
+    MAX_CONTROL_BYTES,
     Proven,
     Ready,
     Shadow,
@@ -16,6 +18,7 @@ from edgewright.agent.control import (
     Swapped,
     Up,
     WindowReady,
+    connect_to,
     listen_at,
 )
 from edgewright.agent.lineprocess import LineProcess, command_of, line_command
@@ -132,20 +135,25 @@ def _settings(folder: Path, share: float) -> Settings:
     return read_settings(folder / "agent.toml")
 
 
-def test_a_line_with_other_settings_is_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("share", "adopted"), [(0.5, True), (0.25, False)])
+def test_a_line_with_other_settings_is_replaced(tmp_path: Path, share: float, adopted: bool) -> None:
     """A supervisor adopts the line that was started with its very settings, and ends one with others."""
-    pids: list[int] = []
-    lines: list[LineProcess] = []
-    for share in (0.5, 0.5, 0.25):
+    before = _settings(tmp_path, 0.5)
+    with listen_at(before.line_socket) as listener:
+        left = subprocess.Popen(line_command(before), stdin=listener.fileno())
+    try:
+        with connect_to(before.line_socket) as gone:
+            gone.settimeout(PATIENCE_S)
+            assert gone.recv(MAX_CONTROL_BYTES)
         settings = _settings(tmp_path, share)
         said: SimpleQueue[Up] = SimpleQueue()
-        lines.append(LineProcess(settings.line_socket, line_command(settings), said.put, lambda: None))
-        lines[-1].start()
+        line = LineProcess(settings.line_socket, line_command(settings), said.put, lambda: None)
+        line.start()
         ready = said.get(timeout=PATIENCE_S)
         assert isinstance(ready, Ready)
-        pids.append(ready.pid)
-    assert pids[0] == pids[1]
-    assert pids[2] != pids[0]
-    assert not command_of(pids[0])
-    lines[-1].stop()
-    LineRig.wait_for(lambda: not command_of(pids[2]))
+        assert (ready.pid == left.pid, line.adopted) == (adopted, adopted)
+        line.stop()
+        assert not command_of(ready.pid)
+    finally:
+        left.kill()
+        left.wait()

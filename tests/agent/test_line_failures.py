@@ -147,7 +147,7 @@ def test_a_candidate_that_is_killed_once_goes_on(tmp_path: Path) -> None:
         rig.signal_runner(new, signal.SIGKILL)
 
         def shadowed() -> list[Shadowed]:
-            time.sleep(0.004)
+            time.sleep(0.01)
             rig.ask("shadowed", 0)
             return rig.saw(Shadowed)
 

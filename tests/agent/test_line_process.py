@@ -42,7 +42,7 @@ from edgewright.wire.messages import Window
 from tests.agent.line_rig import PATIENCE_S, LineRig, running_line
 from tests.agent.tiny_models import Release, write_release
 
-FRAME_EVERY_S = 0.004
+FRAME_EVERY_S = 0.01
 """A shadowed candidate needs some time between frames."""
 
 TINY_LIMITS = Limits(

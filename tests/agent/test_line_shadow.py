@@ -90,7 +90,7 @@ def test_a_candidate_that_disagrees_is_measured_and_decides_nothing(tmp_path: Pa
         rig.order(Shadow("b", 10))
         labels: list[str] = []
         while not rig.saw(Shadowed):
-            sleep(0.004)
+            sleep(0.01)
             labels.append(rig.ask(str(len(labels)), 250 if len(labels) % 2 else 0).label)
         (shadowed,) = rig.saw(Shadowed)
         assert shadowed.frames == 10
