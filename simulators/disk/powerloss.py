@@ -67,7 +67,7 @@ class Life:
     Args:
         start: the disk as it was before.
         operations: everything that happened to it, in order.
-        chunks: digests of what the broker has.
+        chunks: digests that the broker was asked for; what a patch makes here is no waste.
     """
 
     def __init__(self, start: Platter, operations: list[Operation], chunks: set[str]) -> None:
@@ -113,7 +113,6 @@ class Theatre:
     def __init__(self, work: Path, stories: tuple[Story, ...] = STORIES, deaf_to: str = "") -> None:
         self._work, self._recorder, self._deaf_to = work, Recorder(), deaf_to
         self._stages: dict[str, Stage] = {}
-        self._chunks: dict[str, set[str]] = {}
         self._lives: dict[str, Life] = {}
         for story in stories:
             self._record(story)
@@ -155,9 +154,7 @@ class Theatre:
         stage.tell = self._tell
         story.during(stage)
         operations = self._heard()
-        published = {topic.rpartition("/")[2] for topic in stage.simulator.topics.retained}
-        self._chunks[story.name] = published
-        self._lives[story.name] = Life(start, operations, published)
+        self._lives[story.name] = Life(start, operations, _asked(stage))
         shutil.rmtree(folder)
 
     def _lay_out(self, name: str, disk: Platter, style: str, draw: random.Random) -> Platter:
@@ -180,13 +177,21 @@ class Theatre:
             broken = f"ended with {error!r}"
         operations = self._heard()
         shutil.rmtree(stage.folder)
-        return Life(start, operations, self._chunks[name]), broken
+        return Life(start, operations, _asked(stage)), broken
 
     def _heard(self) -> list[Operation]:
         return [found for found in self._recorder.end() if found.kind.name != self._deaf_to]
 
     def _tell(self, word: Promise) -> None:
         self._recorder.mark(msgspec.json.encode(word).decode())
+
+
+def _asked(stage: Stage) -> set[str]:
+    """Chunks that a life has asked the broker for; the next one asks anew."""
+    asked = stage.simulator.topics.subscribed
+    digests = {topic.rpartition("/")[2] for topic in asked}
+    asked.clear()
+    return digests
 
 
 def _live(stage: Stage, promised: Promise | None) -> str:
