@@ -241,8 +241,7 @@ def test_controller_that_goes_back_hears_again_what_is_held(tmp_path: Path) -> N
     answer(outbox, 3, hello=2)
     again: list[Sequenced] = []
     for _ in range(20):
-        batch = sent(outbox.due(0.0))
-        again += batch
+        again += sent(outbox.due(0.0))
         answer(outbox, max([message.seq for message in again]))
     assert sorted(message.seq for message in again) == list(range(4, 71))
     assert sum(isinstance(message, Lost) for message in again) == 1

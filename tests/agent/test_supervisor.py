@@ -91,7 +91,7 @@ def test_update_while_frames_come(pair: Pair) -> None:
 
 
 def test_line_outlives_its_supervisor(pair: Pair) -> None:
-    """After SIGKILL of the supervisor the line goes on deciding; the next supervisor adopts that very line."""
+    """After SIGKILL of the supervisor the line goes on deciding; the next one adopts that very line."""
     agent, controller = pair
     line = agent.line_pid()
     agent.signal(signal.SIGKILL)

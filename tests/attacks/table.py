@@ -182,6 +182,7 @@ TABLE: Final = (
         (
             "test_enrolment_token_guessed",
             "test_enrolment_token_replayed",
+            "test_a_used_token_is_good_for_its_own_key_alone",
             "test_stolen_enrolment_token",
             "test_free_token_takes_no_devices_place",
         ),

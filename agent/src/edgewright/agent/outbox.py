@@ -139,7 +139,7 @@ class Outbox:
             self._table.insert(row._replace(id=made, seq=self._number_at_once(row.rank)))
             for piece in pieces:
                 self._table.insert(piece._replace(id=self._table.next_id(), rank=row.rank))
-            self._table.count_made(KINDS[row.rank], row.count)
+            self._table.count_made(KINDS[row.rank], row.counted)
             self._forget_held()
             if self._table.bytes > self._quota_bytes:
                 self._make_room(now)
@@ -240,9 +240,9 @@ class Outbox:
 
     def _ready(self, rows: list[Row]) -> list[Row]:
         """Those of the rows that may go: a sample goes when its pieces have arrived."""
-        picture = {row.mark for row in rows if row.rank >= Rank.TELLING and row.mark and row.count}
+        picture = {row.mark for row in rows if row.rank >= Rank.TELLING and row.mark and row.counted}
         waits = {mark for mark in picture if self._pieces_wait(mark)}
-        return [row for row in rows if not (row.count and row.mark in waits)]
+        return [row for row in rows if not (row.counted and row.mark in waits)]
 
     def _samples_on_their_way(self) -> int:
         rows = self._table.numbered(self._received.through, self._received.through + AHEAD)
@@ -250,7 +250,7 @@ class Outbox:
 
     def _pieces_wait(self, mark: str) -> bool:
         """Whether a piece of a picture has no acknowledgement yet: its sample goes after it."""
-        rows = [row for row in self._table.marked(mark) if not row.count]
+        rows = [row for row in self._table.marked(mark) if not row.counted]
         return any(row.seq is None or not self._received.has(row.seq) for row in rows)
 
     def _payload(self, row: Row) -> bytes:
@@ -270,7 +270,7 @@ class Outbox:
         for row in self._table.numbered(self._remembered, through):
             if row.rank >= Rank.TELLING:
                 self._table.delete(row)
-                if row.count and row.mark:
+                if row.counted and row.mark:
                     self._thinning.unlinked.add(row.mark)
         oldest = self._table.oldest
         for row in self._table.numbered(oldest - 1, through - HELD_MESSAGES):
@@ -320,7 +320,7 @@ class Outbox:
             size = self._samples.adopt(sha256)
         sample = msgspec.structs.replace(sample, image=b"", image_sha256=sha256, image_bytes=size)
         piece = Piece(device=self._device, stream=self.stream, seq=0, sha256=sha256, offset=0, data=b"")
-        shared = any(row.seq is None and not row.count for row in self._table.marked(sha256))
+        shared = any(row.seq is None and not row.counted for row in self._table.marked(sha256))
         offsets = range(0, 0 if shared else size, PIECE_BYTES)
         return sample, [row_of(msgspec.structs.replace(piece, offset=offset)) for offset in offsets]
 
@@ -328,6 +328,6 @@ class Outbox:
         """After a commit: delete the pictures that no row names any more."""
         if self._thinning.unlinked:
             for mark in self._thinning.unlinked:
-                if not any(row.count for row in self._table.marked(mark)):
+                if not any(row.counted for row in self._table.marked(mark)):
                     self._samples.forget(mark)
             self._thinning.unlinked.clear()

@@ -52,7 +52,7 @@ class Row(NamedTuple):
         level: how often a window was merged, or stepped over for want of a neighbour.
         mark: digest of a sample's picture in ``SampleFiles``; kind of what a ``Lost`` tells of.
         since, until: when what it tells of began and ended, seconds since the epoch.
-        count: windows that became this one; 0 for what is not counted.
+        counted: windows that became this one; 0 for what is not counted.
         size: bytes that count against the quota.
     """
 
@@ -63,7 +63,7 @@ class Row(NamedTuple):
     mark: str
     since: float
     until: float
-    count: int
+    counted: int
     frames: int
     size: int
     payload: bytes

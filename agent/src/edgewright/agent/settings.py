@@ -291,7 +291,7 @@ def read_settings(path: Path) -> Settings:
     _check_update(path, settings)
     if settings.interlock.kind in {"topic", "file", "gpio"} and not settings.interlock.place:
         raise ConfigurationError(
-            f"The configuration {path} is wrong: an interlock of kind {settings.interlock.kind} needs a place."
+            f"The configuration {path} is wrong: the interlock {settings.interlock.kind} needs a place."
         )
     if len(str(settings.cell_socket).encode()) > MAX_SOCKET_PATH_BYTES:
         raise ConfigurationError(f"The path {settings.cell_socket} is too long for a Unix socket.")

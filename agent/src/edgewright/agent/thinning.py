@@ -55,7 +55,7 @@ class Thinning:
         """Give up a sample and those of its pieces that have no number."""
         self._lose(row)
         named = self._table.marked(row.mark) if row.mark else []
-        if any(other.count for other in named):
+        if any(other.counted for other in named):
             return  # another sample has the same picture
         for piece in named:
             if piece.seq is None:
@@ -72,7 +72,7 @@ class Thinning:
 
     def _drop(self, rank: Rank, limit: int) -> None:
         while self._table.bytes > limit:
-            rows = [row for row in self._table.unsent(rank, _BATCH, oldest=True) if row.count]
+            rows = [row for row in self._table.unsent(rank, _BATCH, oldest=True) if row.counted]
             for row in rows:
                 if self._table.bytes <= limit:
                     return
@@ -125,7 +125,7 @@ class Thinning:
     def _lose(self, row: Row) -> None:
         self._table.delete(row)
         kind = KINDS[row.rank]
-        self._table.count_given_up(kind, row.count)
+        self._table.count_given_up(kind, row.counted)
         self._tell(kind, row)
 
     def _tell(self, kind: OutboxKind, row: Row) -> None:
@@ -138,7 +138,7 @@ class Thinning:
             what=kind,
             since=row.since,
             until=row.until,
-            messages=row.count,
+            messages=row.counted,
             frames=row.frames,
             why=_WHY,
         )

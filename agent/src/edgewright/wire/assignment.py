@@ -56,8 +56,8 @@ class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             controller's clock after the device asked.
         min_director_root: the device must trust at least this version of the director's root.
         content_key: hexadecimal; the content key of a confidential release, wrapped for this device's key.
-        stop: the device shall run no version of the named release's model any more. Nothing is installed, so the
-            image repository is not asked; a release that was withdrawn can be stopped too.
+        stop: the device shall run no version of the named release's model any more. Nothing is installed, so
+            the image repository is not asked; a release that was withdrawn can be stopped too.
     """
 
     device: str

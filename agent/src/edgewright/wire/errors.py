@@ -443,4 +443,4 @@ class DamagedDatabaseError(DeviceError):
     """The agent's database was damaged on the disk, and a new one has taken its place."""
 
     number = 89
-    remedy = "Look at the disk's health; the controller's next assignment brings back what the sentence misses."
+    remedy = "Look at the disk's health; the next assignment brings back what the sentence misses."
