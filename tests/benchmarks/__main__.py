@@ -24,6 +24,8 @@ FIGURES: Final[dict[str, str]] = {
     "monitor_cost_us": "tests.benchmarks.bench_monitor",
     "supervisor_rss_mb": "tests.benchmarks.bench_memory",
     "agent_rss_mb": "tests.benchmarks.bench_memory",
+    "supervisor_pss_mb": "tests.benchmarks.bench_pss",
+    "agent_pss_mb": "tests.benchmarks.bench_pss",
     "tuf_check_bytes": "tests.benchmarks.bench_trust",
     "tuf_release_bytes": "tests.benchmarks.bench_trust",
     "tuf_first_contact_bytes": "tests.benchmarks.bench_trust",

@@ -23,20 +23,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
 from edgewright.agent.byhand import order_roll_back
-from edgewright.agent.identity import save
-from edgewright.agent.settings import BrokerSettings, format_settings
-from edgewright.controller.identity.authority import CONTROLLER
 from edgewright.wire import topics
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.deployment import State
-from edgewright.wire.messages import Hello
-from tests.agent.agent_rig import DEVICE, TARGET, AgentRig, ControllerHand, wait_for
+from tests.agent.agent_rig import AgentRig, wait_for
 from tests.agent.tiny_models import onnx_bytes
+from tests.benchmarks.secured_agent import TimedHand, secured_agent
 from tests.contract.secured import SecuredNats
 
 RUNS: Final = 10
@@ -59,32 +56,11 @@ connection.loop_forever()
 """
 
 
-class TimedHand(ControllerHand):
-    """A controller's side that notes when things came.
-
-    Attributes:
-        hello_at: monotonic time of the newest hello.
-        raw_at: of the newest message that is not sealed.
-    """
-
-    hello_at = raw_at = 0.0
-
-    def _hear(self, client: object, data: object, message: object) -> None:
-        now = time.monotonic()
-        if message.payload == b"hello":  # type: ignore[attr-defined]  # paho's message
-            self.raw_at = now
-            return
-        before = len(self.of(Hello))
-        super()._hear(client, data, message)  # type: ignore[arg-type]  # as paho calls it
-        if len(self.of(Hello)) > before:
-            self.hello_at = now
-
-
 def run() -> Iterator[dict[str, object]]:
     """Measure; one dictionary for each figure."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        agent, controller, broker = stack.enter_context(_secured_agent(folder))
+        agent, controller, broker = stack.enter_context(secured_agent(folder))
         for version in (1, 2):
             _deploy(agent, controller, version)
         restarts = [_restart(agent, controller, 2) for _ in range(RUNS)]
@@ -133,29 +109,6 @@ def _row(restarts: list[tuple[float, float]], peers: list[float]) -> dict[str, o
 
 def _spread(values: list[float]) -> list[float]:
     return [round(min(values), 4), round(max(values), 4)]
-
-
-@contextmanager
-def _secured_agent(folder: Path) -> Iterator[tuple[AgentRig, TimedHand, SecuredNats]]:
-    """A started agent that speaks TLS, and its controller."""
-    broker = SecuredNats(folder / "site")
-    broker.start()
-    identity = broker.enrol(DEVICE)
-    controller = TimedHand(broker.address, client_id=CONTROLLER, tls=broker.own)
-    agent = AgentRig(folder / "agent", broker.address, controller.simulator, identity.key)
-    certificates = (identity.folder / "cert.pem").read_bytes()
-    authority = (identity.folder / "ca.pem").read_bytes()
-    save(agent.folder, DEVICE, identity.key, certificates=certificates, authority=authority)
-    address = BrokerSettings(broker.address.host, broker.address.port)
-    agent.config.write_text(format_settings(DEVICE, TARGET, {}, agent.folder, address))
-    controller.device_key = identity.key
-    try:
-        agent.start()
-        yield agent, controller, broker
-    finally:
-        agent.stop()
-        controller.close()
-        broker.stop()
 
 
 def _deploy(agent: AgentRig, controller: TimedHand, version: int) -> None:
