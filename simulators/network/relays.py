@@ -61,7 +61,8 @@ class Relay(ABC):
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
-            with suppress(OSError, TimeoutError):
+            # Cancelled is what a link becomes that ends while it carries something.
+            with suppress(OSError, TimeoutError, asyncio.CancelledError):
                 await self._lead(reader, writer)
         finally:
             self._writers.discard(writer)
@@ -99,7 +100,7 @@ class PathRelay(Relay):
     async def _arrive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """At the plant's end of the path."""
         try:
-            with suppress(OSError):
+            with suppress(OSError, asyncio.CancelledError):
                 await _join(reader, writer, *await asyncio.open_connection(*self._goal))
         finally:
             writer.close()

@@ -15,7 +15,8 @@ faster; a chunk that was lost halves the window.
 A chunk is lost when one of these holds, and never while its bytes may still be on their way:
 
 - since it was asked for, the connection has brought less than the slowest rate (``floor`` seconds are free);
-- the connection has brought nothing at all for longer than ``floor`` and than the whole answer should take;
+- the connection has brought nothing at all for four times ``floor``, and for longer than the whole answer
+  should take: a network that is cut stalls TCP for seconds beyond the cut, and repeats what it holds;
 - much more has come than was ahead of it: the broker has dropped it, or never had it.
 """
 
@@ -33,6 +34,9 @@ GROWTH: Final = 1.25
 RATE_ROUNDS: Final = 10
 RATE_SECONDS: Final = 30.0
 PROBE_ROUNDS: Final = 8
+STALLED: Final = 4
+"""Times the patience that a silent connection gets whose broker had begun to answer."""
+
 ALONE_SECONDS: Final = 20.0
 """How long a latency is believed where the window stays above one; then the link is let run empty once."""
 
@@ -183,7 +187,7 @@ class Pace:
         if came >= due + self._most * CHUNK_BYTES:
             return True
         answer = self.latency + due / self.rate if self._rates else due / self._slowest
-        return now - self._moved_at >= max(floor, answer)
+        return now - self._moved_at >= max(STALLED * floor, answer)
 
     def _note_rate(self, at: float, rate: float) -> None:
         while self._rates and (
