@@ -160,6 +160,13 @@ def test_bursts_are_no_loss() -> None:
     assert found.seconds < 1.4 * 60 * CHUNK_BYTES / 100_000
 
 
+def test_what_a_stalled_connection_holds_is_not_asked_for_again() -> None:
+    """Ten seconds of silence, as after a cut of a few: TCP brings what it has, and nothing comes twice."""
+    found = download(lambda now: 0.0 if 2 < now < 12 else 500_000, 0.05, chunks=60)
+    assert found.lapsed == 0
+    assert found.received == pytest.approx(60 * CHUNK_BYTES)
+
+
 def test_a_stall_is_noticed_and_costs_at_most_the_window() -> None:
     """Two minutes of silence: what was on its way is asked for again, and comes twice at worst."""
     found = download(lambda now: 0.0 if 2 < now < 122 else 500_000, 0.05, chunks=60)
