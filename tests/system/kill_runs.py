@@ -20,6 +20,7 @@ from edgewright.controller.compiler.patches import encode_patch
 from edgewright.wire import messages, topics
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.deployment import State
+from edgewright.wire.errors import EdgewrightError
 from edgewright.wire.manifest import CHUNK_BYTES, Patch, split_blob
 from edgewright.wire.messages import Sequenced
 from tests.agent.agent_rig import ControllerHand
@@ -278,7 +279,7 @@ def _run_device(folder: Path, share: list[Plan], seed: int) -> Tally:
         try:
             for plan in share:
                 device.run(plan)
-        except AssertionError as error:
+        except (AssertionError, EdgewrightError) as error:
             device.tally.bricks.append(str(error))
         finally:
             device.close()
