@@ -270,6 +270,20 @@ def test_proxies_of_web_sockets_are_not_loaded_before_they_are_used() -> None:
     assert found.stdout.strip() == "False True True"
 
 
+def test_verifier_has_no_network_library_in_it() -> None:
+    """The process that parses metadata loads neither MQTT nor HTTP, and what is called after all works."""
+    code = (
+        "import sys; from edgewright.agent.verifier.__main__ import import_less; import_less();"
+        "import edgewright.agent.verifier.service;"
+        "print({'paho.mqtt', 'urllib3.util', 'http.client', 'pkcs11.types'} & set(sys.modules));"
+        "from tuf.ngclient import Urllib3Fetcher; Urllib3Fetcher(); print('http.client' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert found.stdout.split("\n")[:2] == ["set()", "True"], found.stderr
+
+
 def test_supervisor_imports_nothing_heavy() -> None:
     """The supervisor's process has neither numpy, OpenCV nor a runtime in it."""
     code = (

@@ -1,8 +1,7 @@
 """A real agent beside the real embedded broker, over TLS with certificates of the fleet's authority.
 
 Its processes find the byte code of their modules on the disk, as an installation by wheels leaves it there
-(pip compiles what it installs); a variable that keeps Python from
-writing it is taken out of their environment.
+(pip compiles what it installs); a variable that keeps Python from writing it is taken away.
 """
 
 import os

@@ -13,7 +13,8 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgewright.agent.fetcher import Reader, TopicReader
-from edgewright.agent.link import Link, Subscriber
+from edgewright.agent.link import Link
+from edgewright.agent.subscriber import Subscriber
 from edgewright.wire import topics
 from simulators.topics import MemoryTopics
 from tests.contract.brokers import running

@@ -18,8 +18,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
+from edgewright.agent.backoff import pauses
 from edgewright.agent.control import MAX_CONTROL_BYTES, control_pair
-from edgewright.agent.link import pauses
 from edgewright.wire.errors import MalformedMessageError
 
 SILENCE_SECONDS: Final = 15.0
@@ -75,6 +75,7 @@ class ChildProcess(ABC, Generic[Up, Down]):
         self._command, self._said, self._ended = command, said, ended
         self._process: Running | None = None
         self._socket: socket.socket | None = None
+        self._listening: threading.Thread | None = None
         self._heard_at = self._started_at = 0.0
         self._pauses = pauses(random.Random())  # noqa: S311 - jitter is no secret
         self.ending = ""
@@ -99,10 +100,10 @@ class ChildProcess(ABC, Generic[Up, Down]):
         """Start a child and listen to it."""
         self._started_at = self._heard_at = time.monotonic()
         self._socket, self._process = self.begin()
-        listening = threading.Thread(
+        self._listening = threading.Thread(
             target=self._listen, args=(self._socket, self._process), name=self.title, daemon=True
         )
-        listening.start()
+        self._listening.start()
 
     def begin(self) -> tuple[socket.socket, Running]:
         """A new child, and this process's end of its control socket."""
@@ -143,8 +144,8 @@ class ChildProcess(ABC, Generic[Up, Down]):
             self._process.kill()
 
     def stop(self) -> None:
-        """Ask the child to end, and end it if it does not."""
-        process = self._process
+        """Ask the child to end, and end it if it does not; then everything that it had to say was said."""
+        process, listening = self._process, self._listening
         if process is None:
             return
         self.send(self.farewell())
@@ -153,6 +154,8 @@ class ChildProcess(ABC, Generic[Up, Down]):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if listening is not None:
+            listening.join(STOP_SECONDS)
 
     def _listen(self, ours: socket.socket, process: Running) -> None:
         with ours, contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
-from edgewright.agent.link import Subscriber
+from edgewright.agent.subscriber import Subscriber
 from edgewright.agent.transfer import SLICE_SECONDS, Transfer
 from edgewright.wire import topics
 from edgewright.wire.manifest import CHUNK_BYTES, Blob

@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from edgewright.agent.link import Subscriber
+from edgewright.agent.subscriber import Subscriber
 from edgewright.wire import messages, topics
 from edgewright.wire.errors import (
     BlobTimeoutError,

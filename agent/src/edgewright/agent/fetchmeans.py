@@ -11,10 +11,10 @@ from edgewright.agent.attempt import Means, Policy
 from edgewright.agent.budget import FILE_NAME, Budget
 from edgewright.agent.chunks import ChunkReader, TopicChunks
 from edgewright.agent.identity import Identity
-from edgewright.agent.link import Subscriber
 from edgewright.agent.schedule import device_zone, parse_window
 from edgewright.agent.settings import Settings, UpdateSettings
 from edgewright.agent.store import Store
+from edgewright.agent.subscriber import Subscriber
 from edgewright.agent.transfer import Limits
 
 _MIB: Final = 1024 * 1024

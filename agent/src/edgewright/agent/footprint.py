@@ -5,6 +5,8 @@ without ``importlib.metadata`` (0.8 MB: it brings zip files, CSV and e-mail), al
 arena (0.6 MB), chunks go back to the system when they are stored, and ``urllib.request`` (1.4 MB), which
 paho imports for proxies of web sockets that nobody here uses, is loaded when somebody first uses it. Signed
 metadata is parsed in a process of its own (``verifier``), so tuf, securesystemslib and urllib3 are not here.
+In that process ngclient's own fetcher and the libraries of signing services took half of the time of a start,
+which a device's first decision waits for.
 """
 
 import ctypes
@@ -12,7 +14,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -56,6 +58,32 @@ def load_when_used(module: str) -> None:
     sys.modules[module] = lazy
     if parent:
         setattr(sys.modules[parent], own_name, lazy)
+
+
+def load_when_called(module: str, name: str) -> None:
+    """Let ``from module import name`` cost nothing until what it names is called; its packages wait too."""
+    if module in sys.modules:
+        return
+    lazy = ModuleType(module)
+
+    def call(*arguments: object, **named: object) -> object:
+        if sys.modules.get(module) is lazy:
+            del sys.modules[module]
+        loaded: Callable[..., object] = getattr(importlib.import_module(module), name)
+        return loaded(*arguments, **named)
+
+    setattr(lazy, name, call)
+    sys.modules[module] = lazy
+
+
+def keep_out(modules: Sequence[str]) -> None:
+    """Let the import of a module fail as if it were not installed: for optional parts of libraries.
+
+    It holds for this process, and for modules that nothing has imported yet (library reference, "The module
+    cache").
+    """
+    for module in modules:
+        sys.modules.setdefault(module, None)  # type: ignore[arg-type]  # None is how the cache says "not there"
 
 
 def installed_version(distribution: str, places: Sequence[str] | None = None) -> str:

@@ -18,65 +18,28 @@ import logging
 import random
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edgewright.agent.backoff import pauses
 from edgewright.agent.identity import Identity
+from edgewright.agent.subscriber import Handler
 from edgewright.wire.errors import BrokerUnreachableError, IdentityError
 
 KEEPALIVE_SECONDS: Final = 20
 FAREWELL_SECONDS: Final = 0.5
 """For the last message, and again for the end of the connection."""
 
-FIRST_PAUSE_SECONDS: Final = 0.25
-LONGEST_PAUSE_SECONDS: Final = 30.0
 INFLIGHT_MESSAGES: Final = 64
 """paho's default of 20 caps QoS 1 at 20 messages a round trip; 64 is the outbox's window."""
 
 MAX_PACKET_BYTES: Final = 2 * 1024 * 1024 + 64 * 1024
 """The broker's limit of a payload, and a topic. MQTT allows 256 MiB, which took 804 MiB of memory here."""
 
-Handler = Callable[[bytes], None]
-
 log = logging.getLogger(__name__)
-
-
-class Subscriber(Protocol):
-    """What readers need of a link; memory and MQTT implement it."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether a subscription can be answered now."""
-
-    @property
-    def connections(self) -> int:
-        """How many there were; with each new one every topic is asked for again."""
-
-    @property
-    def received_bytes(self) -> int:
-        """Bytes that came from the network since ever, whatever they were, part of a message included."""
-
-    def subscribe(self, topic: str, handler: Handler, qos: int = 0) -> None:
-        """Pass every payload of ``topic`` to ``handler``, the retained one first."""
-
-    def unsubscribe(self, topic: str, handler: Handler) -> None:
-        """Stop passing payloads of ``topic`` to ``handler``."""
-
-
-def pauses(draw: random.Random) -> Iterator[float]:
-    """Seconds to wait before each new attempt: exponential, each drawn from half to all of its step.
-
-    >>> steps = pauses(random.Random(1))
-    >>> all(0.125 <= next(steps) <= 30 for _ in range(50))
-    True
-    """
-    step = FIRST_PAUSE_SECONDS
-    while True:
-        yield step * draw.uniform(0.5, 1.0)
-        step = min(step * 2, LONGEST_PAUSE_SECONDS)
 
 
 class Link:

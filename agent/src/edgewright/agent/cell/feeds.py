@@ -12,8 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Final
 
+from edgewright.agent.backoff import pauses
 from edgewright.agent.cell.source import Picture, Source, SourceEnded
-from edgewright.agent.link import pauses
 from edgewright.wire.errors import SourceLostError
 
 READ_S: Final = 0.25

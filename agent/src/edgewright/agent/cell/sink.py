@@ -19,8 +19,8 @@ from typing import ClassVar, Final
 
 import msgspec
 
+from edgewright.agent.backoff import pauses
 from edgewright.agent.cell.control import Began, Over
-from edgewright.agent.link import pauses
 from edgewright.wire.errors import SinkError
 
 CLOSE_S: Final = 2.0

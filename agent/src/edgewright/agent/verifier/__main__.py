@@ -12,113 +12,16 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from edgewright.agent.fetcher import MissingFile
+from edgewright.agent.footprint import keep_out, load_when_called, load_when_used
 from edgewright.agent.servicemanager import set_up_log
-from edgewright.agent.trust import Director, ImageRepository
-from edgewright.agent.verifier import messages
-from edgewright.wire.errors import EdgewrightError, StorageFullError, TamperedMetadataError
 
-IDLE_SECONDS: Final = 20.0
+SIGNERS: Final = ("azure", "boto3", "botocore", "google.cloud", "hvac", "keylet", "pkcs11")
+"""Libraries of places that sign, which securesystemslib loads where it finds them; nothing is signed here."""
+
 ADDRESS_SPACE_BYTES: Final = 512 * 1024 * 1024
 CPU_SECONDS: Final = 60
 FILE_BYTES: Final = 16 * 1024 * 1024
 OPEN_FILES: Final = 64
-
-
-class AskingSource:
-    """Files from the supervisor, over the socket."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-
-    def begin(self) -> None:
-        """See ``fetcher.MetadataSource``."""
-        self._ask(messages.WantImages(""))
-
-    def fetch(self, file: str) -> bytes:
-        """See ``fetcher.MetadataSource``."""
-        content = self._ask(messages.WantImages(file))
-        if content is None:
-            raise MissingFile(file)
-        return content
-
-    def fetch_director_root(self, version: int, demanded: int) -> bytes | None:
-        """See ``fetcher.MetadataSource``."""
-        return self._ask(messages.WantDirectorRoot(version, demanded))
-
-    def _ask(self, request: messages.Request) -> bytes | None:
-        messages.send(self._connection, request)
-        self._connection.settimeout(None)  # The supervisor has deadlines of its own; its end ends this read.
-        try:
-            answer = messages.receive_down(self._connection)
-        finally:
-            self._connection.settimeout(IDLE_SECONDS)
-        match answer:
-            case messages.File():
-                return answer.content
-            case messages.NoFile():
-                raise messages.crossed(answer.number, answer.sentence)
-            case _:
-                raise SystemExit(0)  # The supervisor is gone.
-
-
-class Service:
-    """Answers questions over what lies in one folder."""
-
-    def __init__(self, trust: Path, source: AskingSource) -> None:
-        self._director = Director((trust / "director-root.json").read_bytes(), trust / "director", source)
-        self._images = ImageRepository(trust / "image", (trust / "root.json").read_bytes(), source)
-
-    def answer(self, question: messages.Down) -> messages.Answer:
-        """The answer to a question.
-
-        Raises:
-            EdgewrightError: it is an error.
-        """
-        match question:
-            case messages.Inspect():
-                return messages.Document(self._director.inspect(question.raw, question.floor))
-            case messages.Follow():
-                if question.demanded is None:
-                    return messages.Trusted(self._director.trust)
-                return messages.Trusted(self._director.follow(question.demanded))
-            case messages.RefreshImages():
-                return messages.Images(*self._images.refresh(question.now, question.path))
-            case messages.Prove():
-                return messages.Proof(self._images.prove(question.target))
-            case messages.Vouch():
-                self._images.vouch(question.target, question.proof)
-                return messages.Proof()
-            case _:
-                raise SystemExit(f"A {type(question).__name__} is no question.")
-
-
-def serve(connection: socket.socket, trust: Path) -> None:
-    """Answer until the supervisor is gone or has had no question for a while."""
-    connection.settimeout(IDLE_SECONDS)
-    service: Service | None = None
-    while (question := _next(connection)) is not None:
-        try:
-            service = service or Service(trust, AskingSource(connection))
-            answer: messages.Answer = service.answer(question)
-        except EdgewrightError as error:
-            answer = messages.Refused(error.number, error.sentence)
-        except (RecursionError, msgspec.DecodeError) as error:
-            answer = messages.Refused(TamperedMetadataError.number, f"Metadata cannot be read: {error}.")
-        except OSError as error:
-            answer = messages.Refused(
-                StorageFullError.number, f"The data folder cannot be used: {error.strerror}."
-            )
-        messages.send(connection, answer)
-
-
-def _next(connection: socket.socket) -> messages.Down | None:
-    try:
-        return messages.receive_down(connection)
-    except TimeoutError:
-        return None
 
 
 def limit_resources() -> None:
@@ -135,6 +38,14 @@ def limit_resources() -> None:
         resource.setrlimit(kind, (bounded, bounded))
 
 
+def import_less() -> None:
+    """Leave out of this process what takes half of the time of its start; before ``service`` is imported."""
+    keep_out(SIGNERS)
+    # ngclient's own fetcher, which nobody here uses, brings urllib3 by these two.
+    load_when_used("urllib3")
+    load_when_called("tuf.ngclient._internal.proxy", "ProxyEnvironment")
+
+
 def main() -> int:
     """Run one verifier; its exit status."""
     parser = argparse.ArgumentParser(description="Verifies signed metadata for the agent that started it.")
@@ -143,6 +54,9 @@ def main() -> int:
     given = parser.parse_args()
     set_up_log(logging.WARNING, "verifier")
     limit_resources()
+    import_less()
+    from edgewright.agent.verifier.service import serve
+
     with socket.socket(fileno=given.fd) as connection:
         try:
             serve(connection, given.trust)
