@@ -17,7 +17,7 @@ from edgewright.agent.database import Database
 from edgewright.agent.journal import Deployment, Journal
 from edgewright.wire.cell import Decision, Frame, Inbox
 from edgewright.wire.cell import encode as encode_cell
-from edgewright.wire.deployment import State
+from edgewright.wire.deployment import FINISHED, State
 from tests.agent.agent_rig import AgentRig, ControllerHand
 from tests.agent.tiny_models import FRAME_PX, LABELS, classify, grey_frame
 from tests.contract.brokers import Broker
@@ -148,12 +148,19 @@ class KilledAgent(AgentRig):
 
     def wait_state(self, version: int, after: int, state: State, until: float) -> None:
         """Wait until it stands in a state, or is over; see ``newest``."""
-        with self._journal() as journal:
+        assert reached(lambda: self.newest(version, after) is not None, until, 0.005), "it was not accepted"
+        found = self.newest(version, after)
+        assert found is not None, "deployments stay"
+        database = Database(self.folder / "agent.db", read_only=True)
+        try:
             while time.monotonic() < until:
-                found = _newest(journal, version, after)
-                if found and (found.state is state or found.finished):
+                query = "SELECT state FROM deployments WHERE id = ?"
+                now = State(database.connection.execute(query, (found.id,)).fetchone()[0])
+                if now is state or now in FINISHED:
                     return
                 time.sleep(LOOK_S)
+        finally:
+            database.close()
 
     def wait_end(self, version: int, after: int, until: float) -> Deployment | None:
         """Wait until it is over; None where it is not in time; see ``newest``."""
@@ -189,12 +196,12 @@ def _newest(journal: Journal, version: int, after: int) -> Deployment | None:
     return next(found, None)
 
 
-def reached(condition: Callable[[], bool], until: float) -> bool:
+def reached(condition: Callable[[], bool], until: float, look_s: float = 0.02) -> bool:
     """Poll until a condition holds or a moment (monotonic) has come."""
     while not condition():
         if time.monotonic() > until:
             return False
-        time.sleep(0.02)
+        time.sleep(look_s)
     return True
 
 
