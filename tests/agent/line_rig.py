@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TypeVar
@@ -17,10 +17,12 @@ from edgewright.agent.control import (
     Down,
     Load,
     Loaded,
+    News,
     Proven,
     Ready,
     SlotName,
     Swap,
+    Taken,
     Up,
     connect_to,
     decode_up,
@@ -36,7 +38,7 @@ _T = TypeVar("_T")
 
 
 class LineRig:
-    """Talks to one line process; ``seen`` holds everything that it said."""
+    """Talks to one line process; ``seen`` holds everything that it said, and ``acknowledges`` its news."""
 
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, cell_path: Path) -> None:
         self.process = process
@@ -44,6 +46,7 @@ class LineRig:
         self.cell_path = cell_path
         self.seen: list[Up] = []
         self.cell: socket.socket | None = None
+        self.acknowledges = True
         self._inbox = Inbox()
         self._decisions: deque[Decision] = deque()
 
@@ -56,8 +59,7 @@ class LineRig:
         end = monotonic() + timeout_s
         while (left := end - monotonic()) > 0:
             self.control.settimeout(left)
-            message = decode_up(self.control.recv(MAX_CONTROL_BYTES))
-            self.seen.append(message)
+            message = self._hear(self.control.recv(MAX_CONTROL_BYTES))
             if isinstance(message, kind):
                 return message
         raise AssertionError(f"no {kind.__name__} came; seen: {self.seen}")
@@ -72,7 +74,15 @@ class LineRig:
                 return self.seen
             if not data:
                 return self.seen
-            self.seen.append(decode_up(data))
+            self._hear(data)
+
+    def _hear(self, data: bytes) -> Up:
+        message = decode_up(data)
+        self.seen.append(message)
+        if self.acknowledges and isinstance(message, News):
+            with suppress(OSError):  # A line that has ended needs no answer.
+                self.order(Taken(message.number))
+        return message
 
     def saw(self, kind: type[_T]) -> list[_T]:
         """All messages of a kind until now."""

@@ -130,12 +130,12 @@ def test_transaction_is_all_or_nothing(tmp_path: Path) -> None:
 def test_newer_data_folder_is_refused(tmp_path: Path) -> None:
     """A database of a newer agent raises with number 49 and is left as it is."""
     database, _ = open_journal(tmp_path)
-    database.connection.execute("PRAGMA user_version = 7")
+    database.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     database.close()
     with pytest.raises(NewerDataError) as caught:
         open_journal(tmp_path)
     assert caught.value.number == 49
-    assert "schema 7" in str(caught.value)
+    assert f"schema {SCHEMA_VERSION + 1}" in str(caught.value)
 
 
 def test_file_that_is_no_database(tmp_path: Path) -> None:

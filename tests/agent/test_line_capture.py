@@ -134,7 +134,7 @@ def test_a_large_picture_reaches_the_supervisor_as_a_file(tmp_path: Path) -> Non
     assert isinstance(large, SampleReady)
     assert (len(small.sample.image), len(large.sample.image)) == (1000, 0)
     assert large.sample.image_bytes == DATAGRAM_PICTURE_BYTES + 1
-    assert (tmp_path / large.sample.image_sha256).read_bytes() == bytes(DATAGRAM_PICTURE_BYTES + 1)
+    assert (tmp_path / f"{large.sample.image_sha256}.line").read_bytes() == bytes(DATAGRAM_PICTURE_BYTES + 1)
 
 
 def test_large_pictures_that_wait_are_bounded_in_bytes() -> None:

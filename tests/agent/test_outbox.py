@@ -11,7 +11,7 @@ import pytest
 from edgewright.agent.database import Database
 from edgewright.agent.flight import FIRST_ROOM
 from edgewright.agent.outbox import Outbox
-from edgewright.agent.samplefiles import SampleFiles
+from edgewright.agent.samplefiles import SampleFiles, hand_over
 from edgewright.wire import messages, topics
 from edgewright.wire.messages import Account, Ack, Lost, Piece, Report, Sample, Sequenced, Window
 from edgewright.wire.numbering import AHEAD
@@ -272,15 +272,18 @@ def test_large_picture_goes_in_pieces_and_its_sample_last(tmp_path: Path) -> Non
 
 
 def test_picture_of_the_line_is_taken_over_and_others_are_swept(tmp_path: Path) -> None:
-    """A file that the line wrote is kept over a restart with its sample; one that no sample names is not."""
-    outbox = open_outbox(tmp_path)
-    mine = SampleFiles(tmp_path / "samples").keep(PICTURE)
-    SampleFiles(tmp_path / "samples").keep(PICTURE[1:])
+    """A file that the line wrote is kept over a restart with its sample; one that no sample names is not.
+
+    What the line has not been told to be taken is its own, and a sample without its picture is told as lost.
+    """
+    outbox, folder = open_outbox(tmp_path), tmp_path / "samples"
+    mine, untold = (hand_over(folder, picture) for picture in (PICTURE, PICTURE[2:]))
+    SampleFiles(folder).keep(PICTURE[1:])
     outbox.put(msgspec.structs.replace(SAMPLE, image=b"", image_sha256=mine), 0.0)
     outbox.put(msgspec.structs.replace(SAMPLE, image=b"", image_sha256="0" * 64), 0.0)
     outbox = open_outbox(tmp_path)
-    assert [path.name for path in (tmp_path / "samples").iterdir()] == [mine]
-    assert outbox.accounts == {"sample": Account(1, 1, 0)}
+    assert {path.name for path in folder.iterdir()} == {mine, f"{mine}.line", f"{untold}.line"}
+    assert outbox.accounts == {"sample": Account(2, 1, 1)}
 
 
 def test_full_outbox_gives_up_samples_first_the_least_telling_before(tmp_path: Path) -> None:
@@ -327,7 +330,7 @@ def test_outbox_of_an_older_agent_goes_on(tmp_path: Path) -> None:
     connection.execute("DROP TABLE messages")
     connection.execute("CREATE TABLE messages (seq INTEGER PRIMARY KEY, kind TEXT, payload BLOB)")
     connection.execute("CREATE INDEX messages_by_kind ON messages (kind, seq)")
-    for column in ("next_id", "through", "made", "given_up"):
+    for column in ("next_id", "through", "made", "given_up", "line", "line_taken"):
         connection.execute(f"ALTER TABLE outbox DROP COLUMN {column}")
     for seq, kind, message in ((5, "report", REPORT), (6, "window", WINDOW), (7, "sample", SAMPLE)):
         payload = messages.encode(msgspec.structs.replace(message, seq=seq))

@@ -7,7 +7,10 @@ line that finds its supervisor gone goes on deciding with what it holds: no fram
 that talks to the network died. The next supervisor connects and adopts it:
 
 - The first message on each connection is ``Ready``, which tells what the slots hold. Whatever the line said
-  to a supervisor that is gone, and that was about an order, is not repeated; windows are.
+  to a supervisor that is gone, and that was about an order, is not repeated.
+- News (windows, samples, what befell runners) have numbers of the line's own, in their order. The line keeps
+  them until ``Taken`` says that the supervisor has written them down, and tells them again to the next one.
+  Numbers belong to one line, which ``Ready`` names; what it had to give up it says, too.
 - Without a supervisor nothing changes what decides, except that a model that breaks is given up: a swap that
   waits for a safe tick and a shadowing are called off when the connection ends.
 - A newer connection replaces an older one, and only this user's processes, and root's, are let in.
@@ -19,13 +22,15 @@ Down (supervisor to line) are orders about a slot, up are their results and what
     Shadow -> Shadowed         the candidate has seen frames beside the active model
     Swap   -> Swapped, Proven  active at a safe tick; then through its probation
     Unload                     the slot is empty; no answer
+    Taken                      news up to a number are written down
     Stop                       the line sends its open windows and ends
 
     Ready            the first message of each connection
     Broke            at any time after a Swap was ordered: instead of Swapped, instead of Proven, or later
-    RunnerReplaced   a runner was killed or had died, and another one is being started
-    Trouble          at any time: the interlock cannot be read
-    WindowReady, SampleReady, Heartbeat
+    Heartbeat
+    RunnerReplaced   news: a runner was killed or had died, and another one is being started
+    Trouble          news: the interlock cannot be read
+    WindowReady, SampleReady, GivenUp   news
 
 An order that does not fit the slot is answered with ``ok=False`` or ``Broke`` and error 13. ``error`` is
 always a number of ``edgewright.wire.errors``, 0 for none.
@@ -42,7 +47,7 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from edgewright.wire.errors import MalformedMessageError
-from edgewright.wire.messages import Sample, Window
+from edgewright.wire.messages import OutboxKind, Sample, Window
 
 SlotName = Literal["a", "b"]
 
@@ -97,6 +102,12 @@ class Unload(msgspec.Struct, frozen=True, tag_field="kind", tag="unload"):
     slot: SlotName
 
 
+class Taken(msgspec.Struct, frozen=True, tag_field="kind", tag="taken"):
+    """The supervisor has committed the line's news up to this number, or has had them before."""
+
+    number: int
+
+
 class Stop(msgspec.Struct, frozen=True, tag_field="kind", tag="stop"):
     """Send what is open and end."""
 
@@ -126,10 +137,12 @@ class Ready(msgspec.Struct, frozen=True, tag_field="kind", tag="ready"):
 
     Attributes:
         held: what it holds; a slot that is empty, or that is being loaded, is left out.
+        line: drawn when the line started; the numbers of its news are its own.
     """
 
     pid: int
     held: tuple[Held, ...] = ()
+    line: str = ""
 
 
 class Loaded(msgspec.Struct, frozen=True, tag_field="kind", tag="loaded", kw_only=True):
@@ -230,6 +243,7 @@ class RunnerReplaced(msgspec.Struct, frozen=True, tag_field="kind", tag="runner-
     slot: SlotName
     error: int
     detail: str
+    number: int = 0
 
 
 class Trouble(msgspec.Struct, frozen=True, tag_field="kind", tag="trouble"):
@@ -237,38 +251,43 @@ class Trouble(msgspec.Struct, frozen=True, tag_field="kind", tag="trouble"):
 
     error: int
     detail: str
+    number: int = 0
 
 
 class WindowReady(msgspec.Struct, frozen=True, tag_field="kind", tag="window-ready"):
     """A window, with ``stream`` and ``seq`` left for the outbox to fill."""
 
     window: Window
+    number: int = 0
 
 
 class SampleReady(msgspec.Struct, frozen=True, tag_field="kind", tag="sample-ready"):
     """A captured frame, with ``stream`` and ``seq`` left for the outbox to fill."""
 
     sample: Sample
+    number: int = 0
+
+
+class GivenUp(msgspec.Struct, frozen=True, tag_field="kind", tag="given-up", kw_only=True):
+    """What the line could not keep for a supervisor; see ``wire.messages.Lost``."""
+
+    what: OutboxKind
+    since: float
+    until: float
+    messages: int
+    frames: int = 0
+    number: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag_field="kind", tag="heartbeat"):
     """The line's loop turns; sent once a second."""
 
 
-Down = Load | Shadow | Swap | Unload | Stop
-Up = (
-    Ready
-    | Loaded
-    | Shadowed
-    | Swapped
-    | Proven
-    | Broke
-    | RunnerReplaced
-    | Trouble
-    | WindowReady
-    | SampleReady
-    | Heartbeat
-)
+Down = Load | Shadow | Swap | Unload | Taken | Stop
+News = WindowReady | SampleReady | RunnerReplaced | Trouble | GivenUp
+"""What the line keeps until it is taken; ``number`` is 0 before it is first told."""
+
+Up = Ready | Loaded | Shadowed | Swapped | Proven | Broke | News | Heartbeat
 
 
 class QualificationResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -104,6 +104,10 @@ ALTER TABLE deployments ADD COLUMN trouble TEXT NOT NULL DEFAULT '';
 ALTER TABLE deployments ADD COLUMN troubles INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE deployments ADD COLUMN qualification BLOB NOT NULL DEFAULT x'';
 """,
+    """
+ALTER TABLE outbox ADD COLUMN line TEXT NOT NULL DEFAULT '';
+ALTER TABLE outbox ADD COLUMN line_taken INTEGER NOT NULL DEFAULT 0;
+""",
 )
 """What each schema version adds; a folder of an older agent takes the steps that it lacks."""
 

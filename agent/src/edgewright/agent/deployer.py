@@ -202,6 +202,10 @@ class Deployer:
         if self._line.said(message):
             self._drive()
 
+    def runner_replaced(self, message: control.RunnerReplaced) -> None:
+        """A runner of the line failed; that is told, and nothing is ordered."""
+        self._line.runner_replaced(message)
+
     def _drive(self) -> None:
         """Order the next step of the line, and the next one of the worker."""
         current = self._underway.current

@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from edgewright.agent.control import GivenUp
 from edgewright.agent.database import Database
 from edgewright.agent.flight import LONGEST_RESEND_SECONDS, RESEND_SECONDS, Flight
 from edgewright.agent.outboxtable import KINDS, OutboxTable, Rank, Row, accounts, message_of, row_of
@@ -126,6 +127,8 @@ class Outbox:
             message, pieces = self._on_disk(message)
             if not message.image_bytes:
                 log.warning("The picture of a sample is not there; the sample was not kept.")
+                at = message.taken_at
+                self.lost(GivenUp(what="sample", since=at, until=at, messages=1), "Its picture was gone.")
                 return
         with self._database.transaction():
             made = self._table.next_id()
@@ -144,6 +147,35 @@ class Outbox:
             if self._table.bytes > self._quota_bytes:
                 self._make_room(now)
         self._unlink()
+
+    def lost(self, loss: GivenUp, why: str = "The line had no room.") -> None:
+        """Something was given up before it came here; ``why`` is one sentence."""
+        with self._database.transaction():
+            self._table.count_made(loss.what, loss.messages)
+            self._table.count_given_up(loss.what, loss.messages)
+            self._thinning.tell(
+                Lost(
+                    device=self._device,
+                    stream="",
+                    seq=0,
+                    what=loss.what,
+                    since=loss.since,
+                    until=loss.until,
+                    messages=loss.messages,
+                    frames=loss.frames,
+                    why=why,
+                )
+            )
+
+    def taken_of(self, line: str) -> int:
+        """Number up to which a line's news were written down; 0 for a line that is new."""
+        known, number = self._table.line_taken
+        return number if known == line else 0
+
+    def note_taken(self, line: str, number: int) -> None:
+        """Remember that a line's news were written down, in the commit that does that."""
+        with self._database.transaction():
+            self._table.set_line_taken(line, number)
 
     def acknowledge(self, ack: Ack, now: float) -> None:
         """Take note of what the controller has; another stream's acknowledgement says nothing."""
@@ -325,8 +357,8 @@ class Outbox:
         return sample, [row_of(msgspec.structs.replace(piece, offset=offset)) for offset in offsets]
 
     def _unlink(self) -> None:
-        """After a commit: delete the pictures that no row names any more."""
-        if self._thinning.unlinked:
+        """After a commit: delete the pictures that no row names any more. Inside a larger one: later."""
+        if self._thinning.unlinked and not self._database.connection.in_transaction:
             for mark in self._thinning.unlinked:
                 if not any(row.counted for row in self._table.marked(mark)):
                     self._samples.forget(mark)

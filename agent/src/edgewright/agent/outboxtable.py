@@ -137,6 +137,16 @@ class OutboxTable:
         found = "SELECT coalesce(min(seq), (SELECT next_seq FROM outbox)) FROM messages WHERE seq IS NOT NULL"
         return int(self._value(found))
 
+    @property
+    def line_taken(self) -> tuple[str, int]:
+        """A line, and the number up to which its news were taken."""
+        line, number = self._connection.execute("SELECT line, line_taken FROM outbox").fetchone()
+        return str(line), int(number)
+
+    def set_line_taken(self, line: str, number: int) -> None:
+        """Remember how far a line's news were taken."""
+        self._connection.execute("UPDATE outbox SET line = ?, line_taken = ?", (line, number))
+
     def next_id(self) -> int:
         """The place of one more message among all that were made."""
         count = "UPDATE outbox SET next_id = next_id + 1 RETURNING next_id"

@@ -1,7 +1,8 @@
 """Pictures of captured frames that are too large for the database: files named by their SHA-256.
 
 The line writes the large ones itself, because they are too large for the control socket as well, and names
-them in the sample. What the outbox does not name is nobody's: it is deleted when the agent starts.
+them in the sample. Its files have a suffix: they are the line's until it hears that the sample is taken. What
+the outbox does not name is nobody's: it is deleted when the agent starts.
 """
 
 import contextlib
@@ -17,21 +18,34 @@ from edgewright.wire.errors import StorageFullError
 from edgewright.wire.messages import MAX_IMAGE_BYTES, PIECE_BYTES
 
 _NAME: Final = re.compile(r"[0-9a-f]{64}")
+_HANDED_OVER: Final = ".line"
 
 
-def write_picture(folder: Path, image: bytes) -> str:
-    """Write a picture without waiting for the disk; its SHA-256. The line's way, between two frames.
+def hand_over(folder: Path, image: bytes) -> str:
+    """Write a picture for the supervisor, without waiting for the disk; its SHA-256. Between two frames.
 
     Raises:
         OSError: it cannot be written.
     """
     sha256 = hashlib.sha256(image).hexdigest()
-    part = folder / f"{sha256}.new"
+    _write(folder, image, sha256 + _HANDED_OVER)
+    return sha256
+
+
+def forget_handed_over(folder: Path, sha256: str = "") -> None:
+    """Delete the line's file of a picture, or all that another line has left."""
+    names = [sha256 + _HANDED_OVER] if sha256 else [path.name for path in folder.glob(f"*{_HANDED_OVER}")]
+    for name in names:
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
+
+
+def _write(folder: Path, image: bytes, name: str) -> None:
+    part = folder / f"{name}.new"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(image)
-    part.rename(folder / sha256)
-    return sha256
+    part.rename(folder / name)
 
 
 class SampleFiles:
@@ -47,8 +61,9 @@ class SampleFiles:
         Raises:
             StorageFullError: the disk does not take it.
         """
+        sha256 = hashlib.sha256(image).hexdigest()
         try:
-            sha256 = write_picture(self.folder, image)
+            _write(self.folder, image, sha256)
         except OSError as error:
             raise StorageFullError(f"A sample's picture cannot be written: {error.strerror}.") from error
         self.adopt(sha256)
@@ -61,7 +76,11 @@ class SampleFiles:
             StorageFullError: the disk does not take it.
         """
         path = self._path(sha256)
-        if path is None or not path.is_file():
+        if path is None:
+            return 0
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            os.link(self.folder / (sha256 + _HANDED_OVER), path)
+        if not path.is_file():
             return 0
         try:
             with path.open("rb") as file:
@@ -91,9 +110,9 @@ class SampleFiles:
                 path.unlink()
 
     def sweep(self, named: Collection[str]) -> None:
-        """Delete every picture that is not named."""
+        """Delete every picture that is not named and not the line's."""
         for path in self.folder.iterdir():
-            if path.name not in named:
+            if path.name not in named and path.suffix != _HANDED_OVER:
                 with contextlib.suppress(OSError):
                     path.unlink()
 

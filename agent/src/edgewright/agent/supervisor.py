@@ -38,10 +38,11 @@ from edgewright.agent.greeting import Greeting, greet
 from edgewright.agent.identity import Identity
 from edgewright.agent.journal import Journal
 from edgewright.agent.ledger import Ledger
+from edgewright.agent.linenews import LineNews
 from edgewright.agent.lineprocess import LineProcess, line_command
 from edgewright.agent.link import Link
 from edgewright.agent.outbox import Outbox
-from edgewright.agent.qualifier import device_error, qualify
+from edgewright.agent.qualifier import qualify
 from edgewright.agent.releasefiles import ReleaseFiles
 from edgewright.agent.renewing import RenewalWatch
 from edgewright.agent.salvage import open_database
@@ -174,6 +175,7 @@ class Supervisor:
             later=self._later,
             replace_line=self._line.kill,
         )
+        self._news = LineNews(self._outbox, self._ledger, self._tell_line, self._deployer.runner_replaced)
         self._cell = OwnCell(settings, self._ledger, self._post, self._later)
         self._hand = HandDoor(settings.hand_socket, self._post, self._deployer.roll_back)
 
@@ -201,6 +203,7 @@ class Supervisor:
 
     def _go_on(self) -> None:
         self._deployer.go_on()
+        self._news.take()
 
     def _note(self, error: EdgewrightError) -> None:
         self._ledger.note(error)
@@ -342,17 +345,24 @@ class Supervisor:
 
     def _said(self, message: control.Up) -> None:
         match message:
-            case control.WindowReady():
-                self._outbox.put(message.window, time.time())
-            case control.SampleReady():
-                self._outbox.put(message.sample, time.time())
-            case control.Trouble():
-                self._ledger.note(device_error(message.error, message.detail))
             case control.Ready():
+                self._news.line_started(message.line)
                 self._line_ready = message
                 self._load_line()
+            case (
+                control.WindowReady()
+                | control.SampleReady()
+                | control.Trouble()
+                | control.RunnerReplaced()
+                | control.GivenUp()
+            ):
+                self._news.heard(message)
             case _:
                 self._deployer.said(message)
+
+    def _tell_line(self, taken: control.Taken) -> None:
+        if not self._loop.stopping:  # The line has ended by then.
+            self._line.send(taken)
 
     def _opened(self, opened: Opened) -> None:
         """What the slots hold was verified, or nobody could: then the digests that the journal has decide."""

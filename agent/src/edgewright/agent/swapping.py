@@ -95,15 +95,15 @@ class Swapping:
                 self._proven_in(message.slot)
             case control.Broke():
                 self._broke(message)
-            case control.RunnerReplaced():
-                error = device_error(message.error, message.detail)
-                held = self._runner_of(message.slot)
-                self._underway.ledger.report(
-                    held, error=error.number, name="RunnerReplaced", detail=error.sentence
-                )
             case _:
                 return False
         return True
+
+    def runner_replaced(self, message: control.RunnerReplaced) -> None:
+        """Report that a slot's runner had to be replaced."""
+        error = device_error(message.error, message.detail)
+        held = self._runner_of(message.slot)
+        self._underway.ledger.report(held, error=error.number, name="RunnerReplaced", detail=error.sentence)
 
     def _loaded(self, message: control.Loaded) -> None:
         holding = self._line.answered(message.slot, control.Load)

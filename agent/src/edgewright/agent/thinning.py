@@ -16,7 +16,7 @@ from typing import Final
 
 from edgewright.agent.outboxtable import KINDS, OutboxTable, Rank, Row, message_of, row_of
 from edgewright.agent.windows import follows, merged_windows
-from edgewright.wire.messages import Lost, OutboxKind, Window
+from edgewright.wire.messages import Lost, Window
 
 FRESH_SECONDS: Final = 3600.0
 """How long windows stay as they are while older ones can be merged."""
@@ -126,22 +126,24 @@ class Thinning:
         self._table.delete(row)
         kind = KINDS[row.rank]
         self._table.count_given_up(kind, row.counted)
-        self._tell(kind, row)
-
-    def _tell(self, kind: OutboxKind, row: Row) -> None:
-        """Add a lost row to the news of its kind that wait, or begin some."""
-        standing = [known for known in self._table.marked(kind) if known.seq is None]
-        news = Lost(
-            device=self._device,
-            stream="",
-            seq=0,
-            what=kind,
-            since=row.since,
-            until=row.until,
-            messages=row.counted,
-            frames=row.frames,
-            why=_WHY,
+        self.tell(
+            Lost(
+                device=self._device,
+                stream="",
+                seq=0,
+                what=kind,
+                since=row.since,
+                until=row.until,
+                messages=row.counted,
+                frames=row.frames,
+                why=_WHY,
+            )
         )
+
+    def tell(self, news: Lost) -> None:
+        """Add a loss to the news of its kind that wait, or begin some."""
+        kind = news.what
+        standing = [known for known in self._table.marked(kind) if known.seq is None]
         if not standing:
             self._table.insert(row_of(news)._replace(id=self._table.next_id()))
             return

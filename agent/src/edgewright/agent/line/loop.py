@@ -56,6 +56,7 @@ class Line:
             while not self._stopping:
                 self._turn(pid)
             self._observer.close(monotonic())
+            self._control.close()
         finally:
             self._orders.close()
             self._cell.close()
@@ -88,7 +89,7 @@ class Line:
             self._orders.call_off()
         if control.listener in readable and control.accept():
             self._orders.call_off()
-            control.greet(Ready(pid, self._orders.held()))
+            control.greet(Ready(pid, self._orders.held(), control.line))
         self._supervised = control.connection is not None
 
     def _wait(self) -> Sequence[socket.socket]:
