@@ -6,18 +6,31 @@ first is switched off, the second refused where the manifest allows no such node
 
 Inputs and outputs are bound to the caller's arrays once, so a run copies nothing. Threads do not spin: on a
 board that shares its cores with a line, a spinning thread doubled the latency.
+
+From 1.29 on the packages for Linux report to their maker: at import they write an identifier of the device
+and a database below the home folder, and start a thread that sends. The variable that switches all of that
+off is read at import only (docs/Privacy.md of onnxruntime), so it is set before.
 """
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Final
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+# Whatever stands below is imported after the line above, which is its point.
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edgewright.agent.runner.runtimes import Info, Quantisation, Session, verify_shape
-from edgewright.wire.errors import PlacementError, RunnerOutputError, RunnerShapeError, RuntimeLoadError
+from edgewright.wire.errors import (
+    PlacementError,
+    RunnerOutputError,
+    RunnerShapeError,
+    RuntimeLoadError,
+)
 from edgewright.wire.manifest import Manifest, RuntimeRange
 
 _FATAL_ONLY: Final = 4
