@@ -74,6 +74,10 @@ class NetworkLink:
         """Bytes that came out at either end so far, headers and repetitions included."""
         return sum(self._order().values())
 
+    def carried_down(self) -> int:
+        """Those of them that came out at the device's end."""
+        return self._order()["down"]
+
     def _order(self, **order: Any) -> dict[str, int]:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")

@@ -53,8 +53,17 @@ class Plant:
 
     def add_robot(self, robot: str, target: str, tags: Mapping[str, str] | None = None) -> None:
         """Enrol a robot, start its agent and its cell."""
+        self.enrol_robot(robot, target, tags or {"line": "a"})
+        self.start_robot(robot)
+
+    def enrol_robot(self, robot: str, target: str, tags: Mapping[str, str]) -> Path:
+        """Enrol a robot; its configuration."""
         token = self.post("/tokens", {})["token"]
-        enrol(self.folder / robot, read_endpoint(self.data).door, token, target, tags or {"line": "a"})
+        enrol(self.folder / robot, read_endpoint(self.data).door, token, target, tags)
+        return self.folder / robot / "agent.toml"
+
+    def start_robot(self, robot: str) -> None:
+        """Start an enrolled robot's agent and its cell."""
         self.start_agent(robot)
         seed = sum(robot.encode())
         socket = self.folder / robot / "cell.sock"
@@ -69,10 +78,10 @@ class Plant:
         command = [str(Path(sys.executable).parent / "edgewright"), *arguments, "--data", str(self.data)]
         return subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
 
-    def push(self, *options: str) -> int:
+    def push(self, *options: str, model: Path = MODEL_FOLDER) -> int:
         """Push the model with a rollout to the whole fleet; returns the version once it is ready."""
         before = len(self.versions())
-        answer = self.edgewright("push", str(MODEL_FOLDER), "--rollout", *options)
+        answer = self.edgewright("push", str(model), "--rollout", *options)
         assert answer.returncode == 0, answer.stderr
         self.wait("the version", lambda: len(self.versions()) > before)
         newest: int = max(version["version"] for version in self.versions())
