@@ -64,14 +64,15 @@ def run() -> Iterator[dict[str, object]]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         agent, controller, _ = stack.enter_context(secured_agent(folder))
         _deploy(agent, controller, 1)
-        cell = stack.enter_context(Cell(agent))
-        began = time.monotonic()
-        time.sleep(WARM_UP_S)
-        warm_up_s = time.monotonic() - began
-        one = _minute(lambda: memory_of_agent(agent))
+        with Cell(agent) as cell:
+            began = time.monotonic()
+            time.sleep(WARM_UP_S)
+            warm_up_s = time.monotonic() - began
+            one = _minute(lambda: memory_of_agent(agent))
         decided = cell.decided
-        _deploy(agent, controller, 2)
-        both = _minute(lambda: memory_of_agent(agent))
+        _deploy(agent, controller, 2)  # A line serves one cell at a time, and this is one.
+        with Cell(agent):
+            both = _minute(lambda: memory_of_agent(agent))
     peer = _peer()
     more = {"warm_up_s": round(warm_up_s), "frames_decided": decided, "peer_warm_up_s": round(PEER_S)}
     supervisor = [{"supervisor": sample["supervisor"]} for sample in one]
