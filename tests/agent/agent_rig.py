@@ -16,9 +16,10 @@ from typing import TypeVar
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edgewright.agent.configuration import format_settings
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.agent.identity import save
-from edgewright.agent.settings import BrokerSettings, format_settings
+from edgewright.agent.settings import BrokerSettings
 from edgewright.controller.broker.probe import Address
 from edgewright.wire import messages, topics
 from edgewright.wire.cell import Decision, Frame, Inbox

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.agent.settings import read_settings
+from edgewright.agent.configuration import read_settings
 from edgewright.wire.deployment import State
 from edgewright.wire.errors import BlackPictureError, ConfigurationError, SourceLostError
 from edgewright.wire.messages import Report

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from edgewright.agent.cli import main
+from edgewright.agent.configuration import read_settings
 from edgewright.agent.database import SCHEMA_VERSION, Database
 from edgewright.agent.footprint import installed_version
 from edgewright.agent.identity import Identity
-from edgewright.agent.settings import read_settings
 from edgewright.controller.database.tables import Device
 from tests.contract.brokers import free_port
 from tests.controller.doors import OpenDoor, opened
@@ -130,14 +130,14 @@ def test_newer_data_folder(door: OpenDoor, tmp_path: Path, capsys: pytest.Captur
 def test_doctor_names_what_is_wrong(
     door: OpenDoor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On a device that was only enrolled, doctor finds no broker, no line and no model, and ends with 1."""
+    """On a device that was only enrolled, doctor finds no broker, no agent and no model, and ends with 1."""
     door.broker_port = free_port()
     enroll(door.url, tmp_path, "--token", door.token())
     Database(tmp_path / "agent.db").close()
     capsys.readouterr()
     assert main(["doctor", "--config", str(tmp_path / "agent.toml")]) == 1
     said = capsys.readouterr().out
-    for wrong in ("No broker answers", "No line listens", "No model decides"):
+    for wrong in ("No broker listens", "has never run here", "No model decides"):
         assert wrong in said
     assert "can be written" in said
     assert "The certificate is good for 90 days." in said

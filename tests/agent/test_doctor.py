@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edgewright.agent.configuration import read_settings
 from edgewright.agent.database import Database
 from edgewright.agent.doctor import Finding, examine
 from edgewright.agent.enrolment import Request, enrol
@@ -19,7 +20,6 @@ from edgewright.agent.settings import (
     SinkSettings,
     SourceSettings,
     UpdateSettings,
-    read_settings,
 )
 from tests.contract.brokers import free_port
 from tests.controller.doors import OpenDoor, opened

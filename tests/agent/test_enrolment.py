@@ -11,11 +11,11 @@ import msgspec
 import pytest
 from fastapi import FastAPI, Response
 
+from edgewright.agent.configuration import read_settings
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.agent.enrolment import Request, Trusted, enrol
 from edgewright.agent.identity import Identity, renew_command, save
 from edgewright.agent.renewal import renew
-from edgewright.agent.settings import read_settings
 from edgewright.controller.api.app import create_app
 from edgewright.controller.database import select
 from edgewright.controller.database.tables import Certificate, Device

@@ -1,12 +1,13 @@
 """The first boot: a board enrols from one file, once, and spends no token on a file that is wrong."""
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgewright.agent.cli import main
-from edgewright.agent.settings import read_settings
+from edgewright.agent.configuration import read_settings
 from tests.controller.doors import OpenDoor, opened
 
 MORE = """[tags]
@@ -78,6 +79,10 @@ def test_a_board_without_a_name_gets_one(door: OpenDoor, tmp_path: Path) -> None
         ("[broker]\nhost = 'x'\nport = 1\n", "broker"),
         ("update.day_mb = 5\n", "tables of their own"),
         ("[", "no TOML"),
+        ("[source]\nkind = 'camera'\n", "place"),
+        ("[interlock]\nkind = 'gpio'\n", "place"),
+        ("[update]\nwindows = ['25:00-99:00']\n", "25:00-99:00"),
+        ("[[sinks]]\nkind = 'file'\nplace = '/x'\n", "[source]"),
     ],
 )
 def test_a_wrong_file_spends_no_token(
@@ -89,6 +94,24 @@ def test_a_wrong_file_spends_no_token(
     assert named in capsys.readouterr().err
     file.write_text(file.read_text().removesuffix(more) + MORE)
     assert boot(file, tmp_path / "data") == 0
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(door: OpenDoor, tmp_path: Path) -> None:
+    """What an editor for Windows has saved is read, on the boot partition and as the configuration."""
+    file = write(tmp_path, door)
+    file.write_bytes(codecs.BOM_UTF8 + file.read_bytes())
+    assert boot(file, tmp_path / "data") == 0
+    configuration = tmp_path / "data" / "agent.toml"
+    configuration.write_bytes(codecs.BOM_UTF8 + configuration.read_bytes())
+    assert read_settings(configuration).device == "press-7"
+
+
+def test_an_address_that_is_none_is_a_sentence(
+    door: OpenDoor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A controller's address with a bracket too few is named, and no token is spent."""
+    assert boot(write(tmp_path, door, controller="https://[::1"), tmp_path / "data") == 40
+    assert "https://[::1" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

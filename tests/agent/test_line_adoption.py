@@ -7,6 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 
+from edgewright.agent.configuration import format_settings, read_settings
 from edgewright.agent.control import (
     MAX_CONTROL_BYTES,
     Proven,
@@ -22,7 +23,7 @@ from edgewright.agent.control import (
     listen_at,
 )
 from edgewright.agent.lineprocess import LineProcess, command_of, line_command
-from edgewright.agent.settings import BrokerSettings, Settings, format_settings, read_settings
+from edgewright.agent.settings import BrokerSettings, Settings
 from edgewright.wire.errors import RunnerCrashError
 from tests.agent.line_rig import PATIENCE_S, LineRig, running_line
 from tests.agent.tiny_models import write_release

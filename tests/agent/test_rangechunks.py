@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.agent.addresses import parse_door
 from edgewright.agent.chunks import Arrival, pieces_of
-from edgewright.agent.doorconnection import parse_door
 from edgewright.agent.downloader import Downloader, Hooks
 from edgewright.agent.fetcher import Interrupted
 from edgewright.agent.rangechunks import RangeChunks

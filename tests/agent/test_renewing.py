@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.agent.configuration import read_settings
 from edgewright.agent.enrolment import Request, enrol
 from edgewright.agent.identity import Identity
 from edgewright.agent.renewing import RenewalWatch
-from edgewright.agent.settings import Settings, read_settings
+from edgewright.agent.settings import Settings
 from edgewright.wire.errors import EdgewrightError
 from tests.controller.doors import OpenDoor, opened
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.agent.configuration import read_settings
 from edgewright.agent.database import Database
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.agent.outboxtable import WAITING
-from edgewright.agent.settings import read_settings
 from edgewright.agent.supervisor import Supervisor
 from edgewright.wire import messages, topics
 from edgewright.wire.deployment import State

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgewright.agent.configuration import format_settings
 from edgewright.agent.identity import save
-from edgewright.agent.settings import BrokerSettings, format_settings
+from edgewright.agent.settings import BrokerSettings
 from edgewright.controller.identity.authority import CONTROLLER
 from edgewright.wire.messages import Hello
 from tests.agent.agent_rig import DEVICE, TARGET, AgentRig, ControllerHand

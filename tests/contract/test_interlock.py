@@ -11,9 +11,10 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edgewright.agent.configuration import format_settings, read_settings
 from edgewright.agent.control import Swap, Swapped, Trouble
 from edgewright.agent.line.interlock import Broker, Interlock, Kind, Moment, SafeMoments, open_interlock
-from edgewright.agent.settings import BrokerSettings, format_settings, read_settings
+from edgewright.agent.settings import BrokerSettings
 from edgewright.wire.errors import ConfigurationError, InterlockError
 from tests.agent.line_rig import running_line
 from tests.agent.tiny_models import write_release

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgewright.agent.settings import read_settings
+from edgewright.agent.configuration import read_settings
 from edgewright.wire.errors import ConfigurationError, EdgewrightError, EnrolmentError
 
 TOKEN_VARIABLE = "EDGEWRIGHT_TOKEN"  # noqa: S105 - the variable's name

@@ -10,11 +10,10 @@ import contextlib
 import select
 import socket
 import time
-import urllib.parse
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from edgewright.agent.settings import LOOPBACK
+from edgewright.agent.addresses import Address
 from edgewright.agent.tls import TlsContext
 from edgewright.agent.transfer import SLICE_SECONDS
 from edgewright.wire.errors import DoorUnreachableError
@@ -27,15 +26,6 @@ PIECE_BYTES: Final = 64 * 1024
 
 Look = Callable[[], None]
 """Called in each slice; raises where the work is called off."""
-
-
-class Address(NamedTuple):
-    """Where a door is."""
-
-    secure: bool
-    host: str
-    port: int
-    path: str
 
 
 class Head(NamedTuple):
@@ -53,26 +43,6 @@ class Head(NamedTuple):
 
 class Silent(Exception):  # noqa: N818 - an answer that does not come, which is asked for again
     """Nothing came for longer than allowed, or the other side has gone."""
-
-
-def parse_door(door: str) -> Address:
-    """Read a door's address.
-
-    Raises:
-        DoorUnreachableError: it is none; in the clear only this machine is spoken to.
-
-    >>> parse_door("https://plant.example:8443/")
-    Address(secure=True, host='plant.example', port=8443, path='')
-    """
-    try:
-        parts = urllib.parse.urlsplit(door)
-        host, secure = parts.hostname or "", parts.scheme == "https"
-        port = parts.port or (443 if secure else 80)
-    except ValueError as error:
-        raise DoorUnreachableError(f"{door[:200]!r} is no address: {error}.") from error
-    if not host or not (secure or (parts.scheme == "http" and host in LOOPBACK)):
-        raise DoorUnreachableError(f"{door[:200]!r} is no HTTPS address.")
-    return Address(secure, host, port, parts.path.rstrip("/"))
 
 
 class DoorConnection:

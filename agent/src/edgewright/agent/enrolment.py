@@ -16,11 +16,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from edgewright.agent.certificates import make_request, pinned, read_certificates, read_pem, verify_granted
+from edgewright.agent.configuration import format_settings
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.agent.door import CERTIFICATES, ENROLMENT, DoorError, ask
 from edgewright.agent.identity import save
 from edgewright.agent.privatefiles import sync_folder, write_private
-from edgewright.agent.settings import FILE_NAME, BrokerSettings, format_settings
+from edgewright.agent.settings import FILE_NAME, BrokerSettings
 from edgewright.agent.tls import trusting, unverified
 from edgewright.agent.trust import Director
 from edgewright.wire.errors import EnrolmentError, IdentityError, TamperedMetadataError, UnknownTopicError

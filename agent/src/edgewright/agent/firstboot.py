@@ -27,8 +27,9 @@ from typing import Any, Final
 
 import msgspec
 
+from edgewright.agent.configuration import ENCODING, parse_settings
 from edgewright.agent.enrolment import Request, enrol
-from edgewright.agent.settings import FILE_NAME, Settings
+from edgewright.agent.settings import FILE_NAME
 from edgewright.wire.errors import ConfigurationError
 
 MACHINE_ID: Final = Path("/etc/machine-id")
@@ -58,7 +59,7 @@ def enrol_board(file: Path, data: Path) -> Path:
     if configuration.is_file():
         return configuration
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding=ENCODING)
         content = tomllib.loads(text)
         asked = msgspec.convert(content, FirstBoot)
         device = asked.device or _board_id(MACHINE_ID.read_text())
@@ -68,7 +69,7 @@ def enrol_board(file: Path, data: Path) -> Path:
         raise ConfigurationError(f"The file {file} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"The file {file} is no TOML: {error}.") from error
-    except msgspec.ValidationError as error:
+    except ValueError as error:
         raise ConfigurationError(f"The file {file} is wrong: {error}.") from error
     request = Request(device, asked.target, asked.tags, asked.token)
     return enrol(asked.controller, request, data, more=_tables(text, more))
@@ -85,11 +86,12 @@ def _board_id(machine_id: str) -> str:
 
 def _verify(device: str, asked: FirstBoot, data: Path, more: dict[str, Any]) -> None:
     """Refuse what agent.toml would refuse, before the token is spent on it."""
-    broker = {"host": "of the controller's answer", "port": 1}
-    own = {"device": device, "target": asked.target, "data": str(data), "broker": broker}
-    if unexpected := more.keys() & {*own, "door"}:
-        raise msgspec.ValidationError(f"{min(unexpected)!r} comes from the controller")
-    msgspec.convert({**own, **more}, Settings)
+    broker = {"host": "of-the-controllers-answer.invalid", "port": 1}
+    own = {"device": device, "target": asked.target, "data": str(data.absolute()), "broker": broker}
+    own["door"] = asked.controller
+    if unexpected := more.keys() & own.keys():
+        raise ValueError(f"{min(unexpected)!r} comes from the controller")
+    parse_settings({**own, **more})
 
 
 def _tables(text: str, wanted: dict[str, Any]) -> str:

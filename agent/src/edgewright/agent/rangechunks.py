@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Final
 
+from edgewright.agent.addresses import parse_door
 from edgewright.agent.chunks import Arrival, ChunkReader, Piece
-from edgewright.agent.doorconnection import DoorConnection, Head, Silent, parse_door
+from edgewright.agent.doorconnection import DoorConnection, Head, Silent
 from edgewright.agent.tls import TlsContext
 from edgewright.agent.transfer import Postponed, Transfer
 from edgewright.wire.errors import BlobTimeoutError, DoorUnreachableError

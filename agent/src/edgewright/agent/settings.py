@@ -1,4 +1,4 @@
-"""The agent's configuration: one TOML file, read once, frozen.
+"""The agent's configuration: one TOML file, read once, frozen; ``configuration`` reads and verifies it.
 
 Example::
 
@@ -15,24 +15,15 @@ Example::
     port = 8883
 """
 
-import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
 
-from edgewright.agent.schedule import parse_window
-from edgewright.wire.errors import ConfigurationError, UnknownTopicError
-from edgewright.wire.topics import check_device_id
-
 FILE_NAME: Final = "agent.toml"
 
-MAX_SOCKET_PATH_BYTES: Final = 107
-"""Linux keeps a Unix socket's path in 108 bytes, the last of them zero (unix(7))."""
-
-
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+MAX_MB: Final = 2**30
+"""Of any store; no disk is larger, and its bytes fit into 64 bits."""
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,7 +48,7 @@ class LineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         capture_share: share of the frames that the random audit captures.
     """
 
-    window_seconds: Annotated[float, msgspec.Meta(gt=0)] = 5.0
+    window_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 5.0
     capture_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
 
 
@@ -82,15 +73,15 @@ class UpdateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     transport: Literal["mqtt", "https"] = "mqtt"
     window_chunks: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
-    sync_chunks: Annotated[int, msgspec.Meta(ge=1)] = 1
-    store_mb: Annotated[int, msgspec.Meta(ge=1)] = 2048
-    free_mb: Annotated[int, msgspec.Meta(ge=0)] = 64
-    outbox_mb: Annotated[int, msgspec.Meta(ge=1)] = 64
-    day_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
+    sync_chunks: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 1
+    store_mb: Annotated[int, msgspec.Meta(ge=1, le=MAX_MB)] = 2048
+    free_mb: Annotated[int, msgspec.Meta(ge=0, le=MAX_MB)] = 64
+    outbox_mb: Annotated[int, msgspec.Meta(ge=1, le=MAX_MB)] = 64
+    day_mb: Annotated[int, msgspec.Meta(ge=0, le=MAX_MB)] = 0
     windows: tuple[str, ...] = ()
-    urgent_kb: Annotated[int, msgspec.Meta(ge=0)] = 256
-    slowest_bytes_per_second: Annotated[int, msgspec.Meta(ge=1)] = 1024
-    version_hours: Annotated[float, msgspec.Meta(gt=0)] = 24.0
+    urgent_kb: Annotated[int, msgspec.Meta(ge=0, le=MAX_MB)] = 256
+    slowest_bytes_per_second: Annotated[int, msgspec.Meta(ge=1, le=2**30)] = 1024
+    version_hours: Annotated[float, msgspec.Meta(gt=0, le=8784)] = 24.0
 
 
 class LocalBrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,11 +134,11 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         kind: ``socket`` waits for a machine at the cell socket; all others are read by the agent's own cell.
-        place: camera number or device, address, path or topic.
+        place: a camera's number or device, an rtsp source's address, a path, or an exact topic.
         width, height: what the picture has to measure, pixels, and what a camera is asked for; 0 takes any.
         frames_per_second: pace of a folder or video, and what a camera is asked for; 0 for a video's or
             camera's own, and for a folder as fast as the line decides.
-        deadline_ms: time for the decision on each frame.
+        deadline_ms: time for the decision on each frame; a cell that waits much longer counts as hanging.
         repeat: whether a folder or video begins again at its end. Without it a folder is watched for new
             files.
         outcomes: topic of the cell's broker on which truths come, ``{"item": "7", "truth": "Bag"}``; empty
@@ -164,16 +155,16 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: Literal["socket", "camera", "rtsp", "video", "folder", "topic"] = "socket"
     place: str = ""
-    width: Annotated[int, msgspec.Meta(ge=0)] = 0
-    height: Annotated[int, msgspec.Meta(ge=0)] = 0
-    frames_per_second: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    deadline_ms: Annotated[float, msgspec.Meta(gt=0)] = 100.0
+    width: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    height: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    frames_per_second: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
+    deadline_ms: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 100.0
     repeat: bool = False
     outcomes: str = ""
-    lost_intervals: Annotated[int, msgspec.Meta(ge=0)] = 10
-    frozen_frames: Annotated[int, msgspec.Meta(ge=0)] = 150
-    frozen_difference: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    even_deviation: Annotated[float, msgspec.Meta(ge=0)] = 2.0
+    lost_intervals: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 10
+    frozen_frames: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 150
+    frozen_difference: Annotated[float, msgspec.Meta(ge=0, le=255)] = 0.0
+    even_deviation: Annotated[float, msgspec.Meta(ge=0, le=255)] = 2.0
 
 
 class SinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -189,9 +180,9 @@ class SinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: Literal["topic", "file", "callback"]
     place: Annotated[str, msgspec.Meta(min_length=1)]
-    waiting: Annotated[int, msgspec.Meta(ge=1)] = 1000
-    file_mb: Annotated[float, msgspec.Meta(gt=0)] = 16.0
-    files: Annotated[int, msgspec.Meta(ge=1)] = 4
+    waiting: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
+    file_mb: Annotated[float, msgspec.Meta(gt=0, le=MAX_MB)] = 16.0
+    files: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -258,76 +249,3 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def database(self) -> Path:
         """Journal and outbox."""
         return self.folder / "agent.db"
-
-
-def read_settings(path: Path) -> Settings:
-    """Read the configuration.
-
-    Raises:
-        ConfigurationError: it is missing, no TOML, or a setting is wrong; the sentence names it.
-    """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-        settings = msgspec.convert(content, Settings)
-        check_device_id(settings.device)
-    except OSError as error:
-        raise ConfigurationError(f"The configuration {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"The configuration {path} is no TOML: {error}.") from error
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"The configuration {path} is wrong: {error}.") from error
-    except UnknownTopicError as error:
-        raise ConfigurationError(f"The configuration {path} is wrong: {error.sentence}") from error
-    if not settings.broker.tls and settings.broker.host not in LOOPBACK:
-        raise ConfigurationError(
-            f"The configuration {path} is wrong: `tls = false` is for a broker on this machine only."
-        )
-    if settings.source.kind != "socket" and not settings.source.place:
-        raise ConfigurationError(f"The configuration {path} is wrong: `[source]` needs a `place`.")
-    if settings.source.kind == "socket" and (settings.sinks or settings.source.outcomes):
-        raise ConfigurationError(
-            f"The configuration {path} is wrong: sinks and `outcomes` need a `[source]` of the agent's own."
-        )
-    _check_update(path, settings)
-    if settings.interlock.kind in {"topic", "file", "gpio"} and not settings.interlock.place:
-        raise ConfigurationError(
-            f"The configuration {path} is wrong: the interlock {settings.interlock.kind} needs a place."
-        )
-    if len(str(settings.cell_socket).encode()) > MAX_SOCKET_PATH_BYTES:
-        raise ConfigurationError(f"The path {settings.cell_socket} is too long for a Unix socket.")
-    return settings
-
-
-def _check_update(path: Path, settings: Settings) -> None:
-    wrong = f"The configuration {path} is wrong:"
-    try:
-        tuple(map(parse_window, settings.update.windows))
-    except ValueError as error:
-        raise ConfigurationError(f"{wrong} {error} - at `$.update.windows`.") from error
-    if settings.update.transport == "https" and not settings.door:
-        raise ConfigurationError(f"{wrong} the transport `https` needs a `door`.")
-
-
-def format_settings(
-    device: str, target: str, tags: dict[str, str], data: Path, broker: BrokerSettings, door: str = ""
-) -> str:
-    """TOML of a new device's configuration; everything else keeps its default.
-
-    A JSON string is a TOML basic string, so values are quoted as JSON.
-    """
-    lines = [
-        f"device = {json.dumps(device)}",
-        f"target = {json.dumps(target)}",
-        f"data = {json.dumps(str(data))}",
-        f"door = {json.dumps(door)}",
-        "",
-        "[tags]",
-        *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in tags.items()),
-        "",
-        "[broker]",
-        f"host = {json.dumps(broker.host)}",
-        f"port = {broker.port}",
-        f"tls = {json.dumps(broker.tls)}",
-        "",
-    ]
-    return "\n".join(lines)

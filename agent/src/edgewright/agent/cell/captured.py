@@ -4,8 +4,9 @@ import itertools
 import time
 from pathlib import Path
 
+from edgewright.agent.addresses import without_password
 from edgewright.agent.cell.opencv import Capture
-from edgewright.agent.cell.source import Picture, Source, SourceEnded, without_password
+from edgewright.agent.cell.source import Picture, Source, SourceEnded
 from edgewright.agent.settings import SourceSettings
 from edgewright.wire.errors import SourceLostError
 

@@ -12,7 +12,6 @@ Rules:
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,21 +72,3 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of it; may be called twice."""
-
-
-def without_password(address: str) -> str:
-    """An address that may stand in a log.
-
-    >>> without_password("rtsp://user:secret@camera.example:554/stream?token=1")
-    'rtsp://camera.example:554/stream'
-    >>> without_password("/dev/video0")
-    '/dev/video0'
-    """
-    if "://" not in address:
-        return address
-    try:
-        parts = urlsplit(address)
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return address.partition("://")[0] + "://..."
-    return f"{parts.scheme}://{host}{parts.path}"
