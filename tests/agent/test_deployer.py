@@ -368,6 +368,38 @@ def test_late_metadata_is_waited_for(device: DeviceStub) -> None:
     assert device.running_artifact == ONE
 
 
+@pytest.mark.parametrize("damaged", [ONE, GOLDEN])
+def test_damaged_file_is_fetched_again(device: DeviceStub, damaged: bytes) -> None:
+    """A file of the release that is here already and was damaged is told of and fetched again."""
+    path = device.simulator.release(make_manifest(1, ONE), ONE, GOLDEN)
+    device.deployer.document(device.simulator.assign(path))
+    for _ in range(2):
+        device.step()
+    assert state_of(device) is State.QUALIFYING
+    assert device.store.digests() >= {sha256_hex(ONE), sha256_hex(GOLDEN)}
+    device.store.verified(sha256_hex(damaged)).write_bytes(b"damaged")
+    assign(device, 1)
+    assert device.running_artifact == ONE
+    assert device.names().count("TamperedArtifact") == 1
+
+
+def test_newer_assignment_frees_what_the_one_before_had_fetched(device: DeviceStub) -> None:
+    """A superseded version's partial files go when the newer assignment is accepted, not at its commit."""
+    assign(device, 1)
+    artifact = random_artifact(8)
+    path = device.simulator.release(make_manifest(8, artifact), artifact, GOLDEN)
+    blob, _ = split_blob(artifact)
+    device.simulator.topics.retained.pop(topics.chunk(blob.chunks[0]))
+    device.simulator.assign(path)
+    device.read_topics()
+    folder = device.store._folder
+    assert state_of(device) is State.FETCHING
+    assert [found.stem for found in folder.glob("*.partial")] == [blob.sha256]
+    device.deployer.document(device.simulator.assign("garment-packing/x86_64-ort-cpu/2.json"))
+    assert state_of(device) is State.ASSIGNED
+    assert list(folder.glob("*.partial")) == []
+
+
 def test_old_files_are_collected(device: DeviceStub) -> None:
     """After many updates the store holds the slots' releases and the last committed ones, no more."""
     for version in (1, 2, 3):

@@ -360,6 +360,36 @@ def test_model_that_was_just_committed_is_new_too(hand: Hand) -> None:
     assert hand.device.latest.error == RebootLoopError.number
 
 
+@pytest.mark.parametrize("proves", [True, False])
+def test_first_model_stays_over_any_number_of_power_cuts(tmp_path: Path, proves: bool) -> None:
+    """With nothing beside it a new model is loaded at each start, later each time, and that is told once."""
+    hand = Hand(tmp_path / "device")
+    hand.proves = hand.device.line.proves = proves
+    hand.assign(1)
+    for start in range(1, 9):
+        hand.cut_power()
+        waits = start > breakers.FREE_STARTS
+        assert hand.device.running_artifact == (None if waits else ONE)
+        hand.device.wait()
+        assert hand.device.running_artifact == ONE
+    told = [report for report in hand.device.reports() if report.error]
+    assert [report.error for report in told] == [RebootLoopError.number]
+    assert "Nothing stands beside it" in told[0].detail
+
+
+def test_newer_assignment_goes_before_a_model_that_takes_the_device_down(tmp_path: Path) -> None:
+    """While a first model waits to be loaded, the next version is installed, and decides in its place."""
+    hand = Hand(tmp_path / "device")
+    hand.assign(1)
+    for _ in range(5):
+        hand.cut_power()
+    assert hand.device.running_artifact is None
+    hand.assign(2)
+    assert hand.device.running_artifact == TWO
+    hand.device.wait()
+    assert hand.versions == (2, 1)
+
+
 def test_stopped_agent_does_not_count(hand: Hand) -> None:
     """However often somebody stops and starts the agent, a new model stays."""
     hand.put_on_probation(2)

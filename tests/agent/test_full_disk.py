@@ -112,6 +112,22 @@ def test_work_on_a_full_disk_is_done_again(tmp_path: Path) -> None:
     assert device.running_artifact == ONE
 
 
+def test_version_waits_for_room_and_comes_by_itself(tmp_path: Path) -> None:
+    """A store without room ends no deployment: that is told once, and the version comes when there is some."""
+    simulator = RepositorySimulator()
+    device = DeviceStub(simulator, tmp_path / "device").start()
+    device.store._quota_bytes = 1
+    simulator.assign(simulator.release(make_manifest(1, ONE), ONE, GOLDEN))
+    device.read_topics()
+    for _ in range(8):
+        assert state_of(device) is State.FETCHING
+        device.wait()
+    assert device.names() == ["StorageFull"]
+    device.store._quota_bytes = 2**30
+    device.wait()
+    assert device.running_artifact == ONE
+
+
 def test_commit_with_a_full_outbox(device: DeviceStub) -> None:
     """Reports that find no room, and that nobody has ever heard, keep no model from being committed."""
     device.outbox._quota_bytes = 1

@@ -2,6 +2,7 @@
 
 Rules:
 
+- What is here already is hashed before a version relies on it; what is damaged comes again.
 - The manifest first, at any time: one chunk, and only it says what the rest costs.
 - A blob comes by a patch where patch and stored base cost less than what lacks of the blob itself; a blob
   that is nearly here is finished instead.
@@ -149,10 +150,13 @@ class Attempt:
             EdgewrightError: what ``check`` says, and see ``Downloader.fetch``.
             Interrupted: the work was called off.
         """
+        self._look_at(target.sha256)
         self._downloader.fetch(Blob(target.sha256, target.length, (target.sha256,)))
         manifest = decode_manifest(self._store.read(target.sha256))
         verify_manifest(manifest, target)
         check(manifest)
+        for blob in (manifest.artifact, manifest.golden):
+            self._look_at(blob.sha256)
         wanted = [(manifest.artifact, manifest.patches), (manifest.golden, manifest.golden_patches)]
         ways = [self._way(blob, patches) for blob, patches in wanted]
         self._demand(sum(way.length for way in ways))
@@ -162,6 +166,14 @@ class Attempt:
     def close(self) -> None:
         """Count the last bytes."""
         self.transfer.account(self._means.chunks.received)
+
+    def _look_at(self, digest: str) -> None:
+        """Hash a file that is here already, perhaps for long: a damaged one is removed, told, and fetched."""
+        try:
+            if self._store.has(digest):
+                self._store.verified(digest)
+        except TamperedArtifactError as error:
+            self._note(error)
 
     def _way(self, blob: Blob, patches: tuple[Patch, ...]) -> Way:
         hopeful = self._misses.hopeful(patches)

@@ -6,7 +6,9 @@ written down before the act that may end everything, never after it.
 - **Reboot loop**: the agent, or the whole device, starts again and again without having been stopped, while a
   model is new. The model may be why: at the third such start the last good one decides instead. A candidate
   decides nothing yet, so it gets five; while its code runs, it is the only suspect. A start that finds its
-  line alive does not count: what ended the agent was not a model.
+  line alive does not count: what ended the agent was not a model. Where there is nothing to go back to, the
+  model stays, because a site without steady power must not need a person; each start then waits longer
+  before the model is loaded, so that a newer assignment reaches a device that its model takes down.
 - **Error loop**: one step of one deployment fails again and again in the same way. What the network is to
   blame for does not count: that is waited for.
 - **Line loop**: the line dies with the same model in its hands.
@@ -17,6 +19,8 @@ A stable time resets what was counted. The counters need no clock: a device that
 
 >>> [reboot_loop(State.PROBATION, starts) for starts in (1, 2, 3)]
 [False, False, True]
+>>> [loading_pause(starts) for starts in (3, 4, 5, 6, 20)]
+[0.0, 5.0, 10.0, 20.0, 300.0]
 >>> overdue(State.SHADOWING, 60.0), overdue(State.SHADOWING, 7 * 3600.0), overdue(State.FETCHING, 1e9)
 (False, True, False)
 """
@@ -38,6 +42,12 @@ STARTS_TO_END: Final[dict[State, int]] = {
 }
 """Starts after an end that nobody ordered, while a deployment stood in this state. U-Boot's usual
 ``bootlimit`` is 3; a factory's mains fail too, so one or two prove nothing."""
+
+FREE_STARTS: Final = 3
+"""Starts before the pauses of a model that nothing stands beside begin."""
+
+FIRST_PAUSE_SECONDS: Final = 5.0
+LONGEST_PAUSE_SECONDS: Final = 300.0
 
 ERRORS_TO_END: Final = 5
 """Failures of one step with one error; with the pauses between them half a minute and more."""
@@ -61,6 +71,14 @@ ORDER_SECONDS: Final = 120.0
 def reboot_loop(state: State, starts: int) -> bool:
     """Whether so many starts are a loop; see ``STARTS_TO_END``."""
     return state in STARTS_TO_END and starts >= STARTS_TO_END[state]
+
+
+def loading_pause(starts: int) -> float:
+    """Seconds before a new model with nothing beside it is loaded, after so many starts."""
+    if starts <= FREE_STARTS:
+        return 0.0
+    doublings = min(starts - FREE_STARTS - 1, 10)
+    return min(FIRST_PAUSE_SECONDS * 2.0**doublings, LONGEST_PAUSE_SECONDS)
 
 
 def error_loop(failures: int) -> bool:

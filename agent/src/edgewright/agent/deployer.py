@@ -16,6 +16,7 @@ Rules:
 - A start of the agent is counted before anything is loaded (``breakers``).
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -38,6 +39,8 @@ from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.deployment import Event, State
 from edgewright.wire.errors import EdgewrightError, RebootLoopError, StateTimeoutError
 from edgewright.wire.messages import Release
+
+log = logging.getLogger(__name__)
 
 _TO_WHAT_RUNS: Final = (Event.FETCHED, Event.QUALIFY, Event.QUALIFIED, Event.SHADOWED, Event.SWAPPED)
 """The way of an agreed deployment whose release is in the active slot already: it is walked without work."""
@@ -75,7 +78,7 @@ class Deployer:
         replace_line: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._gate, self._journal, self._submit = gate, journal, submit
+        self._gate, self._journal, self._submit, self._later = gate, journal, submit, later
         self._underway = Underway(journal, ledger, files, monotonic)
         self._line = Swapping(self._underway, send, replace_line)
         self._work = Obtaining(self._underway, gate, submit, call_off, later, self._agreed)
@@ -219,6 +222,7 @@ class Deployer:
     def _accept(self, assignment: Assignment, raw: bytes) -> None:
         self._underway.open(assignment, raw)
         self._work.begin()
+        self._underway.collect()
 
     def _agreed(self) -> None:
         """Commit without work where the release decides already."""
@@ -241,13 +245,33 @@ class Deployer:
         if suspect is None:
             return
         counted = self._journal.count_start(suspect)
-        if not breakers.reboot_loop(counted.state, counted.starts or 0):
-            return
         slot = self._underway.active_slot
-        if candidate is None and slot is not None:
+        if candidate is None and not self._underway.way_back:
+            self._bear_with(counted)
+        elif not breakers.reboot_loop(counted.state, counted.starts or 0):
+            return
+        elif candidate is None and slot is not None:
             self._underway.vacate(slot, error=_loop(counted))
         else:
             self._underway.ledger.move(counted, Event.FAILED, error=_loop(counted))
+
+    def _bear_with(self, counted: Deployment) -> None:
+        """A model that nothing stands beside stays, and is loaded later at each start."""
+        starts = counted.starts or 0
+        if starts == breakers.STARTS_TO_END[counted.state]:
+            said = (
+                "Nothing stands beside it: it stays, and each further start waits longer before it is loaded."
+            )
+            self._underway.ledger.note(RebootLoopError(f"{_loop(counted).sentence} {said}"), counted)
+        pause = breakers.loading_pause(starts)
+        if pause:
+            log.warning("The model is loaded in %.0f s: %s", pause, _loop(counted).sentence)
+            self._line.hold_back(counted.id)
+            self._later(pause, self._load_after_all)
+
+    def _load_after_all(self) -> None:
+        self._line.hold_back(None)
+        self._drive()
 
     def _end_overdue(self, current: Deployment) -> None:
         error = StateTimeoutError(

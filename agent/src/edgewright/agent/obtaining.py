@@ -4,6 +4,7 @@ Rules:
 
 - What the network is to blame for is waited for, however long: the deployment stays where it is, says once
   what it waits for, and goes on by itself. A result says whether another try helps (``Stuck.retry_after``).
+- So is room on a disk that is full while metadata or a version comes.
 - Distrust ends a deployment, and so does everything that another try cannot change.
 - A step that fails again and again in one way, not by the network's fault, ends it too (``breakers``).
 - The state in which a job is done is in the journal before the job is given to the worker.
@@ -40,6 +41,7 @@ from edgewright.wire.errors import (
     ExpiredMetadataError,
     MessageError,
     RepositoryError,
+    StorageFullError,
     TransferError,
     VerifierError,
 )
@@ -192,6 +194,8 @@ class Obtaining:
         """Seconds until the next try; None where none helps."""
         if result.retry_after is not None:
             return result.retry_after
+        if state is State.FETCHING and isinstance(result.error, StorageFullError):
+            return self._usual_pause()
         waited_for = (TransferError, ExpiredMetadataError, VerifierError)
         if state is State.ASSIGNED and isinstance(result.error, waited_for):
             return self._usual_pause()

@@ -51,6 +51,7 @@ class Swapping:
         self._proven: dict[SlotName, int] = {}
         self._broken: list[tuple[SlotName, str, EdgewrightError]] = []
         self._decides_since = 0.0
+        self._held_back: int | None = None
 
     # The line's process
 
@@ -194,8 +195,16 @@ class Swapping:
         while self._line.free and (step := next_step(self._wanted(), self._line.told)) is not None:
             self._order(step)
 
+    def hold_back(self, deployment: int | None) -> None:
+        """Load what a deployment brought only later; None for nothing."""
+        self._held_back = deployment
+
     def _wanted(self) -> Wanted:
-        return wanted(self._underway.journal, self._underway.current)
+        shall, slot = wanted(self._underway.journal, self._underway.current), self._underway.active_slot
+        active = self._underway.held(slot)
+        if slot is None or active is None or active.id != self._held_back:
+            return shall
+        return shall._replace(active=None, slots={**shall.slots, slot: None})
 
     def _call_off(self) -> None:
         """Empty a slot whose Shadow or Swap nobody wants any more."""
