@@ -5,10 +5,12 @@ The tree's own programs are not run, so it works for every architecture: the env
 is laid out as ``python3 -m venv`` does it, and pip unpacks the wheels for the other machine.
 """
 
+import compileall
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Final
 
 from build_image import HERE, MACHINES, PYTHON, ROOT, binary_only
@@ -29,7 +31,9 @@ def main() -> int:
     """Install into the tree."""
     wheels, architecture, tree = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     lay_environment(tree / PREFIX)
-    unpack(wheels, MACHINES[architecture], tree / PREFIX / f"lib/python{PYTHON}/site-packages")
+    packages = tree / PREFIX / f"lib/python{PYTHON}/site-packages"
+    unpack(wheels, MACHINES[architecture], packages)
+    compile_packages(packages, tree)
     lay_files(tree)
     return 0
 
@@ -50,6 +54,24 @@ def unpack(wheels: Path, machine: str, packages: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
     subprocess.run([*command, *binary_only(machine), "--target", str(packages), *files], check=True)
     shutil.rmtree(packages / "bin", ignore_errors=True)  # scripts with the paths of this machine
+
+
+def compile_packages(packages: Path, tree: Path) -> None:
+    """Put byte code beside the modules: the service may not write there, and would compile at each start.
+
+    Byte code is of a version of Python, not of a machine (PEP 3147). It says that its source need not be
+    looked at (PEP 552, unchecked): an image's files do not change, and a second build gives the same bytes.
+    """
+    if f"{sys.version_info.major}.{sys.version_info.minor}" != PYTHON:
+        raise SystemExit(f"The image's byte code is made by Python {PYTHON}; this is {sys.version}.")
+    # Some packages ship files for other Pythons; what does not compile is not imported either.
+    compileall.compile_dir(
+        packages,
+        quiet=2,
+        stripdir=tree,
+        prependdir="/",
+        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+    )
 
 
 def lay_files(tree: Path) -> None:
