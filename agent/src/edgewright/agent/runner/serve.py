@@ -5,7 +5,7 @@ of the ready reply asks for a sign of life; nothing is run for it.
 
 A runner watches over itself where that is cheap: it looks at its memory every now and then and ends when it
 has more than the manifest allows, and the kernel ends one that allocates far beyond that at once, or that
-computes for a minute without being asked anything.
+computes for a minute without answering anything.
 """
 
 import socket
@@ -43,7 +43,7 @@ _MEMORY_EVERY_RUNS: Final = 64
 
 _LOADING_S: Final = 600
 _COMPUTING_S: Final = 60
-"""Processor time until the runner is next asked for something, or has answered some more."""
+"""Processor time until the next answer, granted anew by each: a slow model may take seconds for every one."""
 
 _REQUEST_BUFFER_BYTES: Final = 16
 
@@ -113,9 +113,9 @@ def _serve_requests(line: socket.socket, session: Session, frames: SharedFrames,
         else:
             line.send(encode_reply(_run(session, frames, sequence, resident)))
             runs += 1
-            if runs % _MEMORY_EVERY_RUNS:
-                continue
         allow_computing(_COMPUTING_S)
+        if sequence != READY_SEQUENCE and runs % _MEMORY_EVERY_RUNS:
+            continue
         resident = resident_kib()
         if resident > limit_kib:
             raise RunnerMemoryError(
