@@ -6,7 +6,8 @@ What has to hold each time, by the real parts and by digests that the story know
 - The device starts. Without network it decides with a model that was released, whole by its digest; it
   decides with none only where it had none.
 - Nothing that it had written down is taken back: accepted assignment, floors, the numbers of its messages.
-- With the network it reaches the version that it is assigned. Where it does not, it is a brick.
+- With the network it reaches the version that it is assigned. Where it does not, it is a brick; but after a
+  reboot loop's number of cuts it may have gone back to its last good model, if it reports that.
 - Waste: chunks that had been written to the store and are fetched and written again.
 """
 
@@ -17,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from edgewright.agent.breakers import STARTS_TO_END
 from edgewright.wire.canonical import sha256_hex
 from simulators.disk.platter import STYLES, Platter, lay_out
 from simulators.disk.recording import Kind, Operation, Recorder
@@ -28,8 +30,10 @@ PERSIST_POINTS: Final = frozenset(Kind) - {Kind.WRITE, Kind.MARK, Kind.UNSEEN}
 AGAIN: Final = 0.3
 """Probability that the power goes again during a recovery."""
 
-MAX_CUTS: Final = 2
-"""A third start without a stop, within minutes of a new model, is a reboot loop: the device rolls back."""
+MAX_CUTS: Final = 6
+"""In a row. From the third on a device with a last good model may go back to it and say so (decision 23)."""
+
+LOOP_CUTS: Final = min(STARTS_TO_END.values())
 
 KILLED: Final = "killed"
 """Only the process ends: the next one sees what was never synchronised, and a later cut takes it away."""
@@ -136,7 +140,9 @@ class Theatre:
             promised = life.promised(at) or promised
             written |= life.written(at)
             killed = style == KILLED
-            life, broken = self._recover(name, self._lay_out(name, life.disk(at), style, draw), promised)
+            life, broken = self._recover(
+                name, self._lay_out(name, life.disk(at), style, draw), promised, cuts
+            )
             again = not broken and cuts < MAX_CUTS and (killed or draw.random() < AGAIN)
             at = draw.randrange(len(life.operations) + 1) if again else len(life.operations)
             style = draw.choice(WAYS)
@@ -167,12 +173,12 @@ class Theatre:
         lay_out(disk.left(style, draw), folder)
         return Platter(folder)
 
-    def _recover(self, name: str, start: Platter, promised: Promise | None) -> tuple[Life, str]:
+    def _recover(self, name: str, start: Platter, promised: Promise | None, cuts: int) -> tuple[Life, str]:
         """Start the device over what is left; its life, and what did not hold."""
         stage = self._stages[name]
         self._recorder.begin(stage.folder)
         try:
-            broken = _live(stage, promised)
+            broken = _live(stage, promised, cuts)
         except Exception as error:  # noqa: BLE001 - whatever ends a device is what is looked for here
             broken = f"ended with {error!r}"
         operations = self._heard()
@@ -194,7 +200,7 @@ def _asked(stage: Stage) -> set[str]:
     return digests
 
 
-def _live(stage: Stage, promised: Promise | None) -> str:
+def _live(stage: Stage, promised: Promise | None, cuts: int) -> str:
     """Start alone, then with the network; what did not hold."""
     network = stage.simulator.topics
     network.connected = False
@@ -204,7 +210,7 @@ def _live(stage: Stage, promised: Promise | None) -> str:
     if broken := _decides(stage, promised) or _taken_back(promise(stage.device), promised):
         return broken
     network.connected = True
-    reached = stage.reaches_its_version()
+    reached = stage.reaches_its_version() or (cuts >= LOOP_CUTS and stage.went_back())
     newest = stage.device.latest
     stage.stop()
     return "" if reached else f"stays at {newest.state} with E{newest.error:03d} {newest.detail}"

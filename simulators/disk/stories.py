@@ -16,7 +16,7 @@ from edgewright.controller.compiler.patches import encode_patch
 from edgewright.wire import topics
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.deployment import State
-from edgewright.wire.errors import UnexpectedError
+from edgewright.wire.errors import RebootLoopError, UnexpectedError
 from edgewright.wire.manifest import CHUNK_BYTES
 from simulators.device import DeviceStub
 from simulators.releases import GOLDEN, make_manifest, random_artifact
@@ -102,6 +102,7 @@ class Stage:
         """Start a device over the folder."""
         self.device = Device(self.simulator, self.folder, monotonic=lambda: self.now)
         self.device.start()
+        self.device.wait()  # A first model may be loaded later; see ``breakers``.
         self.tell(promise(self.device))
 
     def read(self) -> None:
@@ -123,6 +124,11 @@ class Stage:
                 return True
             self.device.wait()
         return False
+
+    def went_back(self) -> bool:
+        """Whether a reboot loop ended the newest deployment, and a model decides."""
+        newest = self.device.latest
+        return newest.error == RebootLoopError.number and self.device.running_artifact is not None
 
     @property
     def assigned(self) -> int:

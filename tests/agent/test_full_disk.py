@@ -113,7 +113,7 @@ def test_work_on_a_full_disk_is_done_again(tmp_path: Path) -> None:
 
 
 def test_version_waits_for_room_and_comes_by_itself(tmp_path: Path) -> None:
-    """A store without room ends no deployment: that is told once, and the version comes when there is some."""
+    """A store without room ends no deployment: that is told once, and it comes when there is some."""
     simulator = RepositorySimulator()
     device = DeviceStub(simulator, tmp_path / "device").start()
     device.store._quota_bytes = 1
