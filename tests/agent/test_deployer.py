@@ -10,6 +10,7 @@ from edgewright.controller.compiler.patches import encode_patch
 from edgewright.wire import topics
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.deployment import State
+from edgewright.wire.errors import EdgewrightError, LatencyLimitError, StorageFullError
 from edgewright.wire.manifest import split_blob
 from simulators.device import DeviceStub
 from simulators.releases import GOLDEN, make_manifest, random_artifact
@@ -218,8 +219,37 @@ def test_failed_release_is_tried_again_under_a_newer_assignment(device: DeviceSt
     device.qualification = lambda *_: QualificationResult(ok=True)
     device.read_topics()
     assert state_of(device) is State.FAILED
-    assign(device, 1)
+    device.simulator.assign("garment-packing/x86_64-ort-cpu/1.json", orders={"rollout": 99})
+    device.read_topics()
     assert device.running_artifact == ONE
+
+
+@pytest.mark.parametrize(
+    ("error", "rollout", "ends"),
+    [
+        (LatencyLimitError("slow"), 7, State.FAILED),
+        (LatencyLimitError("slow"), 8, State.COMMITTED),
+        (StorageFullError("no room"), 7, State.COMMITTED),
+    ],
+)
+def test_failed_release_and_its_renewal(
+    device: DeviceStub, error: EdgewrightError, rollout: int, ends: State
+) -> None:
+    """A renewal of the same rollout does not try again what failed for good; another rollout does."""
+    path = "garment-packing/x86_64-ort-cpu/1.json"
+
+    def fail(*_: object) -> QualificationResult:
+        raise error
+
+    device.qualification = fail
+    device.simulator.assign(path, orders={"rollout": 7})
+    device.read_topics()
+    assert state_of(device) is State.FAILED
+    device.qualification = lambda *_: QualificationResult(ok=True)
+    device.simulator.assign(path, orders={"rollout": rollout})
+    device.read_topics()
+    assert state_of(device) is ends
+    assert device.journal.device().version == device.simulator.assignment_version
 
 
 @pytest.mark.parametrize("order", [control.Load, control.Shadow, control.Swap])
@@ -296,7 +326,7 @@ def test_probation_goes_on_after_a_power_cut(simulator: RepositorySimulator, tmp
 
 
 def test_damaged_active_model_gives_way_to_the_other(simulator: RepositorySimulator, tmp_path: Path) -> None:
-    """An active artifact that was damaged on disk is never loaded; the last good model decides."""
+    """A damaged active artifact is never loaded: the last good model decides until it was fetched again."""
     first = DeviceStub(simulator, tmp_path / "device").start()
     assign(first, 1)
     assign(first, 2)
@@ -304,8 +334,52 @@ def test_damaged_active_model_gives_way_to_the_other(simulator: RepositorySimula
     path = tmp_path / "device" / "store" / sha256_hex(TWO)
     path.write_bytes(TWO[:-1] + b"\0")
     second = DeviceStub(simulator, tmp_path / "device").start()
+    swaps = [order.slot for order in second.line.orders if isinstance(order, control.Swap)]
+    assert swaps == ["a", "b"]
+    assert second.running_artifact == TWO
+    assert second.deployer.standby is not None
+    assert second.deployer.standby.version == 1
+    assert state_of(second) is State.COMMITTED
+
+
+def test_damaged_only_model_is_fetched_again(simulator: RepositorySimulator, tmp_path: Path) -> None:
+    """Bit rot in the only model's artifact, over a restart, ends with the same model committed again."""
+    first = DeviceStub(simulator, tmp_path / "device").start()
+    assign(first, 1)
+    first.stop()
+    (tmp_path / "device" / "store" / sha256_hex(ONE)).write_bytes(ONE[:-1] + b"\0")
+    second = DeviceStub(simulator, tmp_path / "device").start()
     assert second.running_artifact == ONE
-    assert state_of(second) is State.ROLLED_BACK
+    assert state_of(second) is State.COMMITTED
+    assert {"TamperedArtifact", "Damaged"} <= set(second.names())
+    assert State.ROLLED_BACK not in second.states()
+
+
+def test_damaged_file_at_qualification_is_fetched_again(device: DeviceStub) -> None:
+    """A file that is damaged or gone between its transfer and its qualification comes once more."""
+    for version, artifact, content in ((1, ONE, b"damaged"), (2, TWO, None)):
+        device.deployer.document(device.simulator.assign(f"garment-packing/x86_64-ort-cpu/{version}.json"))
+        while state_of(device) is not State.QUALIFYING:
+            device.step()
+        path = device.store.verified(sha256_hex(artifact))
+        path.write_bytes(content) if content else path.unlink()
+        device.settle()
+        assert device.running_artifact == artifact
+
+
+def test_disk_that_keeps_nothing_ends_it(device: DeviceStub, tmp_path: Path) -> None:
+    """A release whose files are damaged again and again is given up in the end."""
+    path = tmp_path / "device" / "store" / sha256_hex(ONE)
+
+    def rot(*_: Path) -> QualificationResult:
+        path.write_bytes(b"rot")
+        return QualificationResult(ok=True)
+
+    device.qualification = rot
+    assign(device, 1)
+    assert state_of(device) is State.FAILED
+    assert device.running_artifact is None
+    assert device.names().count("TamperedArtifact") == 5
 
 
 def test_patch_instead_of_the_whole(device: DeviceStub) -> None:

@@ -19,16 +19,36 @@ from edgewright.agent.agreement import (
     verify_order,
 )
 from edgewright.agent.clock import Clock
-from edgewright.agent.journal import Journal
+from edgewright.agent.journal import Deployment, Journal
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.refusals import Refusals
 from edgewright.agent.sealing import Sealer
 from edgewright.agent.verifier.seam import DirectorReader, Inspected
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.deployment import State
-from edgewright.wire.errors import EdgewrightError, ExpiredMetadataError
+from edgewright.wire.errors import (
+    EdgewrightError,
+    ErrorLoopError,
+    ExpiredMetadataError,
+    FullBlobRefusedError,
+    StateTimeoutError,
+    StorageFullError,
+    TamperedArtifactError,
+)
 
 _NOT_REPEATED: Final = frozenset({State.ROLLED_BACK, State.STOPPED})
+
+_MAY_PASS: Final = frozenset(
+    kind.number
+    for kind in (
+        ErrorLoopError,
+        FullBlobRefusedError,
+        StateTimeoutError,
+        StorageFullError,
+        TamperedArtifactError,
+    )
+)
+"""Why a deployment may have failed on this device and not fail again; whatever else was measured stays so."""
 
 
 class Admitted(NamedTuple):
@@ -38,7 +58,8 @@ class Admitted(NamedTuple):
         assignment: what it says.
         again: whether it says once more what the newest deployment was opened for: to bring the time, or
             because documents are issued anew before they expire. What was rolled back is not tried again by
-            that, and what was stopped not stopped again.
+            that, nor what has failed here for good, and what was stopped not stopped again. What was refused
+            is looked at again: that costs no download, and what is signed may have been put right.
     """
 
     assignment: Assignment
@@ -152,8 +173,14 @@ class Gate:
         newest = next(iter(self._journal.deployments(1)), None)
         opened = newest.assignment if newest else assignment
         same = _ordered(opened) == _ordered(assignment)
-        settled = newest is not None and newest.state in _NOT_REPEATED
+        settled = newest is not None and _is_settled(newest)
         return Admitted(assignment, again=newest is not None and same and (answers or settled))
+
+
+def _is_settled(deployment: Deployment) -> bool:
+    """Whether its rollout has got its answer: only another order tries it again."""
+    failed = deployment.state is State.FAILED and deployment.assignment.orders.rollout != 0
+    return deployment.state in _NOT_REPEATED or (failed and deployment.error not in _MAY_PASS)
 
 
 def _ordered(assignment: Assignment) -> tuple[ImageTarget, int, bool]:
