@@ -42,6 +42,11 @@ def number_in(shown: NDArray[np.uint8]) -> int:
     return sum(int(shown[24, bit * 16 + 8, 0] > 128) << bit for bit in range(12))
 
 
+def names(records: list[dict[str, Any]]) -> list[str]:
+    """Files that decisions of a folder are on, in order: an item is a name and a time of change."""
+    return [record["item"].partition("@")[0] for record in records]
+
+
 def write_video(path: Path, pictures: list[NDArray[np.uint8]], rate: float = 30.0) -> Path:
     """A real video without loss (FFV1)."""
     height, width = pictures[0].shape[:2]

@@ -18,6 +18,7 @@ from edgewright.wire.errors import BlackPictureError, DamagedPictureError, SinkE
 from simulators.camera.rtsp import RtspCamera
 from tests.agent.cell_rig import (
     PATIENCE_S,
+    names,
     numbered,
     picture,
     running_cell,
@@ -44,7 +45,10 @@ def test_every_frame_of_a_video_is_decided_in_order(tmp_path: Path, release: Rel
         source = SourceSettings(kind="video", place=str(video), deadline_ms=2000)
         with running_cell(tmp_path, source) as cell:
             records = cell.decided(20)
-            assert [record["item"] for record in records] == [f"belt-1-{n}" for n in range(1, 21)]
+            items = [record["item"].split("-") for record in records]
+            assert [item[2:] for item in items] == [["1", str(n)] for n in range(1, 21)]
+            assert {item[0] for item in items} == {"belt"}
+            assert len({item[1] for item in items}) == 1
             assert {(record["source"], record["version"], record["cause"]) for record in records} == {
                 ("active", 1, "")
             }
@@ -98,7 +102,7 @@ def test_a_line_that_restarts_loses_no_file(tmp_path: Path, release: Release) ->
         with running_line(tmp_path) as line:
             line.run("a", release)
             cell.decided(3)
-        assert [record["item"] for record in cell.records()] == ["1.png", "2.png", "3.png"]
+        assert names(cell.records()) == ["1.png", "2.png", "3.png"]
 
 
 def test_a_restarted_cell_goes_on_where_it_was(tmp_path: Path, release: Release) -> None:
@@ -115,7 +119,23 @@ def test_a_restarted_cell_goes_on_where_it_was(tmp_path: Path, release: Release)
         write_picture(folder / "4.png", picture(4))
         with running_cell(tmp_path, source) as cell:
             cell.decided(4)
-        assert [record["item"] for record in cell.records()] == [f"{n}.png" for n in (1, 2, 3, 4)]
+        assert names(cell.records()) == [f"{n}.png" for n in (1, 2, 3, 4)]
+
+
+def test_a_name_that_is_no_utf_8_ends_no_cell(tmp_path: Path, release: Release) -> None:
+    """A file whose name no message can hold is decided under an escaped one, and a damaged one is told."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    write_picture(folder / "1.png", picture(1)).rename(
+        Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
+    )
+    Path(os.fsdecode(os.fsencode(folder) + b"/d\xe9.png")).write_bytes(b"no picture")
+    source = SourceSettings(kind="folder", place=str(folder), deadline_ms=2000)
+    with running_line(tmp_path) as line:
+        line.run("a", release)
+        with running_cell(tmp_path, source) as cell:
+            assert names(cell.decided(2)) == [r"caf\xe9.png", r"d\xe9.png"]
+            assert r"d\xe9.png" in cell.began(DamagedPictureError.number).sentence
 
 
 def test_a_network_camera_that_is_unplugged_is_told_and_comes_back(tmp_path: Path, release: Release) -> None:
@@ -181,7 +201,7 @@ def test_a_hanging_callback_delays_nobody(tmp_path: Path, release: Release) -> N
         source = SourceSettings(kind="video", place=str(video), deadline_ms=2000)
         with running_cell(tmp_path, source, sinks) as cell:
             cell.decided(40)
-            assert "ValueError: belt-1-1" in cell.began(SinkError.number).sentence
+            assert "ValueError: belt-" in cell.began(SinkError.number).sentence
             cell.control.send(encode(Stop()))
             assert cell.process.wait(PATIENCE_S) == 0
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgewright.agent.cell import sink as sinking
-from edgewright.agent.cell.control import Began, Over
+from edgewright.agent.cell.control import Began, Over, encode
 from edgewright.agent.cell.sink import DecisionRecord, Sink, SinkThread, as_json
 from edgewright.agent.cell.sinks import CallbackSink, FileSink, TopicSink
 from edgewright.agent.link import Link
@@ -294,6 +295,90 @@ def test_a_line_torn_by_a_power_cut_spoils_no_other(tmp_path: Path) -> None:
     lines = path.read_bytes().splitlines()
     assert lines[2] == as_json(record(3))
     assert len(lines) == 3
+
+
+def test_a_delivery_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sink that never comes back is told while it hangs, once, and its return is told as well."""
+    monkeypatch.setattr(sinking, "HUNG_S", 0.1)
+    monkeypatch.setattr(sinking, "CALM_S", 0.1)
+    release = threading.Event()
+
+    class Hanging(Sink):
+        place = "hanging"
+        tries_again = False
+
+        def deliver(self, record: DecisionRecord) -> None:
+            release.wait()
+
+    told: list[Began | Over] = []
+    thread = SinkThread(Hanging(), 5, told.append)
+    thread.watch(time.monotonic() + 1)
+    assert not told
+    thread.hand(record(0))
+
+    def seen(count: int) -> bool:
+        thread.watch(time.monotonic())
+        return len(told) >= count
+
+    wait_for(lambda: seen(1))
+    assert seen(1)
+    assert [type(said) for said in told] == [Began]
+    assert "not taken" in told[0].sentence
+    release.set()
+    wait_for(lambda: thread.delivered == 1)
+    numbers = iter(range(1, 10_000))
+
+    def works() -> bool:
+        thread.hand(record(next(numbers)))
+        return seen(2)
+
+    wait_for(works)
+    assert [type(said) for said in told] == [Began, Over]
+    thread.close()
+
+
+def test_what_a_sink_did_not_expect_does_not_end_its_thread() -> None:
+    """An exception that is none of ours is told, even with a text that no message can hold; it goes on."""
+
+    class Broken(Sink):
+        place = "broken"
+        tries_again = False
+
+        def deliver(self, record: DecisionRecord) -> None:
+            raise ValueError("caf\udce9")
+
+    told: list[Began | Over] = []
+    thread = SinkThread(Broken(), 5, told.append)
+    thread.hand(record(0))
+    thread.hand(record(1))
+    wait_for(lambda: thread.dropped == 2)
+    assert "ValueError" in told[0].sentence
+    encode(told[0])
+    thread.close()
+
+
+@pytest.mark.parametrize("raised", ["asyncio.CancelledError", "KeyboardInterrupt", "GeneratorExit"])
+def test_whatever_a_callback_raises_is_the_sinks_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: str
+) -> None:
+    """Exceptions that end tasks and programs end no sink."""
+    name = f"site_{raised.replace('.', '_')}"
+    (tmp_path / f"{name}.py").write_text(f"import asyncio\ndef take(decision):\n    raise {raised}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SinkError, match=raised.rpartition(".")[2]):
+        CallbackSink(f"{name}:take").deliver(record(1))
+
+
+@pytest.mark.mosquitto
+def test_a_topic_that_cannot_be_published_to_is_the_sinks_error(tmp_path: Path) -> None:
+    """A wildcard, which the settings refuse, is no end of the thread either."""
+    with running("mosquitto", tmp_path / "broker") as broker:
+        link = Link(broker.host, broker.port, "cell")
+        link.start()
+        wait_for(lambda: link.connected)
+        with pytest.raises(SinkError):
+            TopicSink("cell/#", link).deliver(record(1))
+        link.stop()
 
 
 @pytest.mark.parametrize("name", ["no_such_module:take", "json:no_such_function", "json", "sys:exit"])

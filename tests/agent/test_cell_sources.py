@@ -20,7 +20,7 @@ from edgewright.agent.cell import folder as folders
 from edgewright.agent.cell.captured import LiveCapture, VideoFile
 from edgewright.agent.cell.feeds import InOrder, Newest
 from edgewright.agent.cell.folder import PictureFolder
-from edgewright.agent.cell.opencv import decode_picture
+from edgewright.agent.cell.opencv import camera_device, decode_picture
 from edgewright.agent.cell.source import Picture, Source, SourceEnded
 from edgewright.agent.cell.topic import PictureTopic
 from edgewright.agent.link import MAX_PACKET_BYTES, Link
@@ -243,7 +243,9 @@ def test_a_video_gives_every_frame_and_ends(tmp_path: Path) -> None:
     again = VideoFile(SourceSettings(kind="video", place=str(tmp_path / "belt.avi"), repeat=True))
     again.open()
     items = [one.item for _ in range(FRAMES + 5) if (one := again.read(1)) is not None]
-    assert items[-1].startswith("belt-2-")
+    assert items[-1].split("-")[2] == "2"
+    assert pictures[0] is not None
+    assert pictures[0].item not in items
     assert len(set(items)) == len(items)
 
 
@@ -278,7 +280,7 @@ def test_a_folder_is_sorted_and_remembers(tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("not a picture")
 
     def items(source: PictureFolder, count: int) -> list[str]:
-        found = [wait_for(lambda: source.read(0.05)).item for _ in range(count)]
+        found = [wait_for(lambda: source.read(0.05)).item.partition("@")[0] for _ in range(count)]
         assert source.read(1.0) is None
         return found
 
@@ -308,7 +310,7 @@ def test_the_memory_of_a_folder_is_bounded(tmp_path: Path, monkeypatch: pytest.M
     longest = 0
     for number in range(30):
         path = write_picture(folder / f"{number:02}.png", numbered(number))
-        assert wait_for(lambda: source.read(0.02)).item == path.name
+        assert wait_for(lambda: source.read(0.02)).item.startswith(f"{path.name}@")
         path.unlink()
         longest = max(longest, len(memory.read_text().splitlines()))
     assert 5 <= longest <= 2 + 5 + 1
@@ -329,6 +331,82 @@ def test_a_file_that_grows_is_left_until_it_is_whole(tmp_path: Path) -> None:
     shown = wait_for(lambda: source.read(0.1))
     assert shown.pixels is not None
     assert number_in(shown.pixels) == 5
+
+
+def test_a_file_that_cannot_be_read_holds_up_no_other(tmp_path: Path) -> None:
+    """A file that gives an I/O error is a picture without pixels that is named; those behind it are read."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("a.png", "c.png"):
+        write_picture(folder / name, numbered(1))
+    (folder / "b.png").symlink_to("/proc/self/mem")
+    feed = InOrder(PictureFolder(SourceSettings(kind="folder", place=str(folder)), tmp_path / "done"))
+    lost = set()
+
+    def next_one() -> Picture | None:
+        shown = feed.next(0.1)
+        lost.add(feed.lost)
+        return shown
+
+    shown = sorted(wait_for(next_one) for _ in range(3))
+    assert [one.item.partition("@")[0] for one in shown] == ["a.png", "b.png", "c.png"]
+    assert [one.pixels is None for one in shown] == [False, True, False]
+    assert "b.png" in shown[1].detail
+    assert "Input/output error" in shown[1].detail
+    assert lost == {""}
+    feed.close()
+
+
+def test_a_changed_file_is_another_item(tmp_path: Path) -> None:
+    """A name that is written again gives a new item; the name alone means the last, over a restart too."""
+    folder, memory = tmp_path / "pictures", tmp_path / "done"
+    folder.mkdir()
+    settings = SourceSettings(kind="folder", place=str(folder))
+    source = PictureFolder(settings, memory)
+    source.open()
+    items = []
+    for number in (1, 2):
+        write_picture(folder / "latest.png", numbered(number))
+        items.append(wait_for(lambda: source.read(0.05)).item)
+        assert source.item_of("latest.png") == items[-1]
+    assert len(set(items)) == 2
+    assert source.item_of(items[0]) == items[0]
+    again = PictureFolder(settings, memory)
+    again.open()
+    assert again.item_of("latest.png") == items[1]
+
+
+@pytest.mark.parametrize("kind", [VideoFile, LiveCapture])
+def test_no_password_is_shown(kind: Callable[[SourceSettings], Source]) -> None:
+    """Whatever kind an address was given to, neither the place nor the error holds its password."""
+    source = kind(SourceSettings(kind="video", place="http://user:hush@127.0.0.1:9/x.mp4"))
+    with pytest.raises(SourceLostError) as lost:
+        source.open()
+    assert "hush" not in source.place + lost.value.sentence
+
+
+def test_every_path_of_a_camera_is_a_device(tmp_path: Path) -> None:
+    """Names that udev makes are followed to their device; one that is not there stays a path."""
+    (tmp_path / "by-id").symlink_to("/dev/video7")
+    assert camera_device(str(tmp_path / "by-id")) == 7
+    assert camera_device("/dev/v4l/by-id/usb-none") == "/dev/v4l/by-id/usb-none"
+    assert camera_device("/dev/video_cam1") == "/dev/video_cam1"
+
+
+def test_a_camera_is_opened_by_v4l2_under_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera by its udev name is asked of V4L2, not of FFmpeg."""
+    asked: list[tuple[object, ...]] = []
+    real = cv2.VideoCapture
+
+    def open_it(*arguments: Any) -> cv2.VideoCapture:
+        asked.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(cv2, "VideoCapture", open_it)
+    source = LiveCapture(SourceSettings(kind="camera", place="/dev/v4l/by-id/usb-none"))
+    with pytest.raises(SourceLostError):
+        source.open()
+    assert asked == [("/dev/v4l/by-id/usb-none", cv2.CAP_V4L2)]
 
 
 @pytest.mark.mosquitto

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from edgewright.wire.deployment import State
 from edgewright.wire.errors import BlackPictureError, ConfigurationError, SourceLostError
 from edgewright.wire.messages import Report
 from tests.agent.agent_rig import AgentRig, ControllerHand, wait_for
-from tests.agent.cell_rig import picture, write_picture
+from tests.agent.cell_rig import names, picture, write_picture
 from tests.agent.tiny_models import grey_frame
 from tests.contract.brokers import Broker, nats
 from tests.house.sources import ROOT
@@ -43,7 +44,7 @@ def test_the_agent_reads_its_own_source(nats: Broker, tmp_path: Path) -> None:
         + f'\n[[sinks]]\nkind = "file"\nplace = "{out}"\n'
     )
 
-    def decided(count: int) -> list[dict[str, object]]:
+    def decided(count: int) -> list[dict[str, Any]]:
         wait_for(lambda: out.exists() and len(out.read_bytes().splitlines()) >= count, f"{count} decisions")
         return [json.loads(line) for line in out.read_bytes().splitlines()]
 
@@ -55,12 +56,12 @@ def test_the_agent_reads_its_own_source(nats: Broker, tmp_path: Path) -> None:
         controller.simulator.assign(controller.release(1))
         wait_for(lambda: State.COMMITTED in controller.states(), "the first commit")
         write_picture(pictures / "1.png", picture(1))
-        assert (decided(1)[0]["item"], decided(1)[0]["version"]) == ("1.png", 1)
+        assert (names(decided(1)), decided(1)[0]["version"]) == (["1.png"], 1)
         killed = wait_for(lambda: cell_pid(agent), "a cell")
         os.kill(killed, signal.SIGKILL)
         wait_for(lambda: reports("SourceLost"), "the report of the crash")
         write_picture(pictures / "2.png", picture(2))
-        assert [record["item"] for record in decided(2)] == ["1.png", "2.png"]
+        assert names(decided(2)) == ["1.png", "2.png"]
         wait_for(lambda: reports("CellOver"), "the report of the return")
         assert cell_pid(agent) not in (0, killed)
         for number in (3, 4, 5):

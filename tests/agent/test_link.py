@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -91,3 +92,15 @@ def test_one_thread_touches_the_socket(door: socket.socket) -> None:
             received += len(broker.recv(65536))
         assert writers == {"link"}
         link.stop()
+
+
+def test_a_host_that_no_resolver_takes_does_not_end_the_link(caplog: pytest.LogCaptureFixture) -> None:
+    """A name that IDNA refuses is warned of, and tried again."""
+    link = Link("a..b", 1883, "robot-1")
+    link.start()
+    until = time.monotonic() + SECONDS
+    while not caplog.messages and time.monotonic() < until:
+        time.sleep(0.01)
+    assert "a..b" in caplog.messages[0]
+    assert "link" in [thread.name for thread in threading.enumerate()]
+    link.stop()

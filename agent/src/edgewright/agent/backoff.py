@@ -8,14 +8,21 @@ FIRST_PAUSE_SECONDS: Final = 0.25
 LONGEST_PAUSE_SECONDS: Final = 30.0
 
 
-def pauses(draw: random.Random) -> Iterator[float]:
+def pauses(
+    draw: random.Random, first: float = FIRST_PAUSE_SECONDS, longest: float = LONGEST_PAUSE_SECONDS
+) -> Iterator[float]:
     """Seconds to wait before each new attempt: exponential, each drawn from half to all of its step.
+
+    Args:
+        draw: jitter.
+        first: the first step, seconds.
+        longest: the longest one, seconds.
 
     >>> steps = pauses(random.Random(1))
     >>> all(0.125 <= next(steps) <= 30 for _ in range(50))
     True
     """
-    step = FIRST_PAUSE_SECONDS
+    step = first
     while True:
         yield step * draw.uniform(0.5, 1.0)
-        step = min(step * 2, LONGEST_PAUSE_SECONDS)
+        step = min(step * 2, longest)

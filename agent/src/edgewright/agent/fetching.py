@@ -14,8 +14,9 @@ import msgspec
 
 from edgewright.agent.agreement import ImageTarget
 from edgewright.agent.attempt import Attempt, Check, Means, Misses, Note
+from edgewright.agent.backoff import pauses
 from edgewright.agent.fetcher import Interrupt
-from edgewright.agent.transfer import Postponed, pauses
+from edgewright.agent.transfer import Postponed
 from edgewright.wire.errors import (
     BlobTimeoutError,
     BrokerUnreachableError,
@@ -24,6 +25,9 @@ from edgewright.wire.errors import (
     SlowRetrievalError,
     TransferDeadlineError,
 )
+
+FIRST_PAUSE_SECONDS: Final = 15.0
+LONGEST_PAUSE_SECONDS: Final = 3600.0
 
 _TRANSIENT: Final = (
     BlobTimeoutError,
@@ -61,7 +65,7 @@ class VersionFetcher:
         self._draw = draw or random.Random()  # noqa: S311 - jitter is no secret
         self._misses = Misses()
         self._version, self._active = "", 0.0
-        self._pauses: Iterator[float] = pauses(self._draw)
+        self._pauses = self._new_pauses()
 
     def fetch(
         self, target: ImageTarget, check: Check, now: float, note: Note, interrupt: Interrupt
@@ -73,7 +77,7 @@ class VersionFetcher:
             StorageFullError: what is taken cannot be written down.
         """
         if target.sha256 != self._version:
-            self._version, self._active, self._pauses = target.sha256, 0.0, pauses(self._draw)
+            self._version, self._active, self._pauses = target.sha256, 0.0, self._new_pauses()
         self._means.budget.begin(now)
         attempt = Attempt(self._means, self._misses, now, note, interrupt, self._active)
         try:
@@ -93,5 +97,8 @@ class VersionFetcher:
         if not isinstance(error, _TRANSIENT):
             return None
         if fetched_bytes:
-            self._pauses = pauses(self._draw)
+            self._pauses = self._new_pauses()
         return next(self._pauses)
+
+    def _new_pauses(self) -> Iterator[float]:
+        return pauses(self._draw, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)

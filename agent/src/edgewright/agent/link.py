@@ -138,8 +138,8 @@ class Link:
         client = self._client
         if client is None or not self._connected:
             return False
-        sent = client.publish(topic, payload, qos=1)
         with contextlib.suppress(RuntimeError, ValueError):
+            sent = client.publish(topic, payload, qos=1)
             sent.wait_for_publish(timeout_s)
             return sent.is_published()
         return False
@@ -172,7 +172,7 @@ class Link:
                 self._connect_once()
             except IdentityError as error:
                 self._warn(error.sentence)
-            except OSError as error:  # a failed handshake of TLS is one
+            except (OSError, UnicodeError) as error:  # a failed handshake of TLS; a name that IDNA refuses
                 self._warn(str(error))
             self._ended()
             self._stopping.wait(next(self._pauses))

@@ -7,7 +7,7 @@ takes nothing from ``version_hours`` and is no slow retrieval.
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
@@ -21,9 +21,6 @@ PATIENCE_SECONDS: Final = (5.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 
 RATE_SECONDS: Final = 300.0
 """Over how long the lowest rate is taken; longer than the patience with one silent chunk."""
-
-FIRST_PAUSE_SECONDS: Final = 15.0
-LONGEST_PAUSE_SECONDS: Final = 3600.0
 
 SLICE_SECONDS: Final = 0.2
 """How often whoever waits looks whether it was interrupted."""
@@ -69,20 +66,6 @@ class Limits(msgspec.Struct, frozen=True):
     rate_seconds: float = RATE_SECONDS
     seconds: float = 86_400.0
     patience: tuple[float, ...] = PATIENCE_SECONDS
-
-
-def pauses(draw: random.Random) -> Iterator[float]:
-    """Seconds before each new try: exponential, each drawn from half to all of its step, so that a fleet
-    whose broker was away does not come back in step.
-
-    >>> steps = pauses(random.Random(1))
-    >>> all(7.5 <= next(steps) <= 3600 for _ in range(50))
-    True
-    """
-    step = FIRST_PAUSE_SECONDS
-    while True:
-        yield step * draw.uniform(0.5, 1.0)
-        step = min(step * 2, LONGEST_PAUSE_SECONDS)
 
 
 class Transfer:

@@ -12,14 +12,15 @@ from edgewright.wire.errors import SourceLostError
 
 
 class LiveCapture(Source):
-    """A camera by V4L2 (``0``, ``/dev/video0``), or an RTSP stream over TCP."""
+    """A camera by V4L2 (``0``, ``/dev/video0``, ``/dev/v4l/by-id/...``), or an RTSP stream over TCP."""
 
     live = True
 
     def __init__(self, settings: SourceSettings) -> None:
         self._settings = settings
         self._network = settings.kind == "rtsp"
-        self.place = without_password(settings.place) if self._network else f"camera {settings.place}"
+        place = without_password(settings.place)
+        self.place = place if self._network else f"camera {place}"
         rate = settings.frames_per_second
         self.interval_s = 1 / rate if rate else 0.0
         self._capture: Capture | None = None
@@ -34,7 +35,7 @@ class LiveCapture(Source):
         try:
             self._capture = Capture(
                 settings.place,
-                network=self._network,
+                "stream" if self._network else "camera",
                 width=settings.width,
                 height=settings.height,
                 rate=settings.frames_per_second,
@@ -64,9 +65,11 @@ class VideoFile(Source):
 
     def __init__(self, settings: SourceSettings) -> None:
         self._settings = settings
-        self.place = settings.place
+        self.place = without_password(settings.place)
         self._capture: Capture | None = None
         self._run = self._index = 0
+        # As with a camera: the frames of two processes are two items.
+        self._start_ms = time.time_ns() // 1_000_000
         self._pace_s = 0.0
         self._due_at = 0.0
 
@@ -97,7 +100,8 @@ class VideoFile(Source):
             self._at_the_end()
             return None
         self._index += 1
-        return Picture(f"{Path(self.place).stem}-{self._run}-{self._index}", time.time(), pixels)
+        item = f"{Path(self.place).stem}-{self._start_ms}-{self._run}-{self._index}"
+        return Picture(item, time.time(), pixels)
 
     def close(self) -> None:
         """Release it."""

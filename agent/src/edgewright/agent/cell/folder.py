@@ -7,11 +7,16 @@ the folder are forgotten, and the file is written anew when most of it is of tho
 a new picture.
 
 A file is read once two looks have found it the same, so one that is still being written is left alone. One
-that cannot be decoded is read again until it has not changed for 2 s: its writer may have paused.
+that cannot be read or decoded is tried again until it has not changed for 2 s, because its writer may have
+paused; then it is decided without pixels, so that no file holds up those behind it.
+
+A picture's item is the file's name and the time of its change, ns: what ``latest.png`` shows on Tuesday is
+not Monday's item. Who tells a truth may give the name only, which means what was read last under it.
 """
 
 import contextlib
 import json
+import os
 import time
 from collections import deque
 from pathlib import Path
@@ -35,6 +40,12 @@ DAMAGED_SECONDS: Final = 2.0
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 """A larger file is no picture that a line can take; it is not read into memory."""
 
+MAX_NAMES: Final = 10_000
+"""Files whose last item is known by their name."""
+
+MAX_NAME_CHARACTERS: Final = 200
+"""Of a name in an item; a file's may have 255 bytes."""
+
 Mark = tuple[int, int]
 """A file's size and its time of change, ns."""
 
@@ -56,6 +67,7 @@ class PictureFolder(Source):
         self._done: dict[str, Mark] = {}
         self._seen: dict[str, tuple[Mark, float]] = {}
         self._waiting: deque[tuple[str, Mark]] = deque()
+        self._items: dict[str, str] = {}
         self._run = 1
         self._lines = 0
         self._look_at = self._due_at = 0.0
@@ -68,6 +80,12 @@ class PictureFolder(Source):
         if not self._settings.repeat:
             self._done = {name: mark for name, mark in _remembered(self._memory).items() if name in there}
             self._write_anew()
+            for name, mark in self._done.items():
+                self._name_item(name, mark)
+
+    def item_of(self, told: str) -> str:
+        """A name's last item."""
+        return self._items.get(told, told)
 
     def read(self, timeout_s: float) -> Picture | None:
         """The next file that is complete and not done."""
@@ -126,19 +144,31 @@ class PictureFolder(Source):
         return found
 
     def _load(self, name: str, mark: Mark) -> Picture | None:
+        wrong = "is no picture or damaged"
         try:
             data = (self._folder / name).read_bytes() if mark[0] <= MAX_FILE_BYTES else b""
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise SourceLostError(f"The file {name} cannot be read: {error.strerror}.") from error
+            data, wrong = b"", f"cannot be read: {error.strerror}"
         pixels = decode_picture(data)
         if pixels is None and time.monotonic() - self._seen[name][1] < DAMAGED_SECONDS:
             return None
         self._remember(name, mark)
-        item = name if self._run == 1 else f"{name}#{self._run}"
-        detail = "" if pixels is not None else f"The file {name} in {self.place} is no picture or damaged."
-        return Picture(item, time.time(), pixels, detail)
+        detail = "" if pixels is not None else f"The file {_shown(name)} in {self.place} {wrong}."
+        return Picture(self._name_item(name, mark), time.time(), pixels, detail)
+
+    def _name_item(self, name: str, mark: Mark) -> str:
+        """The item of a file as it is now, which is known by its name from here on."""
+        shown = _shown(name)
+        item = f"{shown[:MAX_NAME_CHARACTERS]}@{mark[1]}"
+        if self._run > 1:
+            item += f"#{self._run}"
+        self._items.pop(shown, None)
+        self._items[shown] = item
+        if len(self._items) > MAX_NAMES:
+            del self._items[next(iter(self._items))]
+        return item
 
     def _remember(self, name: str, mark: Mark) -> None:
         self._done[name] = mark
@@ -157,6 +187,15 @@ class PictureFolder(Source):
         with contextlib.suppress(OSError):  # A full disk costs no more than a longer file.
             beside.write_text("".join(map(_line, self._done.items())), encoding="utf-8")
             beside.replace(self._memory)
+
+
+def _shown(name: str) -> str:
+    r"""A file's name as text; what is no UTF-8 in it is escaped.
+
+    >>> _shown(os.fsdecode(b"caf\xe9.png"))
+    'caf\\xe9.png'
+    """
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _line(entry: tuple[str, Mark]) -> str:

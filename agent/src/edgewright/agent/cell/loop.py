@@ -20,7 +20,7 @@ from edgewright.agent.cell.sink import DecisionRecord, SinkThread
 from edgewright.agent.cell.source import Picture
 from edgewright.agent.cell.watch import DAMAGED, Change, PictureWatch
 from edgewright.agent.settings import SourceSettings
-from edgewright.wire.cell import Decision, Fault, Frame
+from edgewright.wire.cell import Decision, Fault, Frame, Outcome
 
 TURN_S: Final = 0.25
 BEAT_S: Final = 1.0
@@ -94,6 +94,8 @@ class Cell:
         if now - self._beat_at >= BEAT_S:
             self._beat_at = now
             self._tell(Beat())
+            for sink in self._sinks:
+                sink.watch(now)
             self._count(now)
         self._pass_outcomes_on()
         if self._waiting is None:
@@ -120,7 +122,8 @@ class Cell:
 
     def _pass_outcomes_on(self) -> None:
         while self._outcomes is not None and (outcome := self._outcomes.next()) is not None:
-            if not self._line.tell(outcome):
+            named = Outcome(self._feed.source.item_of(outcome.item), outcome.truth)
+            if not self._line.tell(named):
                 self._outcomes.give_back(outcome)
                 return
 

@@ -5,13 +5,11 @@ no picture above a limit of pixels, because a few bytes of a picture's header ma
 """
 
 import os
-from typing import Final
+import re
+from typing import Final, Literal
 
-from edgewright.wire.cell import MAX_CELL_MESSAGE_BYTES
+from edgewright.agent.cell.watch import MAX_PIXELS
 from edgewright.wire.errors import SourceLostError
-
-MAX_PIXELS: Final = MAX_CELL_MESSAGE_BYTES // 3
-"""Of a picture that is decoded: what fits into a message to the line."""
 
 OPEN_MS: Final = 5000
 READ_MS: Final = 5000
@@ -32,12 +30,17 @@ from numpy.typing import NDArray  # noqa: E402 - likewise
 cv2.setNumThreads(1)
 
 
+CaptureKind = Literal["file", "camera", "stream"]
+
+_DEVICE: Final = re.compile(r"(?:/dev/video)?(\d{1,9})", re.ASCII)
+
+
 class Capture:
     """One open camera, stream or video.
 
     Args:
         place: device number, path or address.
-        network: whether it is an address with time limits.
+        kind: a ``camera`` is read by V4L2, whatever its path; a ``stream`` is an address, with time limits.
         width, height, rate: what a camera is asked for; 0 leaves its own.
 
     Raises:
@@ -45,16 +48,15 @@ class Capture:
     """
 
     def __init__(
-        self, place: str, *, network: bool = False, width: int = 0, height: int = 0, rate: float = 0.0
+        self, place: str, kind: CaptureKind = "file", *, width: int = 0, height: int = 0, rate: float = 0.0
     ) -> None:
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_MS]
-        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = STREAM_OPTIONS if network else ""
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = STREAM_OPTIONS if kind == "stream" else ""
         try:
-            if network:
+            if kind == "stream":
                 self._capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG, limits)
-            elif place.isdecimal() or place.startswith("/dev/video"):
-                device = int(place.removeprefix("/dev/video")) if place[-1:].isdecimal() else place
-                self._capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
+            elif kind == "camera" and not os.path.isfile(place):  # noqa: PTH113 - may be a number
+                self._capture = cv2.VideoCapture(camera_device(place), cv2.CAP_V4L2)
                 self._ask_for(width, height, rate)
             else:
                 self._capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG)
@@ -91,6 +93,16 @@ class Capture:
         ):
             if value:
                 self._capture.set(name, value)
+
+
+def camera_device(place: str) -> int | str:
+    """What V4L2 opens: a number, or the path of a device; names of udev's are followed to theirs.
+
+    >>> camera_device("0"), camera_device("/dev/video12"), camera_device("/dev/video_cam1")
+    (0, 12, '/dev/video_cam1')
+    """
+    found = _DEVICE.fullmatch(place) or _DEVICE.fullmatch(path := os.path.realpath(place))
+    return int(found[1]) if found else path
 
 
 def decode_picture(data: bytes) -> NDArray[np.uint8] | None:

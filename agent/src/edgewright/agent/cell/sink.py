@@ -4,7 +4,7 @@ Rules:
 
 - Each sink has a thread and a bounded queue of its own: none delays the next frame or another sink.
 - A sink that fails is told once, and once when it works again. One that can try again gets the same decision
-  again, with growing pauses; a callback that raised does not.
+  again, with growing pauses; a callback that raised does not. One that does not come back is told as well.
 - A full queue drops its oldest decision, because a machine acts on the newest. Drops are counted and told.
 """
 
@@ -25,6 +25,9 @@ from edgewright.wire.errors import SinkError
 
 CLOSE_S: Final = 2.0
 """What a sink may take to deliver what waits, when the cell ends."""
+
+HUNG_S: Final = 10.0
+"""A delivery that takes longer hangs; a broker's acknowledgement is waited for half as long."""
 
 CALM_S: Final = 5.0
 """A sink that worked for so long works again."""
@@ -102,7 +105,7 @@ class SinkThread:
     Args:
         sink: what takes them.
         waiting: most that wait.
-        told: takes begin and end of trouble; called on the sink's thread.
+        told: takes begin and end of trouble; called on the sink's thread and on that of ``watch``.
     """
 
     def __init__(self, sink: Sink, waiting: int, told: Callable[[Began | Over], None]) -> None:
@@ -113,6 +116,8 @@ class SinkThread:
         self._pauses = pauses(random.Random())  # noqa: S311 - jitter is no secret
         self._bad_since: float | None = None
         self._bad_at = 0.0
+        self._busy_since: float | None = None
+        self._telling = threading.Lock()
         self._dropped_before = self._dropped_seen = 0
         self.delivered = self.dropped = 0
         self._thread = threading.Thread(target=self._run, name=f"sink {sink.place}", daemon=True)
@@ -129,6 +134,12 @@ class SinkThread:
             self.dropped += len(self._queue) == self._queue.maxlen
             self._queue.append(record)
             self._changed.notify()
+
+    def watch(self, now: float) -> None:
+        """Notice a delivery that hangs; to be called each second or so, with monotonic seconds."""
+        since = self._busy_since
+        if since is not None and now - since > HUNG_S:
+            self._bad(f"A decision is not taken within {HUNG_S:.0f} s.")
 
     def close(self) -> None:
         """Deliver what waits, as far as that goes in ``CLOSE_S``; a sink that hangs ends with the process."""
@@ -154,20 +165,27 @@ class SinkThread:
             self._rest()
 
     def _rest(self) -> None:
+        if self._works(self._sink.pause):
+            self._good()
+
+    def _works(self, act: Callable[[], None]) -> bool:
+        """Let the sink do something; what it says where that fails is told."""
+        self._busy_since = time.monotonic()
         try:
-            self._sink.pause()
+            act()
         except SinkError as error:
             self._bad(error.sentence)
+        except Exception as error:  # noqa: BLE001 - top of the thread, which must not end unseen
+            self._bad(f"{type(error).__name__}: {error!s:.200}.")
         else:
-            self._good()
+            return True
+        finally:
+            self._busy_since = None
+        return False
 
     def _deliver(self, record: DecisionRecord) -> None:
         while True:
-            try:
-                self._sink.deliver(record)
-            except SinkError as error:
-                self._bad(error.sentence)
-            else:
+            if self._works(lambda: self._sink.deliver(record)):
                 self.delivered += 1
                 self._see_drops()
                 return
@@ -184,25 +202,32 @@ class SinkThread:
         if self.dropped > self._dropped_seen and self._bad_since is None:
             self._bad("It is slower than the decisions come, and the oldest that wait are dropped.")
         elif self.dropped > self._dropped_seen:
-            self._bad_at = time.monotonic()
+            with self._telling:
+                self._bad_at = time.monotonic()
         else:
             self._good()
         self._dropped_seen = self.dropped
 
     def _bad(self, sentence: str) -> None:
-        self._bad_at = time.monotonic()
-        if self._bad_since is None:
+        with self._telling:
+            self._bad_at = time.monotonic()
+            if self._bad_since is not None:
+                return
             self._bad_since, self._dropped_before = self._bad_at, self.dropped
-            said = f"Decisions do not reach {self._sink.place}: {sentence}"
-            self._told(Began(SinkError.number, self._sink.place, said))
+        self._tell(Began, f"Decisions do not reach {self._sink.place}: {sentence}")
 
     def _good(self) -> None:
-        now = time.monotonic()
-        if self._bad_since is None or now - self._bad_at < CALM_S:
-            return
-        lost = self.dropped - self._dropped_before
-        said = f"Decisions reach {self._sink.place} again after {self._bad_at - self._bad_since:.0f} s; "
-        said += f"{lost} were dropped."
-        self._told(Over(SinkError.number, self._sink.place, said))
-        self._bad_since = None
-        self._pauses = pauses(random.Random())  # noqa: S311 - jitter is no secret
+        with self._telling:
+            now = time.monotonic()
+            if self._bad_since is None or now - self._bad_at < CALM_S:
+                return
+            lost, seconds = self.dropped - self._dropped_before, self._bad_at - self._bad_since
+            self._bad_since = None
+            self._pauses = pauses(random.Random())  # noqa: S311 - jitter is no secret
+        said = f"Decisions reach {self._sink.place} again after {seconds:.0f} s; {lost} were dropped."
+        self._tell(Over, said)
+
+    def _tell(self, kind: type[Began | Over], said: str) -> None:
+        # An exception's text may hold what no message can: a file's name that is no UTF-8.
+        sendable = said.encode(errors="backslashreplace").decode()
+        self._told(kind(SinkError.number, self._sink.place, sendable))

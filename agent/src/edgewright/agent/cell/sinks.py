@@ -144,6 +144,7 @@ class CallbackSink(Sink):
                 module, _, function = self._name.partition(":")
                 self._function = getattr(importlib.import_module(module), function)
             self._function(record)
-        except (Exception, SystemExit) as error:
-            # The site's own code: whatever it does must not end the thread that calls it.
+        except BaseException as error:
+            # The site's own code: whatever it raises, also to end a task or a process, must not end the
+            # thread that calls it.
             raise SinkError(f"{type(error).__name__}: {error!s:.200}.") from error

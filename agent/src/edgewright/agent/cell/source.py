@@ -72,3 +72,7 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of it; may be called twice."""
+
+    def item_of(self, told: str) -> str:
+        """The item that somebody means who tells a truth; a source may know it by a shorter name."""
+        return told
