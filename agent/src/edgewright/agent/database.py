@@ -108,6 +108,10 @@ ALTER TABLE deployments ADD COLUMN qualification BLOB NOT NULL DEFAULT x'';
 ALTER TABLE outbox ADD COLUMN line TEXT NOT NULL DEFAULT '';
 ALTER TABLE outbox ADD COLUMN line_taken INTEGER NOT NULL DEFAULT 0;
 """,
+    """
+DROP INDEX unsent;
+CREATE INDEX unsent ON messages (rank, level, id DESC, count) WHERE seq IS NULL;
+""",
 )
 """What each schema version adds; a folder of an older agent takes the steps that it lacks."""
 

@@ -27,6 +27,7 @@ from edgewright.agent.thinning import Thinning
 from edgewright.wire import messages, topics
 from edgewright.wire.errors import MalformedMessageError
 from edgewright.wire.messages import (
+    MAX_IMAGE_BYTES,
     PIECE_BYTES,
     Account,
     Ack,
@@ -58,6 +59,9 @@ SAMPLES_ON_THEIR_WAY: Final = 4
 
 HELD_MESSAGES: Final = 20_000
 """Acknowledged numbers that are held; at a window in five seconds, a day."""
+
+PICTURES: Final = 8
+"""So many of the largest pictures are the quota: those on their way, which are kept, are half of it."""
 
 LOST_SECONDS: Final = 60.0
 """Between two messages that tell of losses: more of them become one."""
@@ -125,10 +129,12 @@ class Outbox:
         pieces: list[Row] = []
         if isinstance(message, Sample) and (message.image_sha256 or len(message.image) > PIECE_BYTES):
             message, pieces = self._on_disk(message)
+            self._thinning.unlinked.add(message.image_sha256)  # it is looked at whether a row names it
             if not message.image_bytes:
-                log.warning("The picture of a sample is not there; the sample was not kept.")
-                at = message.taken_at
-                self.lost(GivenUp(what="sample", since=at, until=at, messages=1), "Its picture was gone.")
+                log.warning("The picture of a sample is gone or too large; the sample was not kept.")
+                at, why = message.taken_at, "Its picture was gone or too large."
+                self.lost(GivenUp(what="sample", since=at, until=at, messages=1), why)
+                self._unlink()
                 return
         with self._database.transaction():
             made = self._table.next_id()
@@ -302,7 +308,7 @@ class Outbox:
         for row in self._table.numbered(self._remembered, through):
             if row.rank >= Rank.TELLING:
                 self._table.delete(row)
-                if row.counted and row.mark:
+                if row.mark:
                     self._thinning.unlinked.add(row.mark)
         oldest = self._table.oldest
         for row in self._table.numbered(oldest - 1, through - HELD_MESSAGES):
@@ -341,15 +347,22 @@ class Outbox:
 
     def _make_room(self, now: float) -> None:
         limit = self._quota_bytes - min(_ROOM_BYTES, self._quota_bytes // 10)
+        self._table.set_through(self._received.through)
         self._thinning.make_room(limit, self._received.through, now)
+        if self._table.bytes > self._quota_bytes:
+            log.warning("The outbox is over its quota: %d bytes are on their way.", self._table.bytes)
 
     def _on_disk(self, sample: Sample) -> tuple[Sample, list[Row]]:
-        """A sample whose picture is a file, and the rows of its pieces."""
-        sha256, size = sample.image_sha256, 0
+        """A sample whose picture is a file, and the rows of its pieces; no bytes where it cannot be kept."""
+        sha256 = sample.image_sha256
+        limit = min(MAX_IMAGE_BYTES, self._quota_bytes // PICTURES)
+        if len(sample.image) > limit:
+            return msgspec.structs.replace(sample, image=b"", image_bytes=0), []
         if not sha256:
             sha256, size = self._samples.keep(sample.image), len(sample.image)
         else:
             size = self._samples.adopt(sha256)
+            size = size if size <= limit else 0
         sample = msgspec.structs.replace(sample, image=b"", image_sha256=sha256, image_bytes=size)
         piece = Piece(device=self._device, stream=self.stream, seq=0, sha256=sha256, offset=0, data=b"")
         shared = any(row.seq is None and not row.counted for row in self._table.marked(sha256))
@@ -360,6 +373,6 @@ class Outbox:
         """After a commit: delete the pictures that no row names any more. Inside a larger one: later."""
         if self._thinning.unlinked and not self._database.connection.in_transaction:
             for mark in self._thinning.unlinked:
-                if not any(row.counted for row in self._table.marked(mark)):
+                if not self._table.marked(mark):
                     self._samples.forget(mark)
             self._thinning.unlinked.clear()

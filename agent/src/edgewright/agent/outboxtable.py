@@ -43,13 +43,18 @@ KINDS: Final[dict[Rank, OutboxKind]] = {
 """What is counted as what; news of losses are not counted."""
 
 
+BEGUN: Final = -1
+"""Level of a picture one of whose pieces was sent: it goes before newer ones. A device that began many would
+hold all of them, because what has a number is not given up."""
+
+
 class Row(NamedTuple):
     """One message, with the columns of its table.
 
     Attributes:
         id: grows in the order of making; 0 for a row that is not stored yet.
         seq: its number, None before it is first sent.
-        level: how often a window was merged, or stepped over for want of a neighbour.
+        level: how often a window was merged, or stepped over for want of a neighbour; ``BEGUN``.
         mark: digest of a sample's picture in ``SampleFiles``; kind of what a ``Lost`` tells of.
         since, until: when what it tells of began and ended, seconds since the epoch.
         counted: windows that became this one; 0 for what is not counted.
@@ -176,6 +181,9 @@ class OutboxTable:
         """The row with its number."""
         seq = self.next_number()
         self._connection.execute("UPDATE messages SET seq = ? WHERE id = ?", (seq, row.id))
+        if row.rank >= Rank.TELLING and row.mark:
+            begin = "UPDATE messages SET level = ? WHERE mark != '' AND mark = ? AND seq IS NULL"
+            self._connection.execute(begin, (BEGUN, row.mark))
         return row._replace(seq=seq)
 
     def set_level(self, row: Row, level: int) -> None:
@@ -197,13 +205,16 @@ class OutboxTable:
         return {seq for (seq,) in found}
 
     def unsent(self, rank: Rank, limit: int, *, oldest: bool = False, level: int | None = None) -> list[Row]:
-        """Rows of a rank without number, newest first unless the oldest are asked for."""
+        """Rows of a rank without number, newest first; or the oldest that may be given up, so no pieces.
+
+        Each order is one of the index ``unsent``, forwards or backwards: a month waits in it.
+        """
         if level is not None:
             return self._rows(
                 "seq IS NULL AND rank = ? AND level = ? ORDER BY id LIMIT ?", rank, level, limit
             )
-        order = "level DESC, id" if oldest else "level, id DESC"
-        return self._rows(f"seq IS NULL AND rank = ? ORDER BY {order} LIMIT ?", rank, limit)
+        which = "count > 0 ORDER BY level DESC, id" if oldest else "true ORDER BY level, id DESC"
+        return self._rows(f"seq IS NULL AND rank = ? AND {which} LIMIT ?", rank, limit)
 
     def waits(self, rank: Rank) -> bool:
         """Whether a rank has a row without number."""

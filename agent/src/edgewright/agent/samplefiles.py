@@ -43,9 +43,15 @@ def forget_handed_over(folder: Path, sha256: str = "") -> None:
 def _write(folder: Path, image: bytes, name: str) -> None:
     part = folder / f"{name}.new"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(image)
-    part.rename(folder / name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(image)
+        part.rename(folder / name)
+    except OSError:
+        # What it has is in no quota, and on a full disk it is what others lack.
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
 
 
 class SampleFiles:

@@ -8,10 +8,11 @@ In this order, until the quota holds:
    last hour last. So a month offline is told in windows of a minute instead of five seconds.
 4. Where no neighbours are left, the oldest windows; then the oldest reports; those of errors last of all.
 
-Whatever has a number is left alone: the controller may have it already. What is given up is remembered in one
-row ``Lost`` a kind, in the same commit.
+Whatever has a number is left alone: the controller may have it already. So is a sample once a piece
+of its picture has one. What is given up is remembered in one row ``Lost`` a kind, in the same commit.
 """
 
+from math import inf
 from typing import Final
 
 from edgewright.agent.outboxtable import KINDS, OutboxTable, Rank, Row, message_of, row_of
@@ -42,26 +43,37 @@ class Thinning:
         self.unlinked: set[str] = set()
 
     def make_room(self, limit: int, through: int, now: float) -> None:
-        """Bring the table down to ``limit`` bytes; ``now`` is in seconds since the epoch."""
+        """Bring the table down to ``limit`` bytes, or to what is on its way.
+
+        Args:
+            limit: bytes.
+            through: up to where the controller has everything, as the table says too.
+            now: seconds since the epoch.
+        """
         self._drop_held(limit, through)
         for rank in (Rank.SAMPLE, Rank.TELLING):
             self._drop(rank, limit)
-        for until in (now - FRESH_SECONDS, now + FRESH_SECONDS):
-            self._merge(limit, until)
+        for fresh_from in (now - FRESH_SECONDS, inf):
+            self._merge(limit, fresh_from, now + FRESH_SECONDS)
         for rank in (Rank.WINDOW, Rank.REPORT, Rank.ERROR):
             self._drop(rank, limit)
 
-    def drop_sample(self, row: Row) -> None:
-        """Give up a sample and those of its pieces that have no number."""
-        self._lose(row)
+    def _drop_sample(self, row: Row) -> bool:
+        """Give up a sample and its pieces; not once one of them has a number, because it may go again.
+
+        Then it has to be what it was: another content under its number is what a copied device would send.
+        """
         named = self._table.marked(row.mark) if row.mark else []
-        if any(other.counted for other in named):
-            return  # another sample has the same picture
-        for piece in named:
-            if piece.seq is None:
-                self._table.delete(piece)
+        others = any(other.counted and other.id != row.id for other in named)
+        pieces = [] if others else [piece for piece in named if not piece.counted]
+        if any(piece.seq is not None for piece in pieces):
+            return False
+        self._lose(row)
+        for piece in pieces:
+            self._table.delete(piece)
         if row.mark:
             self.unlinked.add(row.mark)
+        return True
 
     def _drop_held(self, limit: int, through: int) -> None:
         while self._table.bytes > limit and (oldest := self._table.oldest) <= through:
@@ -71,23 +83,24 @@ class Thinning:
                     self.unlinked.add(row.mark)
 
     def _drop(self, rank: Rank, limit: int) -> None:
-        while self._table.bytes > limit:
-            rows = [row for row in self._table.unsent(rank, _BATCH, oldest=True) if row.counted]
-            for row in rows:
+        given_up = 1
+        while given_up:
+            given_up = 0
+            for row in self._table.unsent(rank, _BATCH, oldest=True):
                 if self._table.bytes <= limit:
                     return
-                if rank >= Rank.TELLING:
-                    self.drop_sample(row)
-                else:
+                if rank < Rank.TELLING:
                     self._lose(row)
-            if not rows:
-                return
+                    given_up += 1
+                else:
+                    given_up += self._drop_sample(row)
 
-    def _merge(self, limit: int, until: float) -> None:
+    def _merge(self, limit: int, fresh_from: float, fresh_until: float) -> None:
+        """Merge what is not fresh; a time beyond that is one of a clock that was ahead."""
         for level in range(MAX_LEVEL):
             while self._table.bytes > limit:
                 rows = self._table.unsent(Rank.WINDOW, _BATCH, level=level)
-                rows = [row for row in rows if row.until < until]
+                rows = [row for row in rows if not fresh_from <= row.until <= fresh_until]
                 if len(rows) < 2:
                     break
                 self._merge_level(rows, limit)

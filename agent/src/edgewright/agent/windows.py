@@ -16,6 +16,9 @@ from edgewright.wire.messages import MAX_WINDOW_BYTES, Outcomes, Window
 OTHER: Final = "other"
 """Where labels are counted that do not fit."""
 
+OVERLAP_SECONDS: Final = 1.0
+"""What a clock that is being set right gradually may take back between two windows."""
+
 _OUTBOX_BYTES: Final = 96
 """What the outbox adds to a window: its stream's id and the number."""
 
@@ -32,10 +35,15 @@ def fitted(window: Window) -> Window:
 
 
 def follows(earlier: Window, later: Window) -> bool:
-    """Whether two windows may become one: of one subject, and with less time between them than they took."""
+    """Whether two windows may become one: of one subject, and with less time between them than they took.
+
+    A later one that began before the other had ended tells of a clock that was set back: together they would
+    tell of all the time in between.
+    """
     subject = earlier.model, earlier.version, earlier.tag
     gap = later.start - (earlier.start + earlier.seconds)
-    return subject == (later.model, later.version, later.tag) and gap <= earlier.seconds + later.seconds
+    near = -OVERLAP_SECONDS <= gap <= earlier.seconds + later.seconds
+    return subject == (later.model, later.version, later.tag) and near
 
 
 def merged_windows(earlier: Window, later: Window) -> Window | None:
