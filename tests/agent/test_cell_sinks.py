@@ -308,6 +308,7 @@ def test_a_delivery_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         tries_again = False
 
         def deliver(self, record: DecisionRecord) -> None:
+            assert record.item
             release.wait()
 
     told: list[Began | Over] = []
@@ -345,7 +346,7 @@ def test_what_a_sink_did_not_expect_does_not_end_its_thread() -> None:
         tries_again = False
 
         def deliver(self, record: DecisionRecord) -> None:
-            raise ValueError("caf\udce9")
+            raise ValueError(f"caf\udce9 {record.item}")
 
     told: list[Began | Over] = []
     thread = SinkThread(Broken(), 5, told.append)
