@@ -1,4 +1,4 @@
-"""What processes keep resident, read from ``/proc/<pid>/smaps``."""
+"""What processes keep resident, read from ``/proc/<pid>/smaps`` and ``smaps_rollup`` (proc(5))."""
 
 import re
 from pathlib import Path
@@ -8,13 +8,16 @@ from tests.agent.agent_rig import AgentRig
 
 _MAPPING: Final = re.compile(r"[0-9a-f]+-[0-9a-f]+ \S+ (\S+) (\S+ \d+) *(.*)")
 
+_OF_FILES: Final = {"Rss": 1, "Anonymous": -1}
+"""What a mapping has of its file: all that is resident, without the pages that were written to."""
+
 
 class Memory(NamedTuple):
     """Resident memory of one process in KiB.
 
     Attributes:
         rss, pss: resident and proportional set size.
-        anonymous: pages that are of no file.
+        anonymous: pages that are of no file; of those that processes share after a fork, its share.
         files: pages of files, by file and offset.
     """
 
@@ -30,7 +33,7 @@ def memory_of(pid: int) -> Memory:
     Raises:
         OSError: it has ended.
     """
-    totals = {"Rss": 0, "Pss": 0, "Anonymous": 0}
+    totals = {"Rss": 0, "Pss": 0}
     files: dict[str, int] = {}
     file = ""
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
@@ -39,10 +42,16 @@ def memory_of(pid: int) -> Memory:
             continue
         name, _, rest = line.partition(":")
         if name in totals:
-            kib = int(rest.split()[0])
-            totals[name] += kib
-            files[file] = files.get(file, 0) + {"Rss": kib, "Pss": 0, "Anonymous": -kib}[name]
-    return Memory(totals["Rss"], totals["Pss"], totals["Anonymous"], files)
+            totals[name] += int(rest.split()[0])
+        if name in _OF_FILES:
+            files[file] = files.get(file, 0) + _OF_FILES[name] * int(rest.split()[0])
+    return Memory(totals["Rss"], totals["Pss"], _share_of_anonymous(pid), files)
+
+
+def _share_of_anonymous(pid: int) -> int:
+    """``Pss_Anon``: what ``Anonymous`` says, without counting a page twice that two processes still share."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
 
 
 def memory_of_agent(agent: AgentRig) -> dict[str, Memory]:
