@@ -377,6 +377,37 @@ def test_first_model_stays_over_any_number_of_power_cuts(tmp_path: Path, proves:
     assert "Nothing stands beside it" in told[0].detail
 
 
+def test_superseded_first_model_counts_its_starts(tmp_path: Path) -> None:
+    """A first model that a newer assignment superseded on probation waits longer at each start too."""
+    hand = Hand(tmp_path / "device")
+    hand.put_on_probation(1)
+    hand.simulator.topics.connected = False
+    hand.device.deployer.document(hand.simulator.assign(PATH.format(2)))
+    for start in range(1, 6):
+        hand.cut_power()
+        assert hand.device.running_artifact == (None if start > breakers.FREE_STARTS else ONE)
+    told = [report.error for report in hand.device.reports() if report.error]
+    assert told.count(RebootLoopError.number) == 1
+
+
+def test_superseded_first_model_can_still_be_proven(tmp_path: Path) -> None:
+    """Once it is through its probation its floor stands and it is committed, though the newer one failed."""
+    hand = Hand(tmp_path / "device")
+    hand.put_on_probation(1)
+    hand.device.qualification = lambda *_: QualificationResult(ok=False, error=43, detail="differs")
+    hand.assign(2)
+    assert hand.device.journal.floors() == {}
+    hand.device.line.prove()
+    hand.device.settle()
+    assert hand.device.journal.floors() == {"garment-packing": 1}
+    assert [found.state for found in hand.device.journal.deployments()] == [State.FAILED, State.COMMITTED]
+    assert hand.device.states()[-1] is State.FAILED
+    hand.restart()
+    assert [order for order in hand.device.line.orders if isinstance(order, control.Swap)] == [
+        control.Swap("a", 0)
+    ]
+
+
 def test_newer_assignment_goes_before_a_model_that_takes_the_device_down(tmp_path: Path) -> None:
     """While a first model waits to be loaded, the next version is installed, and decides in its place."""
     hand = Hand(tmp_path / "device")

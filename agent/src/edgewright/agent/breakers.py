@@ -37,11 +37,13 @@ STARTS_TO_END: Final[dict[State, int]] = {
     State.QUALIFYING: 5,
     State.SHADOWING: 5,
     State.WAITING_SAFE: 5,
-    State.PROBATION: 3,
-    State.COMMITTED: 3,
 }
-"""Starts after an end that nobody ordered, while a deployment stood in this state. U-Boot's usual
-``bootlimit`` is 3; a factory's mains fail too, so one or two prove nothing."""
+"""Starts after an end that nobody ordered, while a candidate stood in this state."""
+
+DECIDING_STARTS_TO_END: Final = 3
+"""The same for a new model that decides, whatever its deployment is called: a first one that was superseded
+on probation decides too. U-Boot's usual ``bootlimit`` is 3; a factory's mains fail too, so one or two prove
+nothing."""
 
 FREE_STARTS: Final = 3
 """Starts before the pauses of a model that nothing stands beside begin."""
@@ -69,8 +71,12 @@ ORDER_SECONDS: Final = 120.0
 
 
 def reboot_loop(state: State, starts: int) -> bool:
-    """Whether so many starts are a loop; see ``STARTS_TO_END``."""
-    return state in STARTS_TO_END and starts >= STARTS_TO_END[state]
+    """Whether so many starts are a loop, of a candidate or of what decides.
+
+    >>> reboot_loop(State.SHADOWING, 4), reboot_loop(State.SUPERSEDED, 3)
+    (False, True)
+    """
+    return starts >= STARTS_TO_END.get(state, DECIDING_STARTS_TO_END)
 
 
 def loading_pause(starts: int) -> float:

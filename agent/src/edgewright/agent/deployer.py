@@ -258,7 +258,7 @@ class Deployer:
     def _bear_with(self, counted: Deployment) -> None:
         """A model that nothing stands beside stays, and is loaded later at each start."""
         starts = counted.starts or 0
-        if starts == breakers.STARTS_TO_END[counted.state]:
+        if starts == breakers.DECIDING_STARTS_TO_END:
             said = (
                 "Nothing stands beside it: it stays, and each further start waits longer before it is loaded."
             )

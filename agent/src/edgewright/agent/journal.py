@@ -332,7 +332,12 @@ class Journal:
 
     def unfinished(self) -> list[Deployment]:
         """Deployments that need work, oldest first; at most one unless the agent was killed in between."""
-        return [item for item in reversed(self.deployments(limit=20)) if not item.finished]
+        marks = ", ".join("?" for _ in FINISHED)
+        rows = self._database.connection.execute(
+            f"SELECT {_COLUMNS} FROM deployments WHERE state NOT IN ({marks}) ORDER BY id",  # noqa: S608 - constants
+            tuple(FINISHED),
+        )
+        return [_deployment(row) for row in rows]
 
     def slots(self) -> dict[SlotName, Deployment | None]:
         """What each slot holds as good, or on probation."""

@@ -42,6 +42,7 @@ from edgewright.wire.errors import (
     MessageError,
     RepositoryError,
     StorageFullError,
+    TamperedArtifactError,
     TransferError,
     VerifierError,
 )
@@ -169,6 +170,10 @@ class Obtaining:
 
     def _stuck(self, current: Deployment, result: Stuck) -> None:
         error = result.error
+        damaged = current.state is State.QUALIFYING and isinstance(error, TamperedArtifactError)
+        if damaged and self._underway.fetch_again(current, error):
+            self._advance()
+            return
         if isinstance(error, ExpiredMetadataError) and current.state is State.ASSIGNED:
             self._gate.expired()
         pause = self._pause(current.state, result)

@@ -176,6 +176,10 @@ class Swapping:
 
     def _failed(self, slot: SlotName, holding: Holding, error: EdgewrightError) -> None:
         """A slot could not be loaded, or not run beside the active one."""
+        if isinstance(error, TamperedArtifactError):
+            damaged = self._underway.journal.deployment(holding.deployment)
+            if self._underway.fetch_again(damaged, error):
+                return
         candidate = self._underway.with_line
         held = self._underway.held(slot)
         if candidate and candidate.id == holding.deployment:
@@ -191,9 +195,16 @@ class Swapping:
         current = self._underway.current
         if current and current.slot and current.state is State.PROBATION and self.is_proven(current.slot):
             self._underway.commit()
+        self._prove_superseded()
         self._call_off()
         while self._line.free and (step := next_step(self._wanted(), self._line.told)) is not None:
             self._order(step)
+
+    def _prove_superseded(self) -> None:
+        slot = self._underway.active_slot
+        held = self._underway.held(slot)
+        if slot and held and held.state is State.SUPERSEDED and self.is_proven(slot):
+            self._underway.prove_superseded(slot)
 
     def hold_back(self, deployment: int | None) -> None:
         """Load what a deployment brought only later; None for nothing."""

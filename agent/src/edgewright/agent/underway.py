@@ -11,13 +11,15 @@ Rules:
   model has nothing to go back to and decides until the newer one takes over.
 - What a slot held and what broke is given up in one commit with the other slot's taking over.
 - The floor of release counters rises with a commit, never before.
+- Files that were damaged on this device are fetched again. A broken disk is no verdict on a model.
 """
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
+from edgewright.agent import breakers
 from edgewright.agent.agreement import Assignment
 from edgewright.agent.control import SlotName
 from edgewright.agent.holdings import WITH_LINE, needed
@@ -28,6 +30,9 @@ from edgewright.agent.slotplan import other
 from edgewright.wire.deployment import Event, State
 from edgewright.wire.errors import EdgewrightError
 from edgewright.wire.messages import Release
+
+DAMAGED: Final = "Damaged"
+"""Name under which damages of a release's files are counted, and that reports have."""
 
 
 class Underway:
@@ -171,6 +176,43 @@ class Underway:
             self.journal.raise_floor(custom.model, custom.release_counter)
             self.move(Event.PROVEN)
         self.collect()
+
+    def prove_superseded(self, slot: SlotName) -> None:
+        """A first model that was superseded on probation is through it: it counts as any good one.
+
+        The report has no state, because the deployment that the controller follows is the newer one.
+        """
+        held = self.held(slot)
+        assert held is not None, "somebody has looked"
+        custom = held.assignment.target.custom
+        with self.together():
+            self.journal.raise_floor(custom.model, custom.release_counter)
+            proven = self.journal.move(held, Event.PROVEN, time.time())
+            self.ledger.report(proven, name="Proven", detail="A newer assignment came during its probation.")
+
+    def fetch_again(self, damaged: Deployment, error: EdgewrightError) -> bool:
+        """Files of a release are damaged here: give it up, and fetch it anew where it shall decide.
+
+        What stood beside the active model is only given up, and so is the active one where something newer is
+        on its way.
+
+        Returns:
+            False where that has happened too often: this disk keeps nothing, and nothing has changed.
+        """
+        counted = self.journal.count_trouble(damaged, DAMAGED)
+        if breakers.error_loop(counted.troubles):
+            return False
+        is_current = self._current is not None and self._current.id == damaged.id
+        slots = self.journal.slots().items()
+        slot = next((slot for slot, held in slots if held and held.id == damaged.id), None)
+        shall_decide = is_current or (self._current is None and slot is not None and slot == self.active_slot)
+        with self.together():
+            if slot is not None:
+                self._empty(slot)
+            self.ledger.note(error, counted)
+            if shall_decide:
+                self._set(self.ledger.move(counted, Event.DAMAGED, name=DAMAGED, slot=None, starts=None))
+        return True
 
     def vacate(
         self, slot: SlotName, *, error: EdgewrightError | None = None, name: str = "", said: str = ""

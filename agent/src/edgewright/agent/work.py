@@ -34,6 +34,7 @@ from edgewright.wire.errors import (
     EdgewrightError,
     RollbackAttackError,
     StorageFullError,
+    TamperedArtifactError,
 )
 from edgewright.wire.manifest import Manifest, decode_manifest
 
@@ -228,11 +229,14 @@ class Workbench:
         return manifest
 
     def _run_qualification(self, job: Qualify, interrupt: Interrupt) -> Result:
-        manifest = self._manifest(job.target)
-        paths = [
-            self._store.verified(digest)
-            for digest in (job.target.sha256, manifest.artifact.sha256, manifest.golden.sha256)
-        ]
+        try:
+            manifest = self._manifest(job.target)
+            paths = [
+                self._store.verified(digest)
+                for digest in (job.target.sha256, manifest.artifact.sha256, manifest.golden.sha256)
+            ]
+        except FileNotFoundError as error:
+            raise TamperedArtifactError("A file of the version is gone from the store.") from error
         content_key = self._keys.unwrap(job.target.custom, job.orders)
         result = self._qualify(paths[0], paths[1], paths[2], content_key, interrupt)
         if not result.ok:

@@ -12,8 +12,12 @@ Rules:
 - An event that the table does not list raises and changes nothing.
 - ``restarted`` is raised for every unfinished deployment when the agent starts; the table says where work
   goes on after a power cut.
-- ``committed`` is left only by ``broke``: repeated crashes of its runner, or of everything around it while it
-  is new, roll the model back, and so does a person at the device.
+- ``committed`` is left by ``broke``: repeated crashes of its runner, or of everything around it while it is
+  new, roll the model back, and so does a person at the device.
+- ``damaged`` says that the device's own disk has lost files of the release. That is no verdict on the model:
+  they are fetched again, and all that follows is done again.
+- A first model that was superseded on probation decides on until the newer one takes over. So it can still be
+  proven.
 """
 
 from enum import StrEnum
@@ -56,6 +60,7 @@ class Event(StrEnum):
     SUPERSEDED = "superseded"
     RESTARTED = "restarted"
     STOPPED = "stopped"
+    DAMAGED = "damaged"
 
 
 class Owner(StrEnum):
@@ -79,7 +84,7 @@ OWNERS: Final[dict[State, Owner]] = {
     State.REFUSED: Owner.NOBODY,
     State.FAILED: Owner.NOBODY,
     State.ROLLED_BACK: Owner.NOBODY,
-    State.SUPERSEDED: Owner.NOBODY,
+    State.SUPERSEDED: Owner.LINE,
     State.STOPPED: Owner.NOBODY,
 }
 
@@ -110,32 +115,40 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         Event.FAILED: State.FAILED,
         Event.SUPERSEDED: State.SUPERSEDED,
         Event.RESTARTED: State.STAGED,
+        Event.DAMAGED: State.FETCHING,
     },
     State.SHADOWING: {
         Event.SHADOWED: State.WAITING_SAFE,
         Event.FAILED: State.FAILED,
         Event.SUPERSEDED: State.SUPERSEDED,
         Event.RESTARTED: State.STAGED,
+        Event.DAMAGED: State.FETCHING,
     },
     State.WAITING_SAFE: {
         Event.SWAPPED: State.PROBATION,
         Event.FAILED: State.FAILED,
         Event.SUPERSEDED: State.SUPERSEDED,
         Event.RESTARTED: State.STAGED,
+        Event.DAMAGED: State.FETCHING,
     },
     State.PROBATION: {
         Event.PROVEN: State.COMMITTED,
         Event.BROKE: State.ROLLED_BACK,
         Event.SUPERSEDED: State.SUPERSEDED,
         Event.RESTARTED: State.PROBATION,
+        Event.DAMAGED: State.FETCHING,
     },
     State.COMMITTED: {
         Event.BROKE: State.ROLLED_BACK,
+        Event.DAMAGED: State.FETCHING,
     },
     State.REFUSED: {},
     State.FAILED: {},
     State.ROLLED_BACK: {},
-    State.SUPERSEDED: {},
+    State.SUPERSEDED: {
+        Event.PROVEN: State.COMMITTED,
+        Event.DAMAGED: State.FETCHING,
+    },
     State.STOPPED: {},
 }
 
