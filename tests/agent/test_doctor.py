@@ -106,6 +106,50 @@ def test_places_that_are_not_there(settings: Settings, tmp_path: Path) -> None:
         assert not only(wrong, word).ok, word
 
 
+def test_a_look_changes_nothing(settings: Settings) -> None:
+    """Nothing is put into the folder meanwhile: its time of change stays.
+
+    Without a journal, beside which SQLite makes an index for every reader.
+    """
+    (settings.folder / "lock").touch()
+    for path in settings.folder.glob("agent.db*"):
+        path.unlink()
+    before = settings.folder.stat().st_mtime_ns, sorted(path.name for path in settings.folder.iterdir())
+    assert only(settings, "can be written").ok
+    assert not only(settings, "does not run").ok
+    after = settings.folder.stat().st_mtime_ns, sorted(path.name for path in settings.folder.iterdir())
+    assert after == before
+
+
+def test_a_look_never_holds_the_lock(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that starts during a look gets its lock, which is looked up and not tried."""
+    (settings.folder / "lock").touch()
+    tried: list[object] = []
+    monkeypatch.setattr(fcntl, "flock", lambda *arguments: tried.append(arguments))
+    assert not only(settings, "does not run").ok
+    assert not tried
+
+
+def test_a_folder_in_the_locks_place_is_no_agent(settings: Settings) -> None:
+    """What is no file is not taken for a running agent."""
+    (settings.folder / "lock").mkdir()
+    assert not only(settings, "has never run").ok
+
+
+def test_a_network_camera_and_a_callback_are_looked_at(settings: Settings) -> None:
+    """Who does not listen, or is not installed, is named, and no password is shown."""
+    wrong = msgspec.structs.replace(
+        settings,
+        source=SourceSettings(kind="rtsp", place=f"rtsp://user:hush@127.0.0.1:{free_port()}/stream"),
+        sinks=(SinkSettings(kind="callback", place="no_such_package.gripper:take"),),
+    )
+    assert not only(wrong, "network camera").ok
+    assert not only(wrong, "no_such_package").ok
+    assert "hush" not in str(examine(wrong))
+    right = msgspec.structs.replace(settings, sinks=(SinkSettings(kind="callback", place="json:dumps"),))
+    assert only(right, "callback's package json").ok
+
+
 def test_a_look_throws_no_machine_out(settings: Settings) -> None:
     """While the agent runs nobody connects to the cell's socket, which takes one machine at a time."""
     with (

@@ -4,7 +4,7 @@ A finding that is not good says what was looked at, what was seen, and what to d
 of repair: what is further down often ends with what is further up.
 """
 
-import fcntl
+import importlib.util
 import os
 import shutil
 import socket
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from edgewright.agent.addresses import parse_door, without_password
 from edgewright.agent.clock import BUILD_TIME, STEP_SECONDS
 from edgewright.agent.database import Database
 from edgewright.agent.environments import find_runtimes
@@ -34,8 +35,14 @@ HEARING_SECONDS: Final = 0.5
 DAYS_LEFT: Final = 14
 """A certificate of 90 days is renewed when 30 are left; with so few, renewals have failed for a while."""
 
+RTSP_PORT: Final = 554
+"""RFC 7826, section 4.2."""
+
 LEAST_MEMORY_MB: Final = 64
 _MIB: Final = 1024 * 1024
+
+
+_FOLDER_REMEDY: Final = "Run this as the agent's user; if that is so, look at the disk and its mount."
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -65,16 +72,14 @@ def bad(said: str, remedy: str) -> Finding:
 
 
 def _folder(settings: Settings) -> Iterator[Finding]:
-    probe = settings.folder / ".doctor"
     try:
-        probe.write_bytes(b"")
-        probe.unlink()
+        os.listdir(settings.folder)  # noqa: PTH208 - names of a folder that may have gone
         free = shutil.disk_usage(settings.folder).free // _MIB
     except OSError as error:
-        yield bad(
-            f"The data folder {settings.folder} cannot be written: {error.strerror}.",
-            "Run this as the agent's user; if that is so, look at the disk and its mount.",
-        )
+        yield bad(f"The data folder {settings.folder} cannot be read: {error.strerror}.", _FOLDER_REMEDY)
+        return
+    if not os.access(settings.folder, os.W_OK | os.X_OK):
+        yield bad(f"The data folder {settings.folder} cannot be written.", _FOLDER_REMEDY)
         return
     kept = settings.update.free_mb
     if free < kept:
@@ -148,9 +153,9 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 
 def _door(settings: Settings) -> Iterator[Finding]:
-    parts = urlsplit(settings.door)
-    if parts.hostname:
-        yield _reach("controller's door", parts.hostname, parts.port or 443, settings, tls=True)
+    if settings.door:
+        door = parse_door(settings.door)
+        yield _reach("controller's door", door.host, door.port, settings, tls=door.secure)
 
 
 def _reach(name: str, host: str, port: int, settings: Settings, *, tls: bool) -> Finding:
@@ -158,10 +163,9 @@ def _reach(name: str, host: str, port: int, settings: Settings, *, tls: bool) ->
     place = f"{host} port {port}"
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4]
-    except OSError as error:
-        return bad(
-            f"The name {host} of the {name} is unknown here: {error.strerror}.", "Look at this device's DNS."
-        )
+    except (OSError, UnicodeError) as error:  # what IDNA refuses is a UnicodeError
+        cause = error.strerror if isinstance(error, OSError) else error
+        return bad(f"The name {host} of the {name} is unknown here: {cause}.", "Look at this device's DNS.")
     try:
         stream = socket.create_connection((str(address[0]), port), timeout=CONNECT_SECONDS)
     except TimeoutError:
@@ -211,11 +215,14 @@ def _places(settings: Settings) -> Iterator[Finding]:
     """What the configuration names outside the agent: camera, interlock, sinks, the cell's broker."""
     source, interlock = settings.source, settings.interlock
     if source.kind in ("camera", "video", "folder"):
-        path = Path(f"/dev/video{source.place}" if source.place.isdecimal() else source.place)
-        yield _readable("source", path)
+        yield _readable("source", f"/dev/video{source.place}" if source.place.isdecimal() else source.place)
+    if source.kind == "rtsp":
+        yield _network_camera(settings)
     if interlock.kind in ("file", "gpio"):
-        yield _readable("interlock", Path(interlock.place))
+        yield _readable("interlock", interlock.place)
     for sink in settings.sinks:
+        if sink.kind == "callback":
+            yield _callback(sink.place)
         if sink.kind == "file" and not os.access(Path(sink.place).parent, os.W_OK):
             yield bad(
                 f"The sink's folder {Path(sink.place).parent} cannot be written.", "Make it the agent's."
@@ -225,22 +232,42 @@ def _places(settings: Settings) -> Iterator[Finding]:
         yield _reach("cell's broker", local.host, local.port, settings, tls=False)
 
 
-def _readable(name: str, path: Path) -> Finding:
-    if not path.exists():
+def _network_camera(settings: Settings) -> Finding:
+    """Whether somebody listens there; no stream is asked for, because some cameras give one only."""
+    parts = urlsplit(settings.source.place)
+    try:
+        host, port = parts.hostname or "", parts.port or RTSP_PORT
+    except ValueError as error:
+        return bad(f"The address of the source is none: {error}.", "Correct the setting.")
+    return _reach("network camera", host, port, settings, tls=False)
+
+
+def _callback(place: str) -> Finding:
+    """Whether its package is there; it is not imported, because that runs the site's code."""
+    package = place.partition(":")[0].partition(".")[0]
+    if importlib.util.find_spec(package) is None:
+        return bad(
+            f"The callback's package {package} is not installed for this Python.",
+            "Install it into the agent's environment, or set the unit's PYTHONPATH here too.",
+        )
+    return good(f"The callback's package {package} is there.")
+
+
+def _readable(name: str, place: str) -> Finding:
+    path = without_password(place)
+    if not os.path.exists(place):  # noqa: PTH110 - shown as it was written
         return bad(f"The {name} {path} is not there.", "Correct the setting, or look at cable and driver.")
-    if not os.access(path, os.R_OK):
+    if not os.access(place, os.R_OK):
         return bad(f"The {name} {path} cannot be read by this user.", "Give the agent's user the right to.")
     return good(f"The {name} {path} is there.")
 
 
 def _agent(settings: Settings) -> Iterator[Finding]:
     """Whether it runs, by its lock: the cell's socket takes one machine, and a probe would throw it out."""
-    try:
-        with (settings.folder / "lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    lock = settings.folder / "lock"
+    if not lock.is_file():
         yield bad("The agent has never run here.", "Start it: `edgewright-agent run`, or its unit.")
-    except OSError:
+    elif _is_locked(lock):
         yield good("The agent runs.")
         path = str(settings.cell_socket)
         listening = any(line.endswith(path) for line in Path("/proc/net/unix").read_text().splitlines())
@@ -252,6 +279,16 @@ def _agent(settings: Settings) -> Iterator[Finding]:
             )
     else:
         yield bad("The agent does not run.", "Start it: `edgewright-agent run`, or its unit.")
+
+
+def _is_locked(lock: Path) -> bool:
+    """Whether a process holds flock(2) on a file, by proc_locks(5): trying would keep an agent from starting.
+
+    File systems may show another device number there than stat(2) does, so only the file's own is compared.
+    """
+    inode = str(lock.stat().st_ino)
+    lines = map(str.split, Path("/proc/locks").read_text().splitlines())
+    return any("FLOCK" in words and words[-3].rpartition(":")[2] == inode for words in lines)
 
 
 def _journal(settings: Settings) -> list[Finding]:
