@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -210,6 +211,34 @@ def test_surprise_in_the_loop_is_told_once(tmp_path: Path) -> None:
     (report,) = [messages.decode_up(payload) for _, payload in supervisor._outbox.due(0.0)]
     assert isinstance(report, Report)
     assert report.name == "Unexpected"
+
+
+def test_database_damaged_while_running(tmp_path: Path) -> None:
+    """The supervisor ends with its numbered error, its line lives on, and the next start mends the file."""
+    unstarted = NatsBroker(tmp_path / "broker")
+    agent = AgentRig(tmp_path / "a", unstarted, RepositorySimulator((MODEL,)), DeviceKey.generate())
+    agent.start()
+    line, path = agent.line_pid(), agent.folder / "agent.db"
+    wait_for(lambda: "runs." in agent.log, "a running agent")
+    other = sqlite3.connect(path, isolation_level=None)
+    # A foreign write makes the agent read its pages anew.
+    other.execute("UPDATE device SET clock = clock + 1")
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (size - 4096))
+    process = agent.process
+    assert process is not None
+    status = wait_for(process.poll, "the supervisor's end")
+    other.close()
+    assert status > 0
+    assert "E089" in agent.log
+    assert "Traceback" not in agent.log
+    agent.start()
+    wait_for((agent.folder / "agent.db.damaged").exists, "the damaged file's place")
+    assert agent.line_pid() == line
+    agent.signal(signal.SIGTERM)
 
 
 def test_line_that_is_killed_comes_back(pair: Pair) -> None:

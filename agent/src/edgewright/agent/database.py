@@ -190,6 +190,7 @@ class Database:
         """All or nothing, durable when the outermost block is left.
 
         Raises:
+            DamagedDatabaseError: the disk has damaged the file.
             StorageFullError: the file cannot be written; nothing of the outermost block is kept.
             MalformedMessageError: a number is larger than the file can hold; nothing is kept either.
         """
@@ -204,6 +205,8 @@ class Database:
             # SQLite has rolled back by itself where the disk is full.
             if self._depth == 1 and self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
+            if (damage := damage_of(error)) is not None:
+                raise damage from error
             if isinstance(error, sqlite3.OperationalError):
                 raise StorageFullError(f"The agent's database cannot be written: {error}.") from error
             if isinstance(error, OverflowError):
@@ -215,6 +218,15 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self.connection.close()
+
+
+def damage_of(error: BaseException) -> DamagedDatabaseError | None:
+    """What ends an agent that runs: its file is not what SQLite wrote, and only a start mends that."""
+    if isinstance(error, DamagedDatabaseError):
+        return error
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return DamagedDatabaseError(f"The agent's database was damaged while it ran: {error}.")
+    return None
 
 
 def is_damage(error: BaseException) -> bool:

@@ -2,7 +2,8 @@
 
 Whatever an event raises, the loop goes on, because the model does. A retained message that ended this process
 would end every later start as well. What could not be written down on a full disk, or ended unexpectedly, is
-tried again after a while; what was unexpected is told, each sentence once.
+tried again after a while; what was unexpected is told, each sentence once. The exception is a database that
+the disk has damaged: nothing can be remembered any more, so the loop ends, and the next start mends it.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from edgewright.agent.database import damage_of
 from edgewright.wire.errors import EdgewrightError, StorageFullError, UnexpectedError
 
 AGAIN_SECONDS: Final = 60.0
@@ -75,7 +77,11 @@ class EventLoop:
             self.do(event)
 
     def do(self, event: Event) -> None:
-        """Let something happen; where it cannot, on a full disk or by a surprise, the model goes on."""
+        """Let something happen; where it cannot, on a full disk or by a surprise, the model goes on.
+
+        Raises:
+            DamagedDatabaseError: only another start can go on.
+        """
         try:
             event()
             self._after()
@@ -84,6 +90,8 @@ class EventLoop:
             self._try_again()
         except Exception as error:
             # Top of the loop: see above.
+            if (damage := damage_of(error)) is not None:
+                raise damage from error
             log.exception("Something ended unexpectedly.")
             known = error if isinstance(error, EdgewrightError) else UnexpectedError(f"{error!r:.200}.")
             self._tell(known)

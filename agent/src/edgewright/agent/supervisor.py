@@ -60,6 +60,7 @@ from edgewright.wire import topics
 from edgewright.wire.errors import (
     AlreadyRunningError,
     ConfigurationError,
+    DamagedDatabaseError,
     EdgewrightError,
     MessageError,
 )
@@ -180,7 +181,11 @@ class Supervisor:
         self._hand = HandDoor(settings.hand_socket, self._post, self._deployer.roll_back)
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT."""
+        """Run until SIGTERM or SIGINT.
+
+        Raises:
+            DamagedDatabaseError: the disk has damaged the database; the next start mends it.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._told_to_stop)
         self._line.start()
@@ -198,8 +203,11 @@ class Supervisor:
         log.info("The agent of %s runs.", self._settings.device)
         try:
             self._loop.run()
-        finally:
-            self._stop()
+        except DamagedDatabaseError:
+            # The line lives on, as after any other end of this process that nobody ordered.
+            self._verifier.stop()
+            raise
+        self._stop()
 
     def _go_on(self) -> None:
         self._deployer.go_on()
