@@ -243,3 +243,16 @@ def test_a_broker_that_lost_its_store_gets_everything_again(plant: Plant) -> Non
     assert plant.there() == set()
     plant.come_back()
     assert plant.there() == {1, 2, 3, 4, 5}
+
+
+def test_a_version_that_failed_on_the_way_leaves_the_broker(plant: Plant) -> None:
+    """Chunks of a version that was published and never became ready are cleared by the next process too."""
+    with plant.db.session() as session:
+        session.get_one(ModelVersion, (MODEL, 5)).state = "failed"
+    plant.link.stop()
+    plant.start()
+    plant.come_back()
+    assert plant.there() == {1, 2, 3, 4}
+    assert plant.publisher.figures().chunks.topics == len(
+        set().union(*({plant.manifests[v], *plant.artifacts[v].chunks} for v in (1, 2, 3, 4)))
+    ) + len(split_blob(GOLDEN)[0].chunks)

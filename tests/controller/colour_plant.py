@@ -7,7 +7,7 @@ killed.
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from edgewright.controller.confidential.vault import StorageVault
 from edgewright.controller.database import col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Event, Rebuild, Rollout, Sample
+from edgewright.controller.errors import BrokerFullError, DataFolderDamagedError
 from edgewright.controller.rebuild.context import Context
 from edgewright.controller.rebuild.workflows import Workflows
 from edgewright.controller.rollouts.policy import RolloutState, Wave
@@ -34,10 +35,20 @@ class Shelf:
     def __init__(self) -> None:
         self.releases: list[str] = []
         self.metadata = 0
+        self.full: BrokerFullError | None = None
+        self.damage: DataFolderDamagedError | None = None
 
     def publish_release(self, manifest_sha256: str) -> None:
-        """Keep a manifest's digest."""
+        """Keep a manifest's digest, unless a blob is damaged."""
+        if self.damage:
+            raise self.damage
         self.releases.append(manifest_sha256)
+
+    def verify_fit(self, manifest_sha256s: Iterable[str]) -> None:
+        """There is room for everything, unless it is full."""
+        del manifest_sha256s
+        if self.full:
+            raise self.full
 
     def publish_metadata(self) -> None:
         """Count."""

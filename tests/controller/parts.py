@@ -18,7 +18,7 @@ from edgewright.controller.enrolment import Enrolment
 from edgewright.controller.evidence.version import VersionHealth
 from edgewright.controller.identity.authority import CertificateAuthority
 from edgewright.controller.identity.register import DeviceRegister
-from edgewright.controller.publisher import PublishedBlob, Publisher
+from edgewright.controller.publisher import Damaged, PublishedBlob, Publisher
 from edgewright.controller.retained import Figure, Figures
 from edgewright.controller.retirement import Retirement
 from edgewright.controller.rollouts.assigner import Assigner
@@ -60,9 +60,10 @@ class SimulatedPublisher:
         """Take a release."""
         self.releases.append(manifest_sha256)
 
-    def withdraw_releases(self, manifest_sha256s: Collection[str]) -> None:
+    def withdraw_releases(self, manifest_sha256s: Collection[str]) -> Damaged:
         """Take releases that are no longer needed."""
         self.withdrawn += manifest_sha256s
+        return {}
 
     def republish_assignments(self, documents: Mapping[str, bytes]) -> None:
         """Take all devices' documents."""

@@ -13,6 +13,8 @@ import pytest
 from edgewright.controller import link as link_module
 from edgewright.controller.link import PACED_WINDOW, BrokerLink
 from edgewright.wire.errors import BrokerUnreachableError
+from simulators.network.conditions import Conditions
+from simulators.network.link import NetworkLink
 from tests.contract.brokers import Broker, free_port, running
 
 HANG_S = 30.0
@@ -188,3 +190,24 @@ def test_a_lost_broker_is_one_warning(nats: Broker, caplog: pytest.LogCaptureFix
         caplog.clear()
         link.stop()
         assert caplog.text == ""
+
+
+def test_a_slow_link_brings_all_that_is_retained(nats: Broker) -> None:
+    """A look lasts as long as something comes: ten messages that take seconds together are all found, and
+    silence about an eleventh ends it.
+    """
+    names = [f"ew/1/chunk/{n:064x}" for n in range(10)]
+    with linked(nats, "other") as other:
+        other.publish_paced((name, bytes(40_000)) for name in names)
+    slow = Conditions(bytes_per_second=200_000)
+    with NetworkLink(nats.host, nats.port, slow, proxy=True) as network:
+        link = BrokerLink(network.host, network.port, "controller")
+        link.start()
+        try:
+            link.wait_connected(HANG_S)
+            started = time.monotonic()
+            assert link.retained(names, 1.0).keys() == set(names)
+            assert time.monotonic() - started > 1.0, "the link was not slow"
+            assert link.retained([*names, f"ew/1/chunk/{10:064x}"], 1.0).keys() == set(names)
+        finally:
+            link.stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.errors import DataFolderDamagedError
+from edgewright.controller.errors import BrokerFullError, DataFolderDamagedError
 from edgewright.controller.link import BrokerLink
 from edgewright.controller.publisher import Publisher
 from edgewright.controller.trust.keys import KeyStore
@@ -31,6 +31,7 @@ from edgewright.wire.manifest import (
     target_path,
 )
 from edgewright.wire.messages import Head, Want
+from simulators.releases import random_artifact
 from tests.contract.brokers import running
 
 HANG_S = 30.0
@@ -96,6 +97,12 @@ class World:
         )
         self.repository.add_release([entry])
         return self.blobs.put(raw)
+
+    def flip_a_byte(self, sha256: str) -> None:
+        """Damage a blob's first byte on disk."""
+        path = self.blobs.path(sha256)
+        data = path.read_bytes()
+        path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
 
     @property
     def passed(self) -> list[tuple[str, bytes]]:
@@ -292,6 +299,62 @@ def test_a_blob_that_changed_on_disk_is_not_published(world: World) -> None:
     with pytest.raises(DataFolderDamagedError, match="changed on disk"):
         world.publisher.publish_release(manifest)
     assert sha256_hex(artifact) not in world.chunks_passed()
+
+
+def test_a_damaged_release_holds_up_nothing_else(world: World) -> None:
+    """One flipped byte keeps that chunk off the broker: its release is returned with the error, and all other
+    chunks and all metadata are published.
+    """
+    damaged, whole = random_artifact(1), random_artifact(2)
+    manifests = [world.release(1, damaged), world.release(2, whole)]
+    world.flip_a_byte(sha256_hex(damaged))
+    found = world.publisher.republish_all(manifests)
+    assert {name: error.number for name, error in found.items()} == {manifests[0]: 62}
+    published = set(world.chunks_passed())
+    assert published >= {*manifests, *split_blob(whole)[0].chunks, *split_blob(damaged)[0].chunks[1:]}
+    assert split_blob(damaged)[0].chunks[0] not in published
+    assert topics.timestamp() in world.settled()
+    world.blobs.put(damaged)
+    assert world.publisher.republish_all(manifests) == {}
+    assert split_blob(damaged)[0].chunks[0] in world.chunks_passed()
+
+
+def test_a_damaged_manifest_keeps_no_other_on_the_broker(world: World) -> None:
+    """Of two withdrawn releases the one with a damaged manifest is returned, and the other is cleared."""
+    manifests = [world.release(1, b"one"), world.release(2, b"two")]
+    for manifest in manifests:
+        world.publisher.publish_release(manifest)
+    world.flip_a_byte(manifests[0])
+    found = world.new_publisher().withdraw_releases(manifests)
+    assert {name: error.number for name, error in found.items()} == {manifests[0]: 62}
+    world.settled()
+    assert dict(world.passed)[topics.chunk(manifests[1])] == b""
+    assert dict(world.passed)[topics.chunk(manifests[0])] != b""
+
+
+def test_a_damaged_chunk_leaves_the_other_wanted_ones(world: World) -> None:
+    """A device that wants a damaged chunk among others gets the others."""
+    artifact = random_artifact(1)
+    manifest = world.release(1, artifact)
+    world.publisher.publish_release(manifest)
+    world.settled()
+    world.forget()
+    world.flip_a_byte(sha256_hex(artifact))
+    chunks = split_blob(artifact)[0].chunks
+    with pytest.raises(DataFolderDamagedError):
+        world.publisher.handle_want(Want(device="r1", sent_at=0.0, chunks=chunks))
+    assert set(world.chunks_passed()) == set(chunks[1:])
+
+
+def test_releases_have_to_fit_together(world: World) -> None:
+    """Two releases that fit one by one and not together are refused before anything of them is sent."""
+    manifests = [world.release(version, random_artifact(version)) for version in (1, 2)]
+    world.publisher.most_bytes = 500_000
+    for manifest in manifests:
+        world.publisher.verify_fit([manifest])
+    with pytest.raises(BrokerFullError):
+        world.publisher.verify_fit(manifests)
+    assert world.chunks_passed() == []
 
 
 def test_a_blob_that_is_no_manifest_is_refused(world: World) -> None:

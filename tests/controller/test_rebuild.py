@@ -11,15 +11,17 @@ import msgspec
 import pytest
 
 from edgewright.controller.compiler.frames import read_frames
+from edgewright.controller.compiler.protocol import BuildResult
 from edgewright.controller.database import select
 from edgewright.controller.database.tables import Alarm, Artifact, ModelVersion, Rebuild, Rollout
-from edgewright.controller.errors import InvalidRequestError
+from edgewright.controller.errors import BrokerFullError, DataFolderDamagedError, InvalidRequestError
 from edgewright.controller.evidence.paired import Pairs
 from edgewright.controller.model_toml import parse_model
 from edgewright.controller.rebuild.context import Interrupted
 from edgewright.controller.rebuild.ladder import Measured
 from edgewright.controller.rebuild.states import IN_FLIGHT, RebuildState
 from edgewright.controller.rebuild.steps import ATTEMPTS, carry_on, collect, follow, gate, wait_turn
+from edgewright.controller.rebuild.versions import compile_version, release_version
 from edgewright.controller.rollouts.policy import RolloutState
 from tests.controller.colour_plant import MODEL, Plant, wait_until
 
@@ -156,6 +158,29 @@ def test_a_version_that_cannot_be_built_fails_by_name(tmp_path: Path) -> None:
         row = session.get_one(ModelVersion, (MODEL, 1))
     assert (row.state, row.error) == ("failed", 70)
     assert plant.shelf.releases == []
+    plant.db.close()
+
+
+def test_a_version_that_does_not_get_through_is_not_in_the_catalogue(tmp_path: Path) -> None:
+    """What does not fit is not signed; what fails while it is published is out of the signed catalogue again,
+    and its artifacts are known, so that the broker can be cleared of them.
+    """
+    plant = Plant(tmp_path)
+    plant.push("building")
+    result = compile_version(plant.context(), MODEL, 1)
+    (path,) = (built.path for built in msgspec.json.decode(plant.blobs.read(result), type=BuildResult).built)
+    before = plant.repository.timestamp_version
+    plant.shelf.full = BrokerFullError("There is no room.")
+    with pytest.raises(BrokerFullError):
+        release_version(plant.context(), result)
+    assert plant.repository.timestamp_version == before
+    plant.shelf.full, plant.shelf.damage = None, DataFolderDamagedError("A blob is damaged.")
+    with pytest.raises(DataFolderDamagedError):
+        release_version(plant.context(), result)
+    assert plant.repository.timestamp_version > before
+    assert plant.repository.entry(path) is None
+    with plant.db.reading() as session:
+        assert len(session.exec(select(Artifact).where(Artifact.version == 1)).all()) == 1
     plant.db.close()
 
 

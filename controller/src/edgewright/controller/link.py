@@ -198,7 +198,7 @@ class BrokerLink:
             await_first()
 
     def retained(self, names: Collection[str], timeout_s: float) -> dict[str, bytes]:
-        """What is retained on some topics, as far as it comes within ``timeout_s``.
+        """What is retained on some topics, until all of it has come, or none of it for ``timeout_s``.
 
         Not for the network thread, and not for topics that somebody has subscribed here.
         """
@@ -209,13 +209,16 @@ class BrokerLink:
             with arrived:
                 if payload:
                     found[topic] = payload
-                arrived.notify_all()
+                    arrived.notify_all()
 
         for name in names:
             self._client.message_callback_add(name, _receiver(take))
         self._client.subscribe([(name, 0) for name in names])
         with arrived:
-            arrived.wait_for(lambda: len(found) >= len(names) or self._stopping, timeout_s)
+            # A slow link brings one after the other: only silence tells of what is not there.
+            while len(found) < len(names) and not self._stopping:
+                if not arrived.wait(timeout_s):
+                    break
         self._client.unsubscribe(list(names))
         for name in names:
             self._client.message_callback_remove(name)

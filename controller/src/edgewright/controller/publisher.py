@@ -18,6 +18,9 @@ What lies on the broker is written down topic by topic as the broker acknowledge
 broke off goes on where it was, and what all of it takes is known (``figures``) and bounded: a new release
 that does not fit is refused before its first chunk.
 
+One blob that is damaged on disk takes nothing else with it: whatever can be read is published, and what
+cannot is returned, by manifest.
+
 ``publish_assignment`` and ``handle_want`` hand over and return. The others wait for the broker; they must not
 be called on the link's network thread.
 """
@@ -27,7 +30,7 @@ import random
 import threading
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -40,20 +43,25 @@ from edgewright.controller.trust.repository import ImageRepository
 from edgewright.controller.wants import WantCounts, WantLimiter
 from edgewright.wire import messages, topics
 from edgewright.wire.canonical import sha256_hex
+from edgewright.wire.errors import EdgewrightError, MalformedMessageError
 from edgewright.wire.messages import Head, Want
 
 WAITING_BYTES: Final = 8 * 1024 * 1024
 """A broker that has left so much unacknowledged gets no answers to wants; devices ask again."""
 
-NEWEST_LOOKED_FOR: Final = 16
-OTHERS_LOOKED_FOR: Final = 16
-LOOK_S: Final = 3.0
-"""So many topics are asked for, for so long, of a broker that came back."""
+NEWEST_LOOKED_FOR: Final = 8
+OTHERS_LOOKED_FOR: Final = 8
+LOOK_S: Final = 5.0
+"""So many topics are asked for of a broker that came back, until none has come for so long."""
 
 _TIMESTAMP: Final = "timestamp.json"
 _CLEARED: Final = b""
 
 logger = logging.getLogger(__name__)
+
+
+Damaged = dict[str, EdgewrightError]
+"""SHA-256 of a manifest to why its release cannot be published, or taken back, whole."""
 
 
 class PublishedBlob(NamedTuple):
@@ -104,14 +112,38 @@ class Publisher:
         Raises:
             BrokerFullError: it does not fit beside what is published; nothing of it was sent.
             BrokerUnreachableError: the broker did not take them all; calling again goes on.
-            DataFolderDamagedError: a blob is not here, or not what the manifest says.
+            DataFolderDamagedError: a blob is not here, or not what the manifest says; the rest was sent.
             MalformedMessageError: the blob is no manifest.
         """
         with self._waiting:
             release = self._read(manifest_sha256)
-            if manifest_sha256 not in self._releases:
-                self._verify_fits(release)
-            self._publish(release)
+            self.verify_fit([manifest_sha256])
+            damage = self._publish(release)
+            if damage:
+                raise damage[0]
+
+    def verify_fit(self, manifest_sha256s: Iterable[str]) -> None:
+        """Refuse releases that would together make too much of what the broker holds.
+
+        What is published already is counted, and no reason to refuse.
+
+        Raises:
+            BrokerFullError: they would.
+            DataFolderDamagedError: a manifest is not here, or has changed.
+            MalformedMessageError: a blob is no manifest.
+        """
+        with self._waiting:
+            new = [self._read(sha256) for sha256 in manifest_sha256s if sha256 not in self._releases]
+            lengths = {name: place.length for each in new for name, place in each.places.items()}
+            fresh = sum(
+                length for name, length in lengths.items() if topics.chunk(name) not in self._retained
+            )
+            there = self.figures().bytes
+        if fresh and self.most_bytes and there + fresh > self.most_bytes:
+            raise BrokerFullError(
+                f"The version takes {fresh / 1e6:.1f} MB on the broker, where {there / 1e6:.1f} of "
+                f"{self.most_bytes / 1e6:.1f} MB are taken."
+            )
 
     def publish_metadata(self) -> None:
         """Publish the repository's files, the director's roots, the hint and, last, the timestamp; clear
@@ -144,15 +176,17 @@ class Publisher:
         self._link.publish(topic, document, retain=True)
         self._retained.note(topic, len(document))
 
-    def withdraw_releases(self, manifest_sha256s: Collection[str]) -> None:
+    def withdraw_releases(self, manifest_sha256s: Collection[str]) -> Damaged:
         """Clear the chunks of releases that nothing needs, but for those that another published one has.
+
+        Returns:
+            Releases whose manifests cannot be read; nobody knows their chunks.
 
         Raises:
             BrokerUnreachableError: the broker did not take it; calling again is harmless.
-            DataFolderDamagedError: a manifest is not here, or has changed.
         """
         with self._waiting:
-            gone = [self._read(sha256) for sha256 in manifest_sha256s]
+            gone, damaged = self._read_all(manifest_sha256s)
             with self._lock:
                 for release in gone:
                     self._releases.pop(release.manifest, None)
@@ -161,6 +195,7 @@ class Publisher:
                     self._places.update(kept.places)
                 chunks = {name for release in gone for name in release.places} - self._places.keys()
             self._clear(topics.chunk(sha256) for sha256 in sorted(chunks))
+        return damaged
 
     def handle_want(self, want: Want) -> int:
         """Publish again what a device misses, if it is live and within the limits; returns how many.
@@ -170,7 +205,7 @@ class Publisher:
 
         Raises:
             BrokerUnreachableError: too many messages wait for the broker already.
-            DataFolderDamagedError: a blob is not here, or has changed.
+            DataFolderDamagedError: a blob is not here, or has changed; what else was wanted is sent.
         """
         live = frozenset(self._repository.names()) if want.metadata else frozenset()
         asked = len(want.chunks) + len(want.metadata)
@@ -190,16 +225,19 @@ class Publisher:
                 self._counts.limited + found - answered,
                 self._counts.unknown + asked - found,
             )
-        for sha256, place in chunks.items():
-            self._link.publish(*self._chunk_message(sha256, place), retain=True)
+        damage: list[DataFolderDamagedError] = []
+        for message in self._readable(chunks, damage):
+            self._link.publish(*message, retain=True)
         # Files are read only for a want that is answered: a device can ask without end.
         for name, data in (self._repository.files(names) if names else {}).items():
             self._link.publish(*_metadata_message(name, data), retain=True)
         if answered:
             logger.info("%s missed %d chunks and %d files.", want.device, len(chunks), len(names))
+        if damage:
+            raise damage[0]
         return answered
 
-    def republish_all(self, manifest_sha256s: Sequence[str]) -> None:
+    def republish_all(self, manifest_sha256s: Sequence[str]) -> Damaged:
         """Have every live release and its metadata on the broker, whatever it has lost.
 
         Call it at the start and when the broker came back, then ``republish_assignments``: a device that
@@ -210,15 +248,16 @@ class Publisher:
         Args:
             manifest_sha256s: of all live and rollback-allowed releases.
 
+        Returns:
+            Releases that are not there whole, because a blob is not here, or not what its manifest says.
+
         Raises:
             BrokerUnreachableError: the broker did not take everything; calling again is harmless.
-            DataFolderDamagedError: a blob is not here, or not what its manifest says.
+            DataFolderDamagedError: the signed metadata cannot be read.
         """
         with self._waiting:
             # A release that is just being made ready stands in no list yet.
-            releases = [
-                self._read(sha256) for sha256 in {**dict.fromkeys(manifest_sha256s), **self._releases}
-            ]
+            releases, damaged = self._read_all({**dict.fromkeys(manifest_sha256s), **self._releases})
             lengths = {
                 topics.chunk(name): place.length for each in releases for name, place in each.places.items()
             }
@@ -229,10 +268,12 @@ class Publisher:
                 for topic, length in lengths.items():
                     self._retained.note(topic, length)
             for release in releases:
-                self._publish(release)
+                for damage in self._publish(release)[:1]:
+                    damaged[release.manifest] = damage
             strays = [name for name in self._retained.of_kind("chunks") if _chunk(name) not in self._places]
             self._clear(strays)
             self.publish_metadata()
+        return damaged
 
     def republish_assignments(self, documents: Mapping[str, bytes]) -> None:
         """Publish devices' current documents again, by device; returns when the broker has them.
@@ -263,29 +304,25 @@ class Publisher:
             manifest_sha256, self._blobs.read(manifest_sha256)
         )
 
-    def _publish(self, release: Release) -> None:
+    def _read_all(self, manifest_sha256s: Iterable[str]) -> tuple[list[Release], Damaged]:
+        found: list[Release] = []
+        damaged: Damaged = {}
+        for sha256 in manifest_sha256s:
+            try:
+                found.append(self._read(sha256))
+            except (DataFolderDamagedError, MalformedMessageError) as error:
+                damaged[sha256] = error
+        return found, damaged
+
+    def _publish(self, release: Release) -> list[DataFolderDamagedError]:
+        """Send what the broker does not have of a release; returns why chunks of it could not be read."""
         with self._lock:
             self._releases[release.manifest] = release
             self._places.update(release.places)
-        named = {topics.chunk(name): name for name in release.places}
-        fresh = (named[topic] for topic in self._retained.missing(named))
-        self._send(self._chunk_message(name, release.places[name]) for name in fresh)
-
-    def _verify_fits(self, release: Release) -> None:
-        """Refuse a release that would make too much of what the broker holds.
-
-        Raises:
-            BrokerFullError: it does.
-        """
-        fresh = sum(
-            place.length for name, place in release.places.items() if topics.chunk(name) not in self._retained
-        )
-        there = self.figures().bytes
-        if self.most_bytes and there + fresh > self.most_bytes:
-            raise BrokerFullError(
-                f"The release takes {fresh / 1e6:.1f} MB on the broker, where {there / 1e6:.1f} of "
-                f"{self.most_bytes / 1e6:.1f} MB are taken."
-            )
+        missing = map(_chunk, self._retained.missing(map(topics.chunk, release.places)))
+        damage: list[DataFolderDamagedError] = []
+        self._send(self._readable({name: release.places[name] for name in missing}, damage))
+        return damage
 
     def _is_kept(self, known: list[str]) -> bool:
         """Whether the broker has what it once took: some of it is asked for, above all the newest."""
@@ -314,6 +351,18 @@ class Publisher:
 
     def _admit(self, device: str, name: str, length: int) -> bool:
         return self._limiter.admit(device, name, length, self._clock())
+
+    def _readable(
+        self, chunks: Mapping[str, Place], damage: list[DataFolderDamagedError]
+    ) -> Iterator[tuple[str, bytes]]:
+        """Topics and bytes of chunks, read as they are taken; why one cannot be read goes to ``damage``."""
+        for sha256, place in chunks.items():
+            try:
+                message = self._chunk_message(sha256, place)
+            except DataFolderDamagedError as error:
+                damage.append(error)
+            else:
+                yield message
 
     def _chunk_message(self, sha256: str, place: Place) -> tuple[str, bytes]:
         """Topic and bytes of a chunk, read when it is sent: a blob may be larger than memory."""

@@ -152,6 +152,12 @@ def plan_build(session: Session, blobs: Path, model: str, version: int, folder: 
     )
 
 
+def record_artifacts(session: Session, result: BuildResult) -> None:
+    """Write a build's artifacts, before anything of them is published: what lies on the broker is known."""
+    for built in result.built:
+        session.merge(_artifact_row(result, built))
+
+
 def record_build(session: Session, result: BuildResult) -> None:
     """Write a build's artifacts and make the version ready; doing it twice changes nothing.
 
@@ -159,8 +165,7 @@ def record_build(session: Session, result: BuildResult) -> None:
         UnknownModelError: no such version.
     """
     row = find_version(session, result.model, result.version)
-    for built in result.built:
-        session.merge(_artifact_row(result, built))
+    record_artifacts(session, result)
     if row.state not in UNFINISHED:
         return
     row.state, row.detail, row.finished_at = READY, "", time.time()

@@ -10,7 +10,7 @@ connection, because a broker that was killed may come back with what it had clea
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from edgewright.controller import registry, retention
@@ -25,11 +25,13 @@ from edgewright.controller.database.tables import (
     Rollout,
     RolloutDevice,
 )
+from edgewright.controller.errors import BrokerFullError, DataFolderDamagedError
 from edgewright.controller.events import record
-from edgewright.controller.publisher import Publisher
+from edgewright.controller.publisher import Damaged, Publisher
 from edgewright.controller.retention import GRACE_S, Key, Standing
 from edgewright.controller.rollouts.policy import RolloutState
 from edgewright.controller.trust.repository import ImageRepository
+from edgewright.wire.errors import MalformedMessageError
 from edgewright.wire.manifest import target_path
 
 CLEARED_AGAIN_S: Final = 30 * 24 * 3600.0
@@ -64,21 +66,22 @@ class Retirement:
         self._clock = clock
         self._one_at_a_time = threading.Lock()
 
-    def step(self) -> None:
+    def step(self) -> Damaged:
         """Retire what is due, and bring back what is needed again.
+
+        Returns:
+            Releases for which that cannot be done, because something of them is damaged or does not fit.
 
         Raises:
             BrokerUnreachableError: the broker did not take it; it is done at the next connection.
-            DataFolderDamagedError: a manifest is not here, or has changed.
         """
         with self._one_at_a_time:
             now = self._clock()
             with self._db.session() as session:
                 plan = retention.decide(gather(session, self._repository), now, self._grace_s)
                 _write(session, plan, now)
-                retired, back = _manifests(session, plan.retire), _manifests(session, plan.back)
-            self._clear(plan.retire, retired)
-            self._bring_back(plan.back, back)
+                retired, back = _by_version(session, plan.retire), _by_version(session, plan.back)
+            return self._clear(retired) | self._bring_back_all(back)
 
     def need(self, model: str, version: int) -> None:
         """Have a version on the broker, in case it was retired; it begins a new grace time then.
@@ -93,7 +96,7 @@ class Retirement:
                 row = session.get(IdleVersion, (model, version))
                 manifests = _manifests(session, [(model, version)])
             if row is not None:
-                self._bring_back([(model, version)], manifests)
+                self._bring_back((model, version), manifests)
 
     def live_manifests(self) -> list[str]:
         """Digests of the manifests of every version that lies on the broker, or has to."""
@@ -106,8 +109,11 @@ class Retirement:
                 session, [key for key in session.exec(ready).all() if tuple(key) not in retired]
             )
 
-    def clear_again(self) -> None:
+    def clear_again(self) -> Damaged:
         """Clear what was retired lately once more; for a broker that has just come.
+
+        Returns:
+            Releases whose manifests cannot be read, so that nobody knows their chunks.
 
         Raises:
             BrokerUnreachableError: the broker did not take it; calling again is harmless.
@@ -116,35 +122,47 @@ class Retirement:
             with self._db.reading() as session:
                 since = self._clock() - CLEARED_AGAIN_S
                 rows = [row for row in _retired(session) if row.retired_at > since or not row.cleared]
-                keys = [row.key for row in rows]
-                manifests = _manifests(session, keys)
-            self._clear(keys, manifests)
+                versions = _by_version(session, [row.key for row in rows])
+            return self._clear(versions)
 
-    def _clear(self, keys: Iterable[Key], manifests: list[str]) -> None:
+    def _clear(self, versions: Mapping[Key, list[str]]) -> Damaged:
+        manifests = [manifest for mine in versions.values() for manifest in mine]
         if not manifests:
-            return
-        self._publisher.withdraw_releases(manifests)
+            return {}
+        damaged = self._publisher.withdraw_releases(manifests)
         with self._db.session() as session:
-            for key in keys:
+            for key, mine in versions.items():
                 row = session.get(IdleVersion, key)
-                if row is not None:
+                if row is not None and damaged.keys().isdisjoint(mine):
                     row.cleared = True
                     session.add(row)
+        return damaged
 
-    def _bring_back(self, keys: Iterable[Key], manifests: Iterable[str]) -> None:
+    def _bring_back_all(self, versions: Mapping[Key, list[str]]) -> Damaged:
+        failed: Damaged = {}
+        for key, manifests in versions.items():
+            try:
+                self._bring_back(key, manifests)
+            except (BrokerFullError, DataFolderDamagedError, MalformedMessageError) as error:
+                failed |= dict.fromkeys(manifests[:1], error)
+        return failed
+
+    def _bring_back(self, key: Key, manifests: Iterable[str]) -> None:
         for manifest in manifests:
             self._publisher.publish_release(manifest)
         with self._db.session() as session:
-            for model, version in keys:
-                gone = (col(IdleVersion.model) == model) & (col(IdleVersion.version) == version)
-                session.exec(delete(IdleVersion).where(gone))
+            model, version = key
+            gone = (col(IdleVersion.model) == model) & (col(IdleVersion.version) == version)
+            session.exec(delete(IdleVersion).where(gone))
 
 
 def gather(session: Session, repository: ImageRepository) -> list[Standing]:
-    """The standing of every version that was ever ready for a target."""
-    versions = session.exec(
-        select(ModelVersion).where(col(ModelVersion.state).in_((registry.READY, registry.WITHDRAWN)))
-    ).all()
+    """The standing of every version that was ever about to be published for a target.
+
+    One that failed on the way to being ready is no more than one that was withdrawn: nobody may install it.
+    """
+    over = (registry.READY, registry.WITHDRAWN, registry.FAILED)
+    versions = session.exec(select(ModelVersion).where(col(ModelVersion.state).in_(over))).all()
     targets: dict[Key, list[str]] = {}
     for model, version, target in session.exec(
         select(Artifact.model, Artifact.version, Artifact.target)
@@ -161,7 +179,8 @@ def gather(session: Session, repository: ImageRepository) -> list[Standing]:
         Standing(
             row.model,
             row.version,
-            withdrawn=row.state == registry.WITHDRAWN and _is_out(repository, row, targets[key]),
+            withdrawn=row.state == registry.FAILED
+            or (row.state == registry.WITHDRAWN and _is_out(repository, row, targets[key])),
             newest=newest.get(row.model) == row.version,
             running=running.get(key, 0),
             assigned=assigned.get(key, 0),
@@ -238,6 +257,10 @@ def _ranks(session: Session) -> dict[Key, int]:
 
 def _retired(session: Session) -> list[IdleVersion]:
     return list(session.exec(select(IdleVersion).where(col(IdleVersion.retired_at) > 0)).all())
+
+
+def _by_version(session: Session, keys: Iterable[Key]) -> dict[Key, list[str]]:
+    return {key: _manifests(session, [key]) for key in keys}
 
 
 def _manifests(session: Session, keys: Iterable[Key]) -> list[str]:

@@ -42,7 +42,7 @@ from edgewright.controller.monitor import Monitor
 from edgewright.controller.people import heads
 from edgewright.controller.publisher import Publisher
 from edgewright.controller.rebuild.workflows import Workflows
-from edgewright.controller.republishing import ASSIGNMENT_RENEWAL_S, republish
+from edgewright.controller.republishing import ASSIGNMENT_RENEWAL_S, RETRY_S, Republishing
 from edgewright.controller.retirement import Retirement
 from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.reconciler import Reconciler
@@ -53,6 +53,7 @@ from edgewright.controller.trust.director import move_in
 from edgewright.controller.trust.director_process import DirectorProcess
 from edgewright.controller.trust.keys import KeyStore
 from edgewright.controller.trust.repository import ImageRepository
+from edgewright.wire.errors import EdgewrightError
 
 RENEWAL_S: Final = 3600.0
 RETIREMENT_S: Final = 300.0
@@ -189,9 +190,10 @@ def _compose(
 
     listeners = Listeners(monitor.observe, publisher.handle_want, awake.set, ask)
     ingest = Ingest(db, blobs, link, director.seal, listeners, retention)
-    come_back = _Again(
-        lambda: republish(repository, publisher, retirement, assigner, len(director.roots())), "republish"
+    republishing = Republishing(
+        db, repository, publisher, retirement, assigner, lambda: len(director.roots())
     )
+    come_back = _Again(republishing.run, "republish", retry_s=RETRY_S)
     link.on_connected(come_back.wake)
     monitor.replay()
     places = Places()
@@ -205,7 +207,7 @@ def _compose(
     renew = _Again(lambda: _renew(repository, publisher, assigner), "renewal", RENEWAL_S)
     keep = _Again(lambda: heads.keep_head(db, root), "audit head", RENEWAL_S)
     keep.wake()
-    retire = _Again(retirement.step, "retirement", RETIREMENT_S)
+    retire = _Again(republishing.retire, "retirement", RETIREMENT_S)
     for part in (answers, come_back, ingest, reconciler, workflows, renew, keep, retire):
         part.start()
         stack.callback(part.stop)
@@ -234,11 +236,25 @@ def _renew(repository: ImageRepository, publisher: Publisher, assigner: Assigner
 
 
 class _Again:
-    """A thread that does one thing whenever it is woken, and every ``every_s`` seconds where given."""
+    """A thread that does one thing whenever it is woken, and by the clock.
 
-    def __init__(self, do: Callable[[], None], name: str, every_s: float | None = None) -> None:
+    Args:
+        do: the thing.
+        name: of the thread.
+        every_s: seconds after which it is done again; None for not before it is woken.
+        retry_s: the same after it has failed.
+    """
+
+    def __init__(
+        self,
+        do: Callable[[], object],
+        name: str,
+        every_s: float | None = None,
+        retry_s: float | None = None,
+    ) -> None:
         self._do = do
         self._every_s = every_s
+        self._retry_s = every_s if retry_s is None else retry_s
         self._awake = threading.Event()
         self._ending = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -255,15 +271,21 @@ class _Again:
         self._awake.set()
 
     def _run(self) -> None:
+        pause = self._every_s
         while True:
-            self._awake.wait(self._every_s)
+            self._awake.wait(pause)
             if self._ending:
                 return
             self._awake.clear()
+            pause = self._every_s
             try:
                 self._do()
-            # The top of the thread: what fails is done again at the next connection or the next hour.
+            except EdgewrightError as error:
+                pause = self._retry_s
+                _log.warning("%s: %s It is tried again.", self._thread.name, error)
+            # The top of the thread: what fails is done again when it is next woken, or by the clock.
             except Exception:  # noqa: BLE001
+                pause = self._retry_s
                 _log.exception("%s failed; it is tried again.", self._thread.name)
 
 

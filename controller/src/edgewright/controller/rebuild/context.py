@@ -1,7 +1,7 @@
 """What the steps of builds and rebuilds need of the rest of the controller."""
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +36,10 @@ class Publishing(Protocol):
 
     def publish_release(self, manifest_sha256: str) -> None:
         """Publish a manifest's chunks, as far as they are not."""
+        ...
+
+    def verify_fit(self, manifest_sha256s: Iterable[str]) -> None:
+        """Refuse releases that do not fit together beside what is published."""
         ...
 
     def publish_metadata(self) -> None:

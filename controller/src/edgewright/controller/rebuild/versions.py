@@ -4,9 +4,14 @@ Compiling comes first and leaves one blob with everything about the build. Relea
 alone, so it can be done again without compiling: what was signed once is signed with the same content. Where
 keys of the model are elsewhere, a release waits for their signatures, over restarts too, and goes on when
 the last one was imported. A version is ready when devices can have it, not before.
+
+What does not fit on the broker for all its targets is not signed. Artifacts are written down before they are
+published, so what a version that fails then has left on the broker is cleared (``retirement``), by whichever
+process comes to it.
 """
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,7 +28,7 @@ from edgewright.controller.provenance.statements import Facts
 from edgewright.controller.rebuild.context import Context
 from edgewright.controller.trust.documents import TargetEntry
 from edgewright.controller.trust.envelopes import BuildKey
-from edgewright.wire.errors import TransferError
+from edgewright.wire.errors import EdgewrightError, TransferError
 
 RETRY_S = 1.0
 """While the broker is away a release waits; it is tried again this often."""
@@ -71,6 +76,7 @@ def release_version(context: Context, result_sha256: str) -> None:
 
     Raises:
         ProvenanceError: the build is not what its attestation says; nothing is signed.
+        BrokerFullError: it does not fit on the broker for all its targets; nothing is signed.
         EdgewrightError: it cannot be signed.
         Interrupted: the controller goes down.
     """
@@ -78,9 +84,18 @@ def release_version(context: Context, result_sha256: str) -> None:
     with context.db.reading() as session:
         files = registry.find_version(session, result.model, result.version).files
     verify_build(result, files, context.blobs, BuildKey(context.data))
-    _sign(context, result)
-    while not _published(context, result):
-        context.pause(RETRY_S)
+    try:
+        context.publisher.verify_fit([built.sha256 for built in result.built])
+        _sign(context, result)
+        with context.db.session() as session:
+            registry.record_artifacts(session, result)
+        while not _published(context, result):
+            context.pause(RETRY_S)
+    except EdgewrightError:
+        # What went wrong is what has to be told, not that the version cannot be taken back at once.
+        with suppress(EdgewrightError):
+            context.repository.withdraw([built.path for built in result.built])
+        raise
     with context.db.session() as session:
         registry.record_build(session, result)
 
@@ -101,7 +116,6 @@ def _sign(context: Context, result: BuildResult) -> None:
         except SignaturesMissingError as error:
             missing = error.sentence
         if not _goes_on(context, result, missing):
-            context.repository.withdraw([entry.path for entry in entries])
             raise VersionNotReadyError(f"{result.model} v{result.version} was withdrawn before it was ready.")
         if not missing:
             return

@@ -72,6 +72,7 @@ EVENTS: Final[dict[str, Tone]] = {
     "version.failed": "bad",
     "version.signing": "warn",
     "version.withdrawn": "warn",
+    "version.damaged": "bad",
     "rollout.started": "move",
     "rollout.wave": "move",
     "rollout.finished": "good",
