@@ -11,10 +11,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edgewright.agent.line.controllink import ControlLink
 from edgewright.agent.servicemanager import set_up_log
+
+if TYPE_CHECKING:
+    from edgewright.agent.line.forking import Zygote
 
 _STANDARD_INPUT: Final = 0
 LINE_NICE: Final = -5
@@ -26,27 +29,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # At once: from here on a supervisor that connects learns this process's id.
     control = ControlLink(socket.socket(fileno=os.dup(_STANDARD_INPUT)), given.samples)
     set_up_log(logging.INFO, "line")
-    # numpy's linear algebra would start a thread a core, and nothing here uses it.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _go_before_others()
+    if control.replaced:
+        return 0
+    environments = dict(pair.split("=", 1) for pair in given.environment)
+    zygote = _begin_zygote(given.cell_socket, environments)
     from edgewright.agent.line.cellserver import CellServer
     from edgewright.agent.line.interlock import Broker, open_interlock
     from edgewright.agent.line.loop import Line
     from edgewright.agent.preprocess import use_one_thread
 
     use_one_thread()
-    _go_before_others()
-    if control.replaced:
-        return 0
     cell = CellServer(given.cell_socket)
-    environments = dict(pair.split("=", 1) for pair in given.environment)
     host, _, port = given.local_broker.rpartition(":")
     place, word = given.interlock_place, given.interlock_safe
     interlock = open_interlock(given.interlock, place, word, Broker(host, int(port)), given.device)
     line = Line(
-        control, cell, given.device, given.window_seconds, given.capture_share, interlock, environments
+        control,
+        cell,
+        given.device,
+        given.window_seconds,
+        given.capture_share,
+        interlock,
+        environments,
+        zygote,
     )
     line.run(os.getpid())
     return 0
+
+
+def _begin_zygote(cell_socket: Path, environments: dict[str, str]) -> "Zygote | None":
+    """Import what line and runners have in common, then fork: OpenCV and the rest is the line's own."""
+    # numpy's linear algebra would start a thread a core, and nothing here uses it.
+    os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"})
+    from edgewright.agent.line.forking import begin_zygote
+
+    command = (sys.executable, "-m", "edgewright.agent.zygote", "--cell-socket", str(cell_socket))
+    return begin_zygote(command, environments)
 
 
 def _go_before_others() -> None:

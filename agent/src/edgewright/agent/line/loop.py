@@ -15,6 +15,7 @@ from edgewright.agent.environments import NO_ENVIRONMENTS, Environments
 from edgewright.agent.line.cellserver import CellServer
 from edgewright.agent.line.controllink import ControlLink
 from edgewright.agent.line.deciding import decide
+from edgewright.agent.line.forking import Zygote
 from edgewright.agent.line.interlock import Interlock
 from edgewright.agent.line.observing import Observer
 from edgewright.agent.line.orders import Orders
@@ -36,6 +37,7 @@ class Line:
         capture_share: float,
         interlock: Interlock,
         environments: Environments = NO_ENVIRONMENTS,
+        zygote: Zygote | None = None,
     ) -> None:
         now = monotonic()
         self._control = control
@@ -43,7 +45,7 @@ class Line:
         self._window_seconds = window_seconds
         self._observer = Observer(control.send, device, capture_share, SystemRandom(), now)
         self._orders = Orders(
-            control.send, self._active_changed, interlock, self._observer.disagreed, environments
+            control.send, self._active_changed, interlock, self._observer.disagreed, environments, zygote
         )
         self._ticked_at = now
         self._beat_at = now

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgewright.agent.control import SlotName
 from edgewright.agent.environments import NO_ENVIRONMENTS, Environments
 from edgewright.agent.line.breaker import HANG_GRACE_S, LATE_IN_A_ROW, START_LIMIT_S, Breaker
+from edgewright.agent.line.forking import Zygote
 from edgewright.agent.line.runnerprocess import SHADOW_NICE, RunnerProcess
 from edgewright.agent.preprocess import input_shape, preprocess_into
 from edgewright.wire.encryption import KEY_BYTES
@@ -53,6 +54,7 @@ class ModelSlot:
         threads: int = 1,
         digest: str = "",
         environments: Environments = NO_ENVIRONMENTS,
+        zygote: Zygote | None = None,
     ) -> None:
         verify_runnable(manifest)
         verify_key(manifest, content_key)
@@ -66,7 +68,8 @@ class ModelSlot:
         self.retry_at = 0.0
         self.started_at = 0.0
         self._paths = (manifest_path, artifact_path)
-        self._content_key, self._threads, self._environments = content_key, threads, environments
+        self._content_key, self._threads = content_key, threads
+        self._environments, self._zygote = environments, zygote
         self._late_since: float | None = None
         self._late_in_a_row = 0
         self._gives_way = False
@@ -86,7 +89,12 @@ class ModelSlot:
         self.failure = None
         try:
             self.runner = RunnerProcess(
-                self.manifest, *self._paths, self._content_key, self._threads, self._environments
+                self.manifest,
+                *self._paths,
+                self._content_key,
+                self._threads,
+                self._environments,
+                self._zygote,
             )
         except OSError as error:
             self.note(RunnerCrashError(f"No runner can be started: {error.strerror}."))

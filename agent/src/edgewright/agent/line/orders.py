@@ -34,6 +34,7 @@ from edgewright.agent.environments import NO_ENVIRONMENTS, Environments
 from edgewright.agent.line.breaker import replacement_delay_s
 from edgewright.agent.line.deciding import NO_MODEL_FALLBACK, Ruling
 from edgewright.agent.line.failures import Reaction, cost_of, react
+from edgewright.agent.line.forking import Zygote
 from edgewright.agent.line.interlock import Interlock, Moment, SafeMoments
 from edgewright.agent.line.modelslot import ModelSlot
 from edgewright.agent.line.pace import Pace
@@ -72,6 +73,7 @@ class Orders:
         interlock: says when the model may be changed.
         disagreed: takes a frame of which a shadowed candidate says something else.
         environments: Pythons of runtimes that live in environments of their own.
+        zygote: forks runners, where there is one.
 
     Attributes:
         slots: the phases.
@@ -87,10 +89,11 @@ class Orders:
         interlock: Interlock,
         disagreed: Callable[[Frame, Ruling], None],
         environments: Environments = NO_ENVIRONMENTS,
+        zygote: Zygote | None = None,
     ) -> None:
         self._send = send
         self._safe = SafeMoments(interlock, lambda error: send(Trouble(error.number, error.sentence)))
-        self._disagreed, self._environments = disagreed, environments
+        self._disagreed, self._environments, self._zygote = disagreed, environments, zygote
         self._active_changed = active_changed
         self.slots = Slots()
         self.models: dict[SlotName, ModelSlot] = {}
@@ -199,6 +202,7 @@ class Orders:
                 order.threads,
                 order.digest,
                 self._environments,
+                self._zygote,
             )
         except EdgewrightError:
             self.slots.move(order.slot, Move.EMPTIED)

@@ -18,6 +18,7 @@ from typing import Final
 from edgewright.agent.environments import NO_ENVIRONMENTS, Environments, runner_command
 from edgewright.agent.line.breaker import IDLE_S, SIGN_OF_LIFE_WITHIN_S
 from edgewright.agent.line.failures import runner_error
+from edgewright.agent.line.forking import Zygote
 from edgewright.agent.runner.frames import (
     MAX_REPLY_BYTES,
     READY_SEQUENCE,
@@ -65,6 +66,7 @@ class RunnerProcess:
         content_key: bytes = b"",
         threads: int = 1,
         environments: Environments = NO_ENVIRONMENTS,
+        zygote: Zygote | None = None,
     ) -> None:
         layout = Layout.of(manifest)
         memory = os.memfd_create("edgewright-frames", os.MFD_CLOEXEC)
@@ -73,9 +75,12 @@ class RunnerProcess:
             self.frames = map_frames(memory, layout)
             self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                command = runner_command(manifest.runtime, environments)
-                files = (manifest_path, artifact_path)
-                self._process = _start(command, theirs.fileno(), memory, files, threads)
+                command = [*runner_command(manifest.runtime, environments), "serve"]
+                files, descriptors = (manifest_path, artifact_path), (theirs.fileno(), memory)
+                forked = None
+                if zygote is not None and zygote.suits(manifest.runtime, environments):
+                    forked = zygote.fork([*command, *_what(files, threads)], descriptors, files, threads)
+                self._process = forked or _start(command, descriptors, files, threads)
         finally:
             os.close(memory)
         self.socket.settimeout(0)
@@ -120,6 +125,9 @@ class RunnerProcess:
             RunnerHangError: it was asked, and has given none in time.
             RunnerCrashError: it is gone.
         """
+        if not self.ready:
+            # A zygote that does not fork it is noticed here, and the socket ends with the zygote.
+            self._process.poll()
         if self._pinged_at is not None:
             if now - self._pinged_at > SIGN_OF_LIFE_WITHIN_S:
                 raise RunnerHangError(f"No sign of life within {SIGN_OF_LIFE_WITHIN_S:.0f} s while idle.")
@@ -213,15 +221,18 @@ def _may_raise() -> bool:
 
 
 def _start(
-    command: list[str], fd: int, memory: int, files: tuple[Path, Path], threads: int
+    command: list[str], descriptors: tuple[int, int], files: tuple[Path, Path], threads: int
 ) -> subprocess.Popen[bytes]:
-    manifest, artifact = map(str, files)
-    command += ["serve", "--fd", str(fd), "--shm-fd", str(memory)]
-    command += ["--manifest", manifest, "--artifact", artifact, "--threads", str(threads)]
+    fd, memory = map(str, descriptors)
     return subprocess.Popen(
-        command,
+        [*command, "--fd", fd, "--shm-fd", memory, *_what(files, threads)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        pass_fds=(fd, memory),
+        pass_fds=descriptors,
         env=os.environ | _NO_POOLS,
     )
+
+
+def _what(files: tuple[Path, Path], threads: int) -> list[str]:
+    manifest, artifact = map(str, files)
+    return ["--artifact", artifact, "--threads", str(threads), "--manifest", manifest]

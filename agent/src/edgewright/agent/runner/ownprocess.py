@@ -1,14 +1,19 @@
-"""What a runner knows and decides about its own process: memory, computing time, death with its parent."""
+"""What a runner, and whoever forks it, knows and decides about its own process.
+
+Memory, computing time, threads, its name, and who dies with whom.
+"""
 
 import ctypes
 import os
 import resource
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
 _PAGE_KIB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
@@ -66,3 +71,47 @@ def die_with_parent() -> None:
     gone before has closed its socket, and the runner ends by that.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def adopt_orphans() -> bool:
+    """Become the parent of descendants that lose theirs (prctl(2), PR_SET_CHILD_SUBREAPER).
+
+    Whether the kernel agrees.
+    """
+    done: int = ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    return done == 0
+
+
+def thread_count() -> int:
+    """Number of threads of this process, native ones included."""
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+def command_fits(words: Sequence[str]) -> bool:
+    """Whether ``name_process`` can show these words here and in every process that is forked from here."""
+    start, end = _command_place()
+    return len(_command(words)) <= end - start
+
+
+def name_process(words: Sequence[str]) -> bool:
+    """Show a command line in ``/proc/self/cmdline`` in place of the one this process was started with.
+
+    The words are written over the old ones, as setproctitle(3) of the BSDs and systemd do it: nobody else
+    reads that memory once Python has started. Whether they fit; otherwise nothing changes.
+    """
+    start, end = _command_place()
+    text = _command(words)
+    if len(text) > end - start:
+        return False
+    ctypes.memmove(start, text.ljust(end - start, b"\0"), end - start)
+    return True
+
+
+def _command(words: Sequence[str]) -> bytes:
+    return b"".join(os.fsencode(word) + b"\0" for word in words)
+
+
+def _command_place() -> tuple[int, int]:
+    """Addresses between which the command line stands (proc(5), ``arg_start`` and ``arg_end``)."""
+    fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+    return int(fields[45]), int(fields[46])
