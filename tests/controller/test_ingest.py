@@ -43,10 +43,12 @@ def db(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-def store(db: Database, tmp_path: Path, *sent: messages.Upward) -> tuple[list[messages.Ack], Batch]:
+def store(
+    db: Database, tmp_path: Path, *sent: messages.Upward, now: float = 1000.0
+) -> tuple[list[messages.Ack], Batch]:
     """Apply a batch as the writer does."""
     with db.session() as session:
-        batch = Batch(session, BlobStore(tmp_path / "blobs"), now=1000.0)
+        batch = Batch(session, BlobStore(tmp_path / "blobs"), now=now)
         for message in sent:
             batch.apply(message)
         acks = [ack for _, ack in batch.finish()]

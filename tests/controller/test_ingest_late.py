@@ -163,7 +163,7 @@ def test_another_outbox_counts_what_happened_anew(db: Database, tmp_path: Path) 
 def test_the_past_is_stored_and_is_no_evidence_of_now(db: Database, tmp_path: Path) -> None:
     """After an outage the newest window is evidence, and those from long before it are in the charts only."""
     now, past = a_window(1, start=1e6), a_window(2, start=1e6 - LIVE_S - 60)
-    _, batch = store(db, tmp_path, HELLO, now, past)
+    _, batch = store(db, tmp_path, HELLO, now, past, now=1e6)
     assert batch.windows == [now]
     assert total(db, Window.frames) == 20
 
@@ -253,7 +253,7 @@ def test_pieces_without_end_are_bounded(db: Database, tmp_path: Path) -> None:
 def test_old_windows_go_and_their_sums_stay(db: Database, tmp_path: Path) -> None:
     """Windows and outcomes beyond their days are deleted some at a time; charts keep the sums."""
     old = [a_window(seq, start=1000.0 + seq) for seq in range(1, 31)]
-    store(db, tmp_path, HELLO, *old, a_window(31, start=40 * DAY_S))
+    store(db, tmp_path, HELLO, *old, a_window(31, start=40 * DAY_S), now=40 * DAY_S)
     steps = 0
     more = True
     while more:

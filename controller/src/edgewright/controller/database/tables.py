@@ -325,7 +325,7 @@ class Position(SQLModel, table=True):
     since: float = 0.0
     """When its first hello came."""
     newest: float = 0.0
-    """End of its newest window, by the device's clock."""
+    """End of its newest window, by the device's clock, and not much after it came."""
     accounts: dict[str, list[int]] = _json()
     """What its device said in the newest hello: made, waiting and given up, by kind."""
 
@@ -400,11 +400,14 @@ class Rollup(SQLModel, table=True):
 class Sample(SQLModel, table=True):
     """One captured frame; the PNG is a blob."""
 
-    __table_args__ = (Index("sample_by_model", "model", "taken_at"),)
+    __table_args__ = (Index("sample_by_model", "model", "taken_at"), Index("sample_by_age", "at", "taken_at"))
 
     device: str = Field(primary_key=True)
     item: str = Field(primary_key=True)
     taken_at: float
+    """By the device's clock, and not much after it came."""
+    at: float = 0.0
+    """When it came; 0 for one of an older controller."""
     tag: str = ""
     model: str
     version: int

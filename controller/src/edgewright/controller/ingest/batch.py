@@ -7,6 +7,8 @@ afterwards.
 
 from typing import Any
 
+import msgspec
+
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.bulk import add_to_rollups, insert_outcomes, insert_windows
@@ -21,6 +23,7 @@ from edgewright.controller.ingest.bounds import (
     STREAMS,
     own_tags,
     shortened,
+    told_time,
     verify_lengths,
 )
 from edgewright.controller.ingest.pictures import Pictures
@@ -123,16 +126,20 @@ class Batch:
             case messages.Report():
                 self._told.report(device, shortened(message))
             case messages.Window():
-                self._window_rows.append(window_row(message))
-                self._outcome_rows += outcome_rows(message)
-                if is_live(position, message.start + message.seconds):
-                    self.windows.append(message)
+                self._window(position, message)
             case messages.Sample():
                 self._pictures.keep_sample(device, message)
             case messages.Piece():
                 self._pictures.keep_piece(device, message)
             case messages.Lost():
                 self._told.loss(device, message)
+
+    def _window(self, position: Position, window: messages.Window) -> None:
+        window = msgspec.structs.replace(window, start=told_time(window.start, self._now))
+        self._window_rows.append(window_row(window))
+        self._outcome_rows += outcome_rows(window)
+        if is_live(position, window.start + window.seconds, self._now):
+            self.windows.append(window)
 
     def _hello(self, device: Device, hello: messages.Hello) -> None:
         verify_protocol(hello.protocol, hello.device)

@@ -33,6 +33,9 @@ IMAGE_BYTES: Final = 256 * 1024
 PIECES: Final = 1024
 """Of a device's pictures whose samples have not come; four of the largest."""
 
+CLOCK_S: Final = 300.0
+"""What a device's clock may be ahead of the controller's."""
+
 DAY_S: Final = 24 * 3600.0
 EVENTS_A_DAY: Final = 2000
 SAMPLE_BYTES_A_DAY: Final = 1024**3
@@ -69,6 +72,15 @@ def verify_lengths(message: Hello | Sequenced) -> None:
 def shortened(report: Report) -> Report:
     """A report with a sentence that a page can show."""
     return msgspec.structs.replace(report, detail=report.detail[:SENTENCE_LETTERS])
+
+
+def told_time(told: float, arrived: float) -> float:
+    """When something happened, as its device says; the future that a wrong clock tells of is bounded.
+
+    >>> told_time(50.0, 100.0), told_time(4e8, 100.0)
+    (50.0, 400.0)
+    """
+    return min(told, arrived + CLOCK_S)
 
 
 def may_tell(device: Device, now: float) -> bool:

@@ -2,7 +2,8 @@
 
 Pieces are rows until their sample comes; then they become one blob, if they are the whole picture that the
 sample names. Numbers make each piece count once, so a picture costs its length on the wire, whatever was lost
-on the way. What a device may store is bounded by its budget of the day and by ``bounds.PIECES``.
+on the way. What a device may store is bounded by its budget of the day and by ``bounds.PIECES``: beyond that
+the picture that had no news for longest gives way.
 """
 
 from hashlib import sha256
@@ -11,7 +12,7 @@ from itertools import accumulate
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session, col, delete, func, select
 from edgewright.controller.database.tables import Device, Sample, SamplePiece
-from edgewright.controller.ingest.bounds import PIECES, take_sample
+from edgewright.controller.ingest.bounds import PIECES, take_sample, told_time
 from edgewright.wire import messages
 from edgewright.wire.errors import MalformedMessageError
 
@@ -31,10 +32,10 @@ class Pictures:
         if not piece.data:
             self._forget(device.id, piece.sha256)
             return
+        take_sample(device, len(piece.data), self._now)
         counted = select(func.count()).where(col(SamplePiece.device) == device.id)
         if self._session.exec(counted).one() >= PIECES:
-            raise MalformedMessageError(f"{device.id} has sent more pieces of pictures than are kept.")
-        take_sample(device, len(piece.data), self._now)
+            self._forget_oldest(device.id, piece.sha256)
         row = SamplePiece(
             device=device.id, sha256=piece.sha256, offset=piece.offset, at=self._now, data=piece.data
         )
@@ -44,15 +45,23 @@ class Pictures:
         """Keep a sample, or the truth of one that is here already.
 
         Raises:
-            MalformedMessageError: its picture is not here, or the device has sent more than is kept.
+            MalformedMessageError: its picture is not here, the device has sent more than is kept, or another
+                frame is here under its name: that one's picture would get this one's truth.
         """
         row = self._session.get(Sample, (sample.device, sample.item))
-        if row is None:
+        if row is not None:
+            self._forget(device.id, sample.image_sha256)
+            if row.taken_at != told_time(sample.taken_at, row.at or sample.taken_at):
+                raise MalformedMessageError(
+                    f"{device.id} has told of two frames as one item; the first is kept."
+                )
+        else:
             blob, size = self._picture(device, sample)
             row = Sample(
                 device=sample.device,
                 item=sample.item,
-                taken_at=sample.taken_at,
+                taken_at=told_time(sample.taken_at, self._now),
+                at=self._now,
                 tag=sample.tag,
                 model=sample.model,
                 version=sample.version,
@@ -91,6 +100,13 @@ class Pictures:
         if known is None:
             raise MalformedMessageError(f"The picture of a sample of {device.id} has not come.")
         return known.image_sha256, known.size
+
+    def _forget_oldest(self, device: str, but: str) -> None:
+        """Delete the pieces of a picture whose last one came before those of all others."""
+        others = select(SamplePiece.sha256).where(col(SamplePiece.device) == device)
+        others = others.where(col(SamplePiece.sha256) != but).group_by(col(SamplePiece.sha256))
+        oldest = others.order_by(func.max(SamplePiece.at), col(SamplePiece.sha256)).limit(1)
+        self._forget(device, self._session.exec(oldest).first() or "")
 
     def _forget(self, device: str, digest: str) -> None:
         self._session.exec(

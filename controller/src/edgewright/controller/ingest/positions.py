@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Final
 
 from edgewright.controller.database.tables import Position
+from edgewright.controller.ingest.bounds import told_time
 from edgewright.wire.messages import Ack, Hello
 from edgewright.wire.numbering import AHEAD, Place, Received
 
@@ -73,9 +74,12 @@ def acknowledgement(position: Position, hello: int = 0) -> Ack:
     return Ack(stream=position.stream, through=known.through, beyond=known.bitmap(), hello=hello)
 
 
-def is_live(position: Position, end: float) -> bool:
-    """Whether a window that ended then tells of now; all by the device's clock."""
-    position.newest = max(position.newest, end)
+def is_live(position: Position, end: float, now: float) -> bool:
+    """Whether a window that ended then tells of now; by the device's clock as far as it is not ahead.
+
+    So windows of a clock that was years ahead silence none of those that come when it has been set right.
+    """
+    position.newest = told_time(max(position.newest, end), now)
     return end >= position.newest - LIVE_S
 
 

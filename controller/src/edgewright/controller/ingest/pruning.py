@@ -61,13 +61,17 @@ def prune_windows(session: Session, now: float, kept: Retention, rows: int = STE
 def prune_samples(
     session: Session, blobs: BlobStore, now: float, kept: Retention, rows: int = STEP_SAMPLES
 ) -> bool:
-    """Delete the oldest samples and their pictures, ``rows`` at most; whether there are more."""
+    """Delete the oldest samples and their pictures, ``rows`` at most; whether there are more.
+
+    What is oldest is what came first: a device that dates its own into the future would keep them for ever,
+    and those of all others would go instead.
+    """
     excess = session.exec(select(func.coalesce(func.sum(Sample.size), 0))).one() - kept.samples_mb * _MIB
     before = now - kept.samples_days * DAY_S
-    oldest = session.exec(select(Sample).order_by(col(Sample.taken_at)).limit(rows)).all()
+    oldest = session.exec(select(Sample).order_by(col(Sample.at), col(Sample.taken_at)).limit(rows)).all()
     gone: list[Sample] = []
     for sample in oldest:
-        if sample.taken_at >= before and excess <= 0:
+        if _arrived(sample, now) >= before and excess <= 0:
             break
         excess -= sample.size
         session.delete(sample)
@@ -76,6 +80,11 @@ def prune_samples(
     for digest in {sample.image_sha256 for sample in gone} - _needed(session, gone):
         _forget_picture(blobs, digest)
     return len(gone) == rows
+
+
+def _arrived(sample: Sample, now: float) -> float:
+    """When a sample came; of an older controller's, when it was taken, which cannot be in the future."""
+    return sample.at or (sample.taken_at if sample.taken_at <= now else 0.0)
 
 
 def _needed(session: Session, gone: list[Sample]) -> set[str]:
