@@ -28,6 +28,7 @@ HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parents[1]
 SUITE: Final = "bookworm"
 PYTHON: Final = "3.11"
+FULL_PYTHON: Final = "3.11.2"
 """Debian bookworm's."""
 
 MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -86,13 +87,28 @@ def gather(wheels: Path, machine: str, runtime: str) -> None:
     build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), str(ROOT / "agent")]
     run(sys.executable, *build, quiet=True)
     lock = wheels / "requirements.txt"
-    lock.write_text("".join(locked(needed(f"edgewright-agent[line,{runtime}]"), machine)))
+    lock.write_text("".join(locked(needed(f"edgewright-agent[line,{runtime}]", machine), machine)))
     download = ["download", "--no-deps", "--require-hashes", "--requirement", str(lock)]
     run(sys.executable, "-m", "pip", *download, *binary_only(machine), "--dest", str(wheels), quiet=True)
 
 
-def needed(wanted: str) -> set[str]:
-    """Names of all distributions that one needs, itself left out, as they are installed here."""
+def markers(machine: str) -> dict[str, str]:
+    """What a requirement's marker asks for (PEP 508), in the image: not of the Python that builds it."""
+    return {
+        "implementation_name": "cpython",
+        "implementation_version": FULL_PYTHON,
+        "os_name": "posix",
+        "platform_machine": machine,
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": FULL_PYTHON,
+        "python_version": PYTHON,
+        "sys_platform": "linux",
+    }
+
+
+def needed(wanted: str, machine: str) -> set[str]:
+    """Names of all distributions that one needs in the image, itself left out, by what is installed here."""
     found: set[str] = set()
     waiting = [Requirement(wanted)]
     while waiting:
@@ -100,7 +116,9 @@ def needed(wanted: str) -> set[str]:
         for text in distribution(requirement.name).requires or ():
             need = Requirement(text)
             extras = requirement.extras or {""}
-            applies = need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in extras)
+            applies = need.marker is None or any(
+                need.marker.evaluate({**markers(machine), "extra": extra}) for extra in extras
+            )
             if applies and canonicalize_name(need.name) not in found:
                 found.add(canonicalize_name(need.name))
                 waiting.append(need)
@@ -114,8 +132,7 @@ def locked(names: set[str], machine: str) -> Iterator[str]:
         if entry.startswith("#"):
             continue
         requirement = Requirement(entry.partition("\\")[0].strip())
-        target = {"python_version": PYTHON, "python_full_version": f"{PYTHON}.2", "platform_machine": machine}
-        holds = requirement.marker is None or requirement.marker.evaluate({**target, "sys_platform": "linux"})
+        holds = requirement.marker is None or requirement.marker.evaluate(markers(machine))
         if canonicalize_name(requirement.name) in names and holds:
             yield entry + "\n"
 
