@@ -1,5 +1,6 @@
 """What cannot become an artifact: each kind has a number and a sentence, and leaves nothing behind."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edgewright.controller.errors import (
     BuildInterruptedError,
     InputShapeError,
     ModelTomlError,
+    ModelTooLargeError,
     NotAModelError,
     UnknownOperatorError,
     UnknownTargetError,
@@ -122,6 +124,10 @@ def _no_logits(folder: Path) -> None:
     path.write_bytes(without_output(path.read_bytes(), "logits"))
 
 
+def _hopelessly_large(folder: Path) -> None:
+    os.truncate(folder / "small.onnx", 1_000_000_000)
+
+
 def _unknown_target(folder: Path) -> None:
     _replace(folder, '"aarch64-ort-cpu"', '"riscv-ort-cpu"')
 
@@ -157,6 +163,7 @@ REFUSALS: list[tuple[Callable[[Path], None], type[EdgewrightError], str]] = [
     (_other_output_name, InputShapeError, "no output 'scores'"),
     (_no_logits, InputShapeError, "no output 'logits'; it has embedding"),
     (_unknown_target, UnknownTargetError, "riscv-ort-cpu"),
+    (_hopelessly_large, ModelTooLargeError, "has 1000 MB; for x86_64-ort-cpu at most 960 MB"),
     (_damaged_frames, ModelTomlError, "holdout.npz is no .npz"),
     (_pickled_frames, ModelTomlError, "holdout.npz is no .npz"),
     (_foreign_label, ModelTomlError, "'violet' is not among"),
@@ -176,6 +183,16 @@ def test_a_bad_model_is_refused_by_number(
     assert type(caught.value) is error
     assert "\n" not in caught.value.sentence
     assert not root.exists()
+
+
+def test_an_artifact_that_no_manifest_holds_is_refused_by_number(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where int8 did not make a model small enough, the error names the target and what a manifest holds."""
+    monkeypatch.setattr("edgewright.wire.manifest.MAX_MANIFEST_BYTES", 500)
+    request = BuildRequest(folder=str(folder), blobs=str(folder.parent / "b"), version=1, release_counter=1)
+    with pytest.raises(ModelTooLargeError, match=r"^E078 The artifact for x86_64-ort-cpu has .* at most 500"):
+        build_version(request)
 
 
 def test_the_worker_keeps_number_and_sentence(folder: Path) -> None:

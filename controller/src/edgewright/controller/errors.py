@@ -149,6 +149,13 @@ class BuildInterruptedError(ModelError):
     remedy = "Build the version again; if it ends again, the model may need more memory than there is."
 
 
+class ModelTooLargeError(ModelError):
+    """The model is larger than a release can hold."""
+
+    number = 78
+    remedy = "An artifact may have 240 MB: make the model smaller, or allow int8 for its targets."
+
+
 class RequestError(ControllerError):
     """What a person asked for cannot be done."""
 

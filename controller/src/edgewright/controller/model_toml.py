@@ -3,6 +3,8 @@
 A model is a folder. ``model.toml`` in it names the ONNX file and the data beside it, and declares everything
 that the network itself does not: labels, preprocessing, targets, gates, limits. Nothing is guessed: an entry
 that is unknown, missing or wrong is refused by name. All paths are relative to the folder and stay in it.
+An artifact may have 240 MB, so an ONNX file may have 960 MB where int8 passes the gates, else 240 MB; beyond
+that a push, or at the latest its build, is refused (E078).
 
 The reference of all entries is docs/reference/model-toml.md.
 """

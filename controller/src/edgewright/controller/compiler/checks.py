@@ -9,10 +9,16 @@ from edgewright.controller.compiler.frames import Frames, read_frames
 from edgewright.controller.compiler.graph import canonical_graph, verify_operators
 from edgewright.controller.compiler.ort import Session
 from edgewright.controller.compiler.targets import find_target
-from edgewright.controller.errors import InputShapeError, ModelTomlError
+from edgewright.controller.errors import InputShapeError, ModelTomlError, ModelTooLargeError
 from edgewright.controller.model_toml import ModelSpec
 
 _FLOAT: Final = "tensor(float)"
+
+LARGEST_ARTIFACT_BYTES: Final = 240_000_000
+"""A manifest has 128 KiB and holds a digest of 67 characters for each 128 KiB of an artifact."""
+
+_SHRINKS: Final = 4
+"""int8 weights take a quarter of float32 ones, at best."""
 
 
 def verify_model(spec: ModelSpec, folder: Path) -> bytes:
@@ -20,12 +26,14 @@ def verify_model(spec: ModelSpec, folder: Path) -> bytes:
 
     Raises:
         UnknownTargetError: a target is not in the table.
+        ModelTooLargeError: no artifact of it can fit into a release for one of the targets.
         NotAModelError: the file is no ONNX model.
         UnknownOperatorError: the runtime cannot load it.
         InputShapeError: input, output or labels are not what is declared.
     """
     for name in spec.targets:
         find_target(name)
+    _verify_size(spec, (folder / spec.model.file).stat().st_size)
     data = (folder / spec.model.file).read_bytes()
     verify_operators(data)
     model = canonical_graph(data)
@@ -46,6 +54,16 @@ def read_holdout(spec: ModelSpec, folder: Path) -> Frames:
     if foreign:
         raise ModelTomlError(f"[data] holdout: {foreign[0]!r} is not among the model's labels.")
     return frames
+
+
+def _verify_size(spec: ModelSpec, length: int) -> None:
+    """Refuse what is hopeless before it is read; what int8 would save is known only when it was tried."""
+    for name in spec.targets:
+        quantised = "int8" in find_target(name).precisions and "int8" in spec.gates.precisions
+        largest = LARGEST_ARTIFACT_BYTES * (_SHRINKS if quantised else 1)
+        if length > largest:
+            has, may = f"{length / 1e6:.0f} MB", f"{largest / 1e6:.0f} MB"
+            raise ModelTooLargeError(f"The model has {has}; for {name} at most {may} can be released.")
 
 
 def _verify_input(spec: ModelSpec, session: Session) -> None:

@@ -19,15 +19,21 @@ from edgewright.controller.compiler.protocol import Built
 from edgewright.controller.compiler.targets import Target
 from edgewright.controller.compiler.trials import Source, Trial
 from edgewright.controller.confidential.sealing import put_sealed
+from edgewright.controller.errors import ModelTooLargeError
 from edgewright.wire.assignment import TargetCustom
 from edgewright.wire.encryption import SCHEME, Encryption, Place, Role, key_id
+from edgewright.wire.errors import MalformedMessageError
 from edgewright.wire.manifest import Blob, Manifest, decode_manifest, encode_manifest, split_blob, target_path
 
 _NOTHING: Final = Blob("", 0, ("",))
 
 
 def describe(source: Source, target: Target, trial: Trial, blobs: BlobStore) -> Built:
-    """Store the blobs of the artifact that ships, and its manifest."""
+    """Store the blobs of the artifact that ships, and its manifest.
+
+    Raises:
+        ModelTooLargeError: its digests do not fit into a manifest.
+    """
     spec, candidate, version = source.spec, trial.candidate, source.request.version
     confidential = spec.confidential.enabled
     bases = [] if confidential else _read_bases(source, target, blobs)
@@ -45,7 +51,11 @@ def describe(source: Source, target: Target, trial: Trial, blobs: BlobStore) -> 
         golden_patches=tuple(golden_patches.values()),
         temperature=temperature,
     )
-    data = encode_manifest(manifest)
+    try:
+        data = encode_manifest(manifest)
+    except MalformedMessageError as error:
+        size = f"{len(candidate.model) / 1e6:.0f} MB as {candidate.precision}"
+        raise ModelTooLargeError(f"The artifact for {target.name} has {size}. {error.sentence}") from error
     return Built(
         target=target.name,
         path=target_path(spec.model.name, target.name, version),

@@ -37,6 +37,7 @@ from edgewright.controller.errors import (
     GateFailedError,
     InputShapeError,
     ModelTomlError,
+    ModelTooLargeError,
     NotAModelError,
     UnknownOperatorError,
     UnknownTargetError,
@@ -58,6 +59,7 @@ _ERRORS: Final[dict[int, type[EdgewrightError]]] = {
         UnknownOperatorError,
         InputShapeError,
         ModelTomlError,
+        ModelTooLargeError,
         UnknownTargetError,
         GateFailedError,
     )
