@@ -20,16 +20,18 @@ class Machine:
         uptime: seconds since it booted.
         clock: what its trusted clock says.
         boot: which boot it is.
+        signed: the newest time that was signed for it.
     """
 
     def __init__(self, folder: Path, limit: int = LIMIT) -> None:
         self.uptime, self.clock, self.boot = 100.0, NOW, "one"
+        self.signed = 0.0
         self._path, self._limit = folder / FILE_NAME, limit
 
     def start(self) -> Budget:
         """The agent starts, and a job begins."""
         budget = Budget(self._path, self._limit, lambda: self.uptime, self.boot)
-        budget.begin(self.clock)
+        budget.begin(self.clock, self.signed)
         return budget
 
     def passes(self, seconds: float) -> None:
@@ -83,11 +85,11 @@ def test_a_power_cut_counts_what_may_have_come(machine: Machine) -> None:
 
 
 def test_a_day_later_it_is_fresh(machine: Machine) -> None:
-    """After 24 hours, to a quarter of an hour, everything fits again; shortly before, nothing does."""
+    """After 24 hours and at most a quarter, everything fits again; shortly before, nothing does."""
     budget = machine.start()
     take(budget, LIMIT)
     wait = budget.seconds_until(LIMIT)
-    assert DAY - SLOT_SECONDS <= wait <= DAY
+    assert DAY <= wait <= DAY + SLOT_SECONDS
     machine.passes(wait - 1)
     assert budget.left == 0
     machine.passes(1)
@@ -104,9 +106,17 @@ def test_no_24_hours_hold_more_than_the_limit(machine: Machine) -> None:
         take(budget, room)
         taken.append((machine.uptime, room))
         machine.passes(3600)
-    day = DAY - SLOT_SECONDS
     for moment, _ in taken:
-        assert sum(length for at, length in taken if moment <= at < moment + day) <= LIMIT
+        assert sum(length for at, length in taken if moment <= at < moment + DAY) <= LIMIT
+
+
+def test_a_day_begins_in_the_last_second_of_a_quarter(machine: Machine) -> None:
+    """What was taken as a quarter of an hour ended counts for a whole day, not for one less that quarter."""
+    machine.clock = NOW - NOW % SLOT_SECONDS + SLOT_SECONDS - 1
+    budget = machine.start()
+    take(budget, LIMIT)
+    machine.passes(DAY - 1)
+    assert budget.left == 0
 
 
 @pytest.mark.parametrize("jump", [-400 * DAY, -DAY, DAY, 400 * DAY])
@@ -129,8 +139,23 @@ def test_a_boot_without_a_clock_refills_nothing(machine: Machine) -> None:
     machine.clock = 0.0
     budget = machine.start()
     assert budget.left == 0
-    machine.passes(DAY)
+    machine.passes(DAY + SLOT_SECONDS)
     assert budget.left == LIMIT
+
+
+def test_signed_time_tells_how_long_a_machine_without_a_clock_was_off(machine: Machine) -> None:
+    """What was signed after the boot moves the day on, once it is known; the clock itself still does not."""
+    budget = machine.start()
+    take(budget, LIMIT)
+    budget.end()
+    machine.reboots()
+    budget = machine.start()
+    assert budget.left == 0
+    budget.end()
+    machine.clock += 2 * DAY
+    assert machine.start().left == 0
+    machine.signed = NOW + 2 * DAY
+    assert machine.start().left == LIMIT
 
 
 def test_time_off_counts_where_the_clock_tells_it(machine: Machine) -> None:
@@ -149,7 +174,7 @@ def test_a_damaged_record_is_a_day_that_is_spent(machine: Machine, tmp_path: Pat
     (tmp_path / FILE_NAME).write_bytes(content)
     budget = machine.start()
     assert budget.left == 0
-    machine.passes(DAY)
+    machine.passes(DAY + SLOT_SECONDS)
     assert budget.left == LIMIT
 
 

@@ -9,6 +9,7 @@ from edgewright.agent import breakers, control
 from edgewright.agent.control import QualificationResult
 from edgewright.agent.deployer import Deployer
 from edgewright.agent.work import Job, Stuck
+from edgewright.wire import topics
 from edgewright.wire.deployment import State
 from edgewright.wire.errors import (
     BlobTimeoutError,
@@ -18,6 +19,7 @@ from edgewright.wire.errors import (
     StateTimeoutError,
     VerifierError,
 )
+from edgewright.wire.manifest import split_blob
 from simulators.device import DeviceStub
 from simulators.releases import GOLDEN, make_manifest, random_artifact
 from simulators.repository import RepositorySimulator
@@ -381,8 +383,9 @@ def test_superseded_first_model_counts_its_starts(tmp_path: Path) -> None:
     """A first model that a newer assignment superseded on probation waits longer at each start too."""
     hand = Hand(tmp_path / "device")
     hand.put_on_probation(1)
-    hand.simulator.topics.connected = False
-    hand.device.deployer.document(hand.simulator.assign(PATH.format(2)))
+    hand.simulator.topics.retained.pop(topics.chunk(split_blob(TWO)[0].chunks[0]))
+    hand.assign(2)
+    assert [found.state for found in hand.device.journal.deployments()] == [State.FETCHING, State.SUPERSEDED]
     for start in range(1, 6):
         hand.cut_power()
         assert hand.device.running_artifact == (None if start > breakers.FREE_STARTS else ONE)

@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from backports import zstd
@@ -35,6 +36,7 @@ from simulators.releases import GOLDEN, make_manifest, random_artifact
 from simulators.topics import MemoryTopics
 
 DAY = 86_400.0
+PARIS = ZoneInfo("Europe/Paris")
 NOON = datetime(2026, 6, 10, 12, 0, tzinfo=UTC).timestamp()
 LARGE = random_artifact(1, 12 * CHUNK_BYTES)
 BASE = random_artifact(2, CHUNK_BYTES)
@@ -50,10 +52,18 @@ class Site:
         now: trusted time; ``passes`` moves it and the machine's own.
     """
 
-    def __init__(self, folder: Path, policy: Policy | None = None, day_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        policy: Policy | None = None,
+        day_bytes: int = 0,
+        now: float = NOON,
+        zone: tzinfo = UTC,
+    ) -> None:
         self.topics, self.store = MemoryTopics(), Store(folder / "store")
         self.noted: list[EdgewrightError] = []
-        self.now, self._uptime = NOON, 50.0
+        self.now, self._uptime = now, 50.0
+        self._zone = zone
         self._folder, self._day_bytes = folder, day_bytes
         self._policy = policy or Policy(Limits(patience=(0.02, 0.02)))
         self.restart()
@@ -62,7 +72,7 @@ class Site:
         """Another life of the agent."""
         budget = Budget(self._folder / FILE_NAME, self._day_bytes, lambda: self._uptime, "boot")
         chunks = TopicChunks(self.topics)
-        means = Means(chunks, self.store, self._policy, budget, lambda _chunks: None, UTC)
+        means = Means(chunks, self.store, self._policy, budget, lambda _chunks: None, self._zone)
         self._fetcher = VersionFetcher(means, random.Random(3))
 
     def passes(self, seconds: float) -> None:
@@ -150,6 +160,54 @@ def test_a_large_version_waits_for_its_window_and_then_comes(tmp_path: Path) -> 
     site.passes(10 * 3600)
     assert site.fetch(make_manifest(1, LARGE)).error is None
     assert site.has(LARGE)
+
+
+def in_paris(text: str) -> float:
+    """A moment by the wall clock of Paris, seconds since the epoch."""
+    return datetime.fromisoformat(text).replace(tzinfo=PARIS).timestamp()
+
+
+def test_a_window_that_closes_ends_a_transfer(tmp_path: Path) -> None:
+    """Nothing is asked for once the window has closed, in standby too; what came stays for the next night."""
+    policy = Policy(Limits(patience=(0.02,)), (parse_window("12:00-12:04"),), 64 * 1024)
+    site = Site(tmp_path, policy)
+    site.publish(LARGE, GOLDEN)
+
+    def a_minute_passes() -> bool:
+        site.passes(60)
+        return False
+
+    found = site.fetch(make_manifest(1, LARGE), interrupt=a_minute_passes)
+    assert isinstance(found.error, WaitingForWindowError)
+    assert found.retry_after == pytest.approx(DAY, abs=600)
+    assert 0 < site.store.lacking_bytes(split_blob(LARGE)[0]) < len(LARGE)
+
+
+@pytest.mark.parametrize(
+    ("window", "now", "hours"),
+    [("04:00-05:00", "2026-03-29T00:30", 2.5), ("04:00-05:00", "2026-10-25T00:30", 4.5)],
+)
+def test_a_wait_over_a_change_of_the_clock(tmp_path: Path, window: str, now: str, hours: float) -> None:
+    """The wait for a window is as long as it takes, an hour less in spring and an hour more in autumn."""
+    policy = Policy(Limits(patience=(0.02,)), (parse_window(window),), 64 * 1024)
+    site = Site(tmp_path, policy, now=in_paris(now), zone=PARIS)
+    site.publish(LARGE, GOLDEN)
+    assert site.fetch(make_manifest(1, LARGE)).retry_after == pytest.approx(hours * 3600, abs=5)
+
+
+def test_a_window_over_a_change_of_the_clock(tmp_path: Path) -> None:
+    """A window that is an hour shorter in spring closes by the wall clock, not an hour later."""
+    policy = Policy(Limits(patience=(0.02,)), (parse_window("22:00-05:00"),), 64 * 1024)
+    site = Site(tmp_path, policy, now=in_paris("2026-03-28T22:00"), zone=PARIS)
+    site.publish(LARGE, GOLDEN)
+    looks = iter([6.5 * 3600])
+
+    def the_night_passes() -> bool:
+        site.passes(next(looks, 0.0))
+        return False
+
+    found = site.fetch(make_manifest(1, LARGE), interrupt=the_night_passes)
+    assert isinstance(found.error, WaitingForWindowError)
 
 
 def test_a_small_version_does_not_wait(tmp_path: Path) -> None:

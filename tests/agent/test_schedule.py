@@ -86,6 +86,14 @@ def test_the_next_opening_is_open_and_the_nearest() -> None:
             )
 
 
+def test_a_window_that_opens_twice_in_a_night() -> None:
+    """On the night with an hour more, a window within that hour opens again forty minutes later."""
+    windows = (parse_window("02:10-02:20"),)
+    first_half_past = at("2026-10-25T02:30")
+    opens = next_opening(windows, first_half_past)
+    assert opens.timestamp() - first_half_past.timestamp() == 40 * 60
+
+
 @pytest.mark.parametrize("text", ["", "22-05", "24:00-05:00", "22:00-25:00", "22:00-24:01", "22:00 - 05:00"])
 def test_what_is_no_window(text: str) -> None:
     """A window that cannot be read is refused."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.agent.fetcher import Interrupted
-from edgewright.agent.trial import Bounds, bounds, run_trial
+from edgewright.agent.trial import OUTPUT_BYTES, Bounds, bounds, run_trial
 from edgewright.wire.errors import RunnerCrashError, RunnerHangError, RunnerMemoryError, RuntimeLoadError
 from edgewright.wire.manifest import Limits
 
@@ -69,6 +69,41 @@ def test_children_end_with_it(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         run_trial(python(code), b"", AMPLE, lambda: note.exists() and note.read_text() != "")
     assert gone(int(note.read_text()))
+
+
+def test_children_end_with_one_that_ended_well(tmp_path: Path) -> None:
+    """What it left behind dies with it, whether that holds its output open or not, and costs it no time."""
+    for number, output in enumerate(("None", "subprocess.DEVNULL")):
+        note = tmp_path / str(number)
+        code = (
+            "import subprocess, sys;"
+            "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
+            f" stdout={output});"
+            f"open({str(note)!r}, 'w').write(str(child.pid)); print('done')"
+        )
+        assert run_trial(python(code), b"", Bounds(30.0, 512), never) == b"done\n"
+        assert gone(int(note.read_text()))
+
+
+def test_more_than_an_answer_is_not_read() -> None:
+    """A process that writes without an end is ended, before it has filled the supervisor's memory."""
+    with pytest.raises(RunnerCrashError, match=f"more than {OUTPUT_BYTES} bytes"):
+        run_trial(python("import os\nwhile True: os.write(1, b'y' * 4096)"), b"", AMPLE, never)
+
+
+def test_a_signal_is_no_verdict_the_first_time(tmp_path: Path) -> None:
+    """Killed once, as where memory is short, it is tried once more; an exit status is a verdict at once."""
+    note = tmp_path / "tries"
+    count = f"import os, signal; open({str(note)!r}, 'a').write('x'); tries = os.path.getsize({str(note)!r});"
+    kill = "os.kill(os.getpid(), signal.SIGKILL)"
+    assert run_trial(python(f"{count} tries > 1 or {kill}; print('good')"), b"", AMPLE, never) == b"good\n"
+    assert note.read_text() == "xx"
+    with pytest.raises(RunnerCrashError, match="SIGKILL"):
+        run_trial(python(f"{count} {kill}"), b"", AMPLE, never)
+    assert note.read_text() == "xxxx"
+    with pytest.raises(RunnerCrashError, match="exit status 3"):
+        run_trial(python(f"{count} raise SystemExit(3)"), b"", AMPLE, never)
+    assert note.read_text() == "xxxxx"
 
 
 def test_a_python_that_is_not_there() -> None:

@@ -14,7 +14,6 @@ Rules:
 """
 
 import math
-import time
 from collections.abc import Callable
 from datetime import datetime, tzinfo
 from typing import Final, NamedTuple
@@ -125,7 +124,7 @@ class Attempt:
     ) -> None:
         self._means, self._misses, self._note = means, misses, note
         self._store, self._budget = means.store, means.budget
-        self._now, self._began = now, time.monotonic()
+        self._now, self._began = now, means.budget.uptime()
         self._closes = math.inf
         self._need = CHUNK_BYTES
         self.transfer = Transfer(means.policy.limits, interrupt, self._fits, self._budget.spend)
@@ -216,25 +215,28 @@ class Attempt:
         self._need = need
         policy, budget = self._means.policy, self._budget
         large = need > policy.urgent_bytes
-        local = datetime.fromtimestamp(self._now + time.monotonic() - self._began, self._means.zone)
+        local = self._local()
         if large and not is_open(policy.windows, local):
             raise self._closed(local)
         closes = closing(policy.windows, local) if large else None
-        self._closes = time.monotonic() + (closes - local).total_seconds() if closes else math.inf
+        self._closes = closes.timestamp() if closes else math.inf
         if budget.limit and budget.left < need <= budget.limit:
             left = max(0, budget.left)
             self._exceeded(ByteBudgetError(f"The version takes {need} bytes, and {left} are left today."))
 
     def _fits(self, length: int) -> None:
         """See ``transfer.Fits``."""
-        if time.monotonic() >= self._closes:
-            raise self._closed(
-                datetime.fromtimestamp(self._now + time.monotonic() - self._began, self._means.zone)
-            )
+        local = self._local()
+        if local.timestamp() >= self._closes:
+            raise self._closed(local)
         try:
             self._budget.demand(length)
         except ByteBudgetError as error:
             self._exceeded(error)
+
+    def _local(self) -> datetime:
+        """Now; time in standby has passed too."""
+        return datetime.fromtimestamp(self._now + self._budget.uptime() - self._began, self._means.zone)
 
     def _exceeded(self, error: ByteBudgetError) -> None:
         lacking = max(CHUNK_BYTES, self._need - self.fetched_bytes)
@@ -244,5 +246,5 @@ class Attempt:
         opens = next_opening(self._means.policy.windows, local)
         return Postponed(
             WaitingForWindowError(f"{self._need} bytes wait for {opens:%Y-%m-%d %H:%M %Z}."),
-            max(1.0, (opens - local).total_seconds()),
+            max(1.0, opens.timestamp() - local.timestamp()),
         )

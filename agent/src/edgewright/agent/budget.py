@@ -9,6 +9,8 @@ once. What was taken is kept in ``spending.json``:
   nobody sets it), whatever the clock says. Over a boot the trusted clock says it, and time never goes back.
   So a clock that jumps, or that starts years ago, refills nothing. What is left: a machine that boots with a
   clock that is ahead is believed, because nothing else witnessed how long it was off.
+- It is never earlier than what was signed: a machine without a clock learns so how long it was off, from an
+  assignment that comes after its start.
 - A file that cannot be read counts as a day that is spent: the budget fails closed.
 """
 
@@ -25,7 +27,9 @@ from edgewright.wire.errors import ByteBudgetError, StorageFullError
 from edgewright.wire.manifest import CHUNK_BYTES
 
 SLOT_SECONDS: Final = 900
-DAY_SLOTS: Final = 96
+DAY_SLOTS: Final = 97
+"""Quarters of an hour that count: those of a day, and the one that had begun when the day before did."""
+
 STEP_BYTES: Final = 1024 * 1024
 FILE_NAME: Final = "spending.json"
 
@@ -67,8 +71,8 @@ def moment(record: Spending | None, trusted: float, boot: str, uptime: float) ->
 def spent(slots: dict[int, int], now: float) -> int:
     """Bytes of the last day.
 
-    >>> spent({0: 5, 1: 7}, 96 * 900.0)
-    7
+    >>> spent({0: 5, 1: 7}, 96 * 900.0), spent({0: 5, 1: 7}, 97 * 900.0)
+    (12, 7)
     """
     first = int(now // SLOT_SECONDS) - DAY_SLOTS
     return sum(taken for slot, taken in slots.items() if slot > first)
@@ -77,7 +81,7 @@ def spent(slots: dict[int, int], now: float) -> int:
 def seconds_until(slots: dict[int, int], now: float, limit: int, length: int) -> float:
     """When ``length`` bytes fit again, at most the whole day's; 0 where they fit now.
 
-    >>> seconds_until({0: 60, 4: 40}, 5 * 900.0, 100, 50) == 91 * 900.0
+    >>> seconds_until({0: 60, 4: 40}, 5 * 900.0, 100, 50) == 92 * 900.0
     True
     """
     over = spent(slots, now) + min(length, limit) - limit
@@ -98,6 +102,10 @@ class Budget:
         limit: bytes a day; 0 for no limit, and then nothing is written.
         uptime: seconds since this machine booted, standby included.
         boot: tells one boot from another.
+
+    Attributes:
+        limit: the same.
+        uptime: the same.
     """
 
     def __init__(
@@ -108,20 +116,24 @@ class Budget:
         boot: str = "",
     ) -> None:
         self._path, self.limit = path, limit
-        self._uptime, self._boot = uptime, boot or _boot_id()
+        self.uptime, self._boot = uptime, boot or _boot_id()
         self._slots: dict[int, int] = {}
         self._at, self._since = 0.0, 0.0
         self._unwritten = 0  # what the file may still take in: bytes that it counts ahead
 
-    def begin(self, trusted: float) -> None:
-        """A job begins; ``trusted`` is the trusted clock's now, seconds since the epoch.
+    def begin(self, trusted: float, signed: float = 0.0) -> None:
+        """A job begins.
+
+        Args:
+            trusted: the trusted clock's now, seconds since the epoch.
+            signed: the newest time that was signed for this device; now is not before it.
 
         Raises:
             StorageFullError: what is spent cannot be written down.
         """
         if not self.limit:
             return
-        self._since = self._uptime()
+        self._since = self.uptime()
         try:
             record: Spending | None = msgspec.json.decode(self._path.read_bytes(), type=Spending)
             self._at = moment(record, trusted, self._boot, self._since)
@@ -130,6 +142,7 @@ class Budget:
             self._at, self._slots = trusted, {}
         except (OSError, msgspec.DecodeError):
             self._at, self._slots = trusted, {int(trusted // SLOT_SECONDS): self.limit}
+        self._at = max(self._at, signed)
         first = int(self._at // SLOT_SECONDS) - DAY_SLOTS
         self._slots = {slot: taken for slot, taken in self._slots.items() if slot > first}
         self._unwritten = 0
@@ -179,7 +192,7 @@ class Budget:
         slot = int(now // SLOT_SECONDS)
         slots[slot] = slots.get(slot, 0) + ahead
         record = Spending(
-            {key: taken for key, taken in slots.items() if taken}, now, self._boot, self._uptime()
+            {key: taken for key, taken in slots.items() if taken}, now, self._boot, self.uptime()
         )
         try:
             write_private(self._path, msgspec.json.encode(record))
@@ -189,7 +202,7 @@ class Budget:
         self._unwritten = ahead
 
     def _now(self) -> float:
-        return self._at + self._uptime() - self._since
+        return self._at + self.uptime() - self._since
 
 
 def _boot_id() -> str:

@@ -68,9 +68,17 @@ class VersionFetcher:
         self._pauses = self._new_pauses()
 
     def fetch(
-        self, target: ImageTarget, check: Check, now: float, note: Note, interrupt: Interrupt
+        self,
+        target: ImageTarget,
+        check: Check,
+        now: float,
+        note: Note,
+        interrupt: Interrupt,
+        signed: float = 0.0,
     ) -> Fetching:
-        """Have a version complete in the store, or say why not; arguments are those of ``Attempt``.
+        """Have a version complete in the store, or say why not.
+
+        Arguments are those of ``Attempt``; ``signed`` is the budget's.
 
         Raises:
             Interrupted: the work was called off; what arrived is kept.
@@ -78,7 +86,7 @@ class VersionFetcher:
         """
         if target.sha256 != self._version:
             self._version, self._active, self._pauses = target.sha256, 0.0, self._new_pauses()
-        self._means.budget.begin(now)
+        self._means.budget.begin(now, signed)
         attempt = Attempt(self._means, self._misses, now, note, interrupt, self._active)
         try:
             attempt.run(target, check)

@@ -110,6 +110,11 @@ class Gate:
             self._director_expires,
         )
 
+    @property
+    def signed_time(self) -> float:
+        """The newest time that was signed for this device, seconds since the epoch."""
+        return self._clock.floor
+
     def knows(self, raw: bytes) -> bool:
         """Whether a document is the accepted one: then nobody has to verify it again."""
         return sha256_hex(raw) == self._journal.device().sha256

@@ -107,7 +107,7 @@ class Obtaining:
         if current.state is State.ASSIGNED:
             self._work_on(Agree(current.id, current.assignment, self._gate.standing()))
         elif current.state is State.FETCHING:
-            self._work_on(Fetch(current.id, target, self._gate.standing().now))
+            self._work_on(Fetch(current.id, target, self._gate.standing().now, self._gate.signed_time))
         elif current.state in (State.STAGED, State.QUALIFYING):
             if current.state is State.STAGED:
                 # Starts are counted from here on: an artifact may take the whole device with it.

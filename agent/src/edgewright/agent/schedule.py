@@ -5,6 +5,9 @@ The clock on the wall decides, so a night in which the clock is turned back has 
 which it is put forward an hour less. A window that begins inside the skipped hour opens when as much time has
 passed, an hour later by the clock; one that lies wholly in it is left out that night.
 
+Moments are held against each other by their timestamps: two datetimes of one zone are compared and subtracted
+by what the wall shows, and are wrong by an hour in those nights.
+
 >>> from datetime import datetime
 >>> from zoneinfo import ZoneInfo
 >>> night = (parse_window("22:00-05:00"),)
@@ -71,7 +74,9 @@ def next_opening(windows: Sequence[DayWindow], now: datetime) -> datetime:
     """The first moment from ``now`` on, which carries the device's time zone, that lies in a window."""
     if is_open(windows, now):
         return now
-    return min(moment for moment in _starts(windows, now) if moment > now and is_open(windows, moment))
+    after = now.timestamp()
+    starts = (moment for moment in _starts(windows, now) if moment.timestamp() > after)
+    return min((moment for moment in starts if is_open(windows, moment)), key=datetime.timestamp)
 
 
 def closing(windows: Sequence[DayWindow], now: datetime) -> datetime | None:

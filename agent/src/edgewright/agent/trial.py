@@ -8,14 +8,19 @@ Outcomes, each by its name: the process ends and its output is returned; it ends
 it takes too long (``RunnerHangError``); it takes too much memory (``RunnerMemoryError``); it is called off
 (``Interrupted``).
 
+A process that a signal has ended is tried once more: the kernel ends whom it likes where memory is short, and
+that says nothing about the model. The second time it does.
+
 >>> from edgewright.wire.manifest import Limits
 >>> bounds(Limits(0.01, 20_000, 200, 10, 10), read_bytes=9 * 1024 * 1024)
 Bounds(seconds=269.0, memory_mb=1092)
 """
 
 import contextlib
+import logging
 import os
 import resource
+import select
 import signal
 import subprocess
 import time
@@ -47,6 +52,11 @@ MEMORY_FACTOR: Final = 4
 
 SLICE_SECONDS: Final = 0.1
 """How often time, memory and the interrupt are looked at."""
+
+OUTPUT_BYTES: Final = 64 * 1024
+"""What a process may write; its answer is one line."""
+
+log = logging.getLogger(__name__)
 
 
 class Bounds(NamedTuple):
@@ -85,6 +95,17 @@ def run_trial(command: Sequence[str], given: bytes, allowed: Bounds, interrupt: 
         RuntimeLoadError: it cannot be started.
         Interrupted: it was called off.
     """
+    code, output = _run(command, given, allowed, interrupt)
+    if code < 0:
+        log.warning("The qualification ended %s; it is tried once more.", _ending(code))
+        code, output = _run(command, given, allowed, interrupt)
+    if code != 0:
+        raise RunnerCrashError(f"The qualification ended {_ending(code)}.")
+    return output
+
+
+def _run(command: Sequence[str], given: bytes, allowed: Bounds, interrupt: Interrupt) -> tuple[int, bytes]:
+    """Run a command once; its exit status, negative for a signal, and its output."""
     try:
         # A session of its own: its children are in its group and end with it.
         process = subprocess.Popen(
@@ -97,13 +118,13 @@ def run_trial(command: Sequence[str], given: bytes, allowed: Bounds, interrupt: 
         _hand_over(process, given)
         output = _wait(process, allowed, interrupt)
     finally:
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if process.returncode != 0:
-        raise RunnerCrashError(f"The qualification ended {_ending(process.returncode)}.")
-    return output
+        # Before its leader is reaped the group's number belongs to nobody else.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    return process.returncode, output
 
 
 def _bound_memory(pid: int, memory_mb: int) -> None:
@@ -126,21 +147,36 @@ def _hand_over(process: subprocess.Popen[bytes], given: bytes) -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], allowed: Bounds, interrupt: Interrupt) -> bytes:
+    """Wait for the end, and leave who has ended to be reaped; its output, whoever still holds the pipe."""
+    assert process.stdout is not None
+    pipe, output, more = process.stdout.fileno(), bytearray(), True
+    os.set_blocking(pipe, False)
     deadline = time.monotonic() + allowed.seconds
     while True:
-        try:
-            output, _ = process.communicate(timeout=SLICE_SECONDS)
-        except subprocess.TimeoutExpired:
-            if interrupt():
-                raise Interrupted from None
-            if time.monotonic() > deadline:
-                raise RunnerHangError(f"The qualification took more than {allowed.seconds:.0f} s.") from None
-            if (taken := _resident_mb(process.pid)) > allowed.memory_mb:
-                raise RunnerMemoryError(
-                    f"The qualification took {taken:.0f} MiB; {allowed.memory_mb} are allowed."
-                ) from None
-        else:
-            return output
+        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        more = more and _take(pipe, output)
+        if ended:
+            return bytes(output)
+        if interrupt():
+            raise Interrupted
+        if time.monotonic() > deadline:
+            raise RunnerHangError(f"The qualification took more than {allowed.seconds:.0f} s.")
+        if (taken := _resident_mb(process.pid)) > allowed.memory_mb:
+            raise RunnerMemoryError(
+                f"The qualification took {taken:.0f} MiB; {allowed.memory_mb} are allowed."
+            )
+        select.select([pipe] if more else [], [], [], SLICE_SECONDS)
+
+
+def _take(pipe: int, output: bytearray) -> bool:
+    """Take what has been written; whether more may come."""
+    with contextlib.suppress(BlockingIOError):
+        while data := os.read(pipe, OUTPUT_BYTES):
+            output += data
+            if len(output) > OUTPUT_BYTES:
+                raise RunnerCrashError(f"The qualification wrote more than {OUTPUT_BYTES} bytes.")
+        return False
+    return True
 
 
 def _resident_mb(pid: int) -> float:

@@ -52,11 +52,13 @@ class Fetch(msgspec.Struct, frozen=True):
 
     Attributes:
         now: trusted time, seconds since the epoch (``Clock.now``); windows and the budget of a day go by it.
+        signed: the newest time that was signed, seconds since the epoch (``Clock.floor``).
     """
 
     deployment: int
     target: ImageTarget
     now: float
+    signed: float = 0.0
 
 
 class Qualify(msgspec.Struct, frozen=True):
@@ -218,6 +220,7 @@ class Workbench:
             job.now,
             lambda error: self._note(Noted(job.deployment, error)),
             interrupt,
+            job.signed,
         )
         if ended.error is not None:
             return Stuck(job.deployment, ended.error, ended.fetched_bytes, ended.retry_after)
