@@ -1,6 +1,11 @@
 """What holds for every test: drawn examples are the same in every run, and no example has a time limit."""
 
+import os
+
 from hypothesis import settings
+
+# Before anything imports it: what is tested here is no business of onnxruntime's maker.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 settings.register_profile("edgewright", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("edgewright")

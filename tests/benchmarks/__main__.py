@@ -6,8 +6,12 @@ The exit status is 0 when the benchmarks ran, whatever they show; 2 for a name t
 import argparse
 import importlib
 import json
+import os
 import sys
 from typing import Final
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+"""onnxruntime, as a peer too, reports to nobody; benchmarks are imported when they run."""
 
 FIGURES: Final[dict[str, str]] = {
     "fanout_20mb_50_devices_mb_s": "tests.benchmarks.bench_fanout",

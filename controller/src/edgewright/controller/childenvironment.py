@@ -12,13 +12,16 @@ from collections.abc import Mapping
 from typing import Final
 
 OWN_PREFIX: Final = "EDGEWRIGHT_"
+NO_REPORTS: Final = {"ORT_DISABLE_TELEMETRY": "1"}
+"""onnxruntime reports to its maker where nobody says no; a recipe imports it as it likes."""
+
 SECRET_WORDS: Final = ("PIN", "TOKEN", "SECRET", "PASSWORD", "PASSPHRASE")
 
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without what is its own or sounds secret, and with ``extra``."""
+    """This process's environment without what is its own or sounds secret, and with ``extra``; no reports."""
     kept = {name: value for name, value in os.environ.items() if not _is_kept_back(name.upper())}
-    return {**kept, **(extra or {})}
+    return {**kept, **NO_REPORTS, **(extra or {})}
 
 
 def _is_kept_back(name: str) -> bool:

@@ -2,14 +2,22 @@
 
 Everything runs on one thread: results are then the same on every run, and thread CPU time is the time of the
 inference whatever else the machine does.
+
+From 1.29 on the packages for Linux report to their maker: at import they write an identifier below the home
+folder and start a thread that sends (docs/Privacy.md of onnxruntime). The variable that switches that off is
+read at import only, so it is set before; recipes and other children inherit it.
 """
 
 import logging
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+# Whatever stands below is imported after the line above, which is its point.
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
