@@ -14,6 +14,9 @@ from edgewright.wire.manifest import Limits
 AMPLE = Bounds(60.0, 512)
 
 
+BURST = (RunnerCrashError, RunnerMemoryError)
+
+
 def python(code: str) -> list[str]:
     """A command that runs some Python."""
     return [sys.executable, "-c", code]
@@ -49,10 +52,13 @@ def test_output_and_input_pass() -> None:
         ("import os; os.abort()", AMPLE, RunnerCrashError, "SIGABRT"),
         ("import time; time.sleep(600)", Bounds(0.3, 512), RunnerHangError, "more than 0 s"),
         ("import time; x = b'x' * (200 << 20); time.sleep(600)", Bounds(60.0, 150), RunnerMemoryError, "150"),
-        ("x = b'x' * (900 << 20); print(len(x))", Bounds(60.0, 150), RunnerCrashError, "exit status 1"),
+        # The kernel refuses it; where this process was too slow to set the kernel's limit, its own look does.
+        ("x = b'x' * (900 << 20); print(len(x))", Bounds(60.0, 150), BURST, "exit status 1|150 are allowed"),
     ],
 )
-def test_each_bad_end_has_its_name(code: str, allowed: Bounds, error: type[Exception], said: str) -> None:
+def test_each_bad_end_has_its_name(
+    code: str, allowed: Bounds, error: type[Exception] | tuple[type[Exception], ...], said: str
+) -> None:
     """A bad exit, a signal, a hang, a growth and a burst are told apart."""
     with pytest.raises(error, match=said):
         run_trial(python(code), b"", allowed, never)
