@@ -20,7 +20,7 @@ from edgewright.agent.cell import folder as folders
 from edgewright.agent.cell.captured import LiveCapture, VideoFile
 from edgewright.agent.cell.feeds import InOrder, Newest
 from edgewright.agent.cell.folder import PictureFolder
-from edgewright.agent.cell.opencv import camera_device, decode_picture
+from edgewright.agent.cell.opencv import backend, camera_device, decode_picture
 from edgewright.agent.cell.source import Picture, Source, SourceEnded
 from edgewright.agent.cell.topic import PictureTopic
 from edgewright.agent.link import MAX_PACKET_BYTES, Link
@@ -393,20 +393,13 @@ def test_every_path_of_a_camera_is_a_device(tmp_path: Path) -> None:
     assert camera_device("/dev/video_cam1") == "/dev/video_cam1"
 
 
-def test_a_camera_is_opened_by_v4l2_under_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A camera by its udev name is asked of V4L2, not of FFmpeg."""
-    asked: list[tuple[object, ...]] = []
-    real = cv2.VideoCapture
-
-    def open_it(*arguments: Any) -> cv2.VideoCapture:
-        asked.append(arguments)
-        return real(*arguments)
-
-    monkeypatch.setattr(cv2, "VideoCapture", open_it)
-    source = LiveCapture(SourceSettings(kind="camera", place="/dev/v4l/by-id/usb-none"))
-    with pytest.raises(SourceLostError):
-        source.open()
-    assert asked == [("/dev/v4l/by-id/usb-none", cv2.CAP_V4L2)]
+def test_a_camera_is_opened_by_v4l2_under_any_name(tmp_path: Path) -> None:
+    """A camera by its udev name is asked of V4L2, not of FFmpeg, which reads addresses and files."""
+    for place in ("0", "/dev/video0", "/dev/v4l/by-id/usb-none", "/dev/video_cam1"):
+        assert backend("camera", place) == cv2.CAP_V4L2
+    video = write_video(tmp_path / "belt.avi", [numbered(1)])
+    assert {backend("camera", str(video)), backend("file", str(video))} == {cv2.CAP_FFMPEG}
+    assert backend("stream", "rtsp://camera.example/stream") == cv2.CAP_FFMPEG
 
 
 @pytest.mark.mosquitto

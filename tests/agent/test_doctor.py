@@ -121,15 +121,6 @@ def test_a_look_changes_nothing(settings: Settings) -> None:
     assert after == before
 
 
-def test_a_look_never_holds_the_lock(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An agent that starts during a look gets its lock, which is looked up and not tried."""
-    (settings.folder / "lock").touch()
-    tried: list[object] = []
-    monkeypatch.setattr(fcntl, "flock", lambda *arguments: tried.append(arguments))
-    assert not only(settings, "does not run").ok
-    assert not tried
-
-
 def test_a_folder_in_the_locks_place_is_no_agent(settings: Settings) -> None:
     """What is no file is not taken for a running agent."""
     (settings.folder / "lock").mkdir()

@@ -55,7 +55,7 @@ class Capture:
         try:
             if kind == "stream":
                 self._capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG, limits)
-            elif kind == "camera" and not os.path.isfile(place):  # noqa: PTH113 - may be a number
+            elif backend(kind, place) == cv2.CAP_V4L2:
                 self._capture = cv2.VideoCapture(camera_device(place), cv2.CAP_V4L2)
                 self._ask_for(width, height, rate)
             else:
@@ -93,6 +93,12 @@ class Capture:
         ):
             if value:
                 self._capture.set(name, value)
+
+
+def backend(kind: CaptureKind, place: str) -> int:
+    """Which part of OpenCV reads it; a recording that stands in for a camera is a file."""
+    camera = kind == "camera" and not os.path.isfile(place)  # noqa: PTH113 - may be a number
+    return cv2.CAP_V4L2 if camera else cv2.CAP_FFMPEG
 
 
 def camera_device(place: str) -> int | str:
