@@ -100,7 +100,7 @@ def test_time_never_falls_below_what_was_signed(tmp_path: Path) -> None:
     """The floor is the build time, then the newest accepted assignment; a clock before it is told once."""
     device = Device(tmp_path, -YEARS)
     assert device.clock.now() == BUILD_TIME
-    device.journal.accept(assignment(int(NOW)), b"", 0.0)
+    device.journal.accept(assignment(int(NOW)), 0.0)
     floor = device.journal.device().clock
     assert device.clock.now() == floor > BUILD_TIME
     told = device.clock.check()

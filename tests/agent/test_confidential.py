@@ -318,7 +318,7 @@ def test_a_new_wrapping_of_the_same_release_is_taken_over(tmp_path: Path, by_tim
     if by_time:
         opened = device.latest.assignment
         orders = msgspec.structs.replace(opened.orders, content_key=_wrapped(device))
-        device.journal.renew(msgspec.structs.replace(opened, version=2, orders=orders), b"raw")
+        device.journal.renew(msgspec.structs.replace(opened, version=2, orders=orders))
     else:
         _assign(device, _wrapped(device))
     assert device.latest.state is State.COMMITTED

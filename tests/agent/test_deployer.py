@@ -200,6 +200,15 @@ def test_line_that_dies_with_a_candidate_starts_it_over(device: DeviceStub) -> N
     assert "LineRestarted" in device.names()
 
 
+def test_candidate_of_an_adopted_line_is_unloaded(device: DeviceStub) -> None:
+    """A line that outlived its agent gives a candidate's memory back before that is proven again."""
+    assign(device, 1)
+    active = control.Held(slot="a", digest=device.latest.release.manifest_sha256, standing="active")
+    device.line.orders.clear()
+    device.deployer.line_started((active, control.Held(slot="b", digest="0" * 64, standing="candidate")))
+    assert device.line.orders == [control.Unload("b")]
+
+
 def test_failed_qualification_changes_nothing(device: DeviceStub) -> None:
     """A release that fails on this device ends failed with its error; the running model goes on."""
     assign(device, 1)

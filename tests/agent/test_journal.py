@@ -8,7 +8,7 @@ import pytest
 
 from edgewright.agent.agreement import Assignment, ImageTarget, Seen
 from edgewright.agent.database import SCHEMA_VERSION, STEPS, Database
-from edgewright.agent.journal import Journal
+from edgewright.agent.journal import KEPT, Journal
 from edgewright.wire.assignment import Orders, TargetCustom
 from edgewright.wire.deployment import Event, State
 from edgewright.wire.errors import (
@@ -37,7 +37,7 @@ def open_journal(folder: Path) -> tuple[Database, Journal]:
 def test_everything_survives(tmp_path: Path) -> None:
     """What was written is there for the next process: assignment, clock, versions, state, slots, floors."""
     database, journal = open_journal(tmp_path)
-    deployment = journal.accept(assignment(4), b"raw", 1.0)
+    deployment = journal.accept(assignment(4), 1.0)
     deployment = journal.move(deployment, Event.ACCEPTED, 2.0)
     deployment = journal.move(deployment, Event.FETCHED, 3.0, fetched_bytes=77)
     journal.note_seen(Seen(2, 9))
@@ -65,8 +65,8 @@ def test_everything_survives(tmp_path: Path) -> None:
 def test_memory_only_grows(tmp_path: Path) -> None:
     """Clock, metadata versions and floors never go back."""
     _, journal = open_journal(tmp_path)
-    journal.accept(assignment(9), b"", 1.0)
-    journal.accept(assignment(2), b"", 1.0)
+    journal.accept(assignment(9), 1.0)
+    journal.accept(assignment(2), 1.0)
     journal.note_seen(Seen(3, 8))
     journal.note_seen(Seen(2, 9))
     journal.raise_floor("m", 5)
@@ -77,11 +77,11 @@ def test_memory_only_grows(tmp_path: Path) -> None:
 def test_new_keys_of_the_director_count_anew(tmp_path: Path) -> None:
     """Where all keys were replaced, the clock's floor and the assignment's version begin again, once."""
     _, journal = open_journal(tmp_path)
-    journal.accept(assignment(2**40), b"", 1.0)
+    journal.accept(assignment(2**40), 1.0)
     journal.note_director_root(2, ("new",), restarts=True)
     device = journal.device()
     assert (device.clock, device.restarts, device.director_keys) == (0.0, True, ("new",))
-    journal.accept(assignment(3), b"", 1.0)
+    journal.accept(assignment(3), 1.0)
     device = journal.device()
     assert (device.version, device.clock, device.restarts) == (3, 1003.0, False)
 
@@ -104,7 +104,7 @@ def test_folder_of_the_older_schema_is_taken_over(tmp_path: Path) -> None:
 def test_illegal_move_changes_nothing(tmp_path: Path) -> None:
     """A move that the table does not list raises and the row stays."""
     _, journal = open_journal(tmp_path)
-    deployment = journal.accept(assignment(1), b"", 1.0)
+    deployment = journal.accept(assignment(1), 1.0)
     with pytest.raises(IllegalTransitionError):
         journal.move(deployment, Event.PROVEN, 2.0)
     assert journal.deployment(deployment.id) == deployment
@@ -117,7 +117,7 @@ def test_transaction_is_all_or_nothing(tmp_path: Path) -> None:
     def fail_after_writing() -> None:
         with database.transaction():
             journal.raise_floor("m", 1)
-            journal.accept(assignment(1), b"", 1.0)
+            journal.accept(assignment(1), 1.0)
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -154,14 +154,30 @@ def test_full_disk_is_named_and_changes_nothing(tmp_path: Path) -> None:
     def write_too_much() -> None:
         with database.transaction():
             journal.raise_floor("m", 1)
-            journal.accept(assignment(1), bytes(100_000), 1.0)
+            journal.note_agreed(TARGET, bytes(100_000))
 
     with pytest.raises(StorageFullError):
         write_too_much()
     assert (journal.floors(), journal.deployments()) == ({}, [])
     database.connection.execute("PRAGMA max_page_count = 100000")
-    journal.accept(assignment(1), bytes(100_000), 1.0)
+    journal.note_agreed(TARGET, bytes(100_000))
+    journal.accept(assignment(1), 1.0)
     assert len(journal.deployments()) == 1
+
+
+def test_old_deployments_and_names_are_forgotten(tmp_path: Path) -> None:
+    """The newest ``KEPT`` are remembered, and what a slot holds, however old it is."""
+    _, journal = open_journal(tmp_path)
+    oldest = journal.accept(assignment(1), 1.0)
+    journal.set_slot("a", oldest)
+    for version in range(2, KEPT + 12):
+        journal.accept(assignment(version), 1.0)
+        journal.note_agreed(msgspec.structs.replace(TARGET, path=f"{version}.json"), b"")
+    kept = journal.deployments(2 * KEPT)
+    assert len(kept) == KEPT + 1
+    assert kept[-1] == journal.slots()["a"] == oldest
+    assert len(journal.names()) == KEPT
+    assert f"{KEPT + 11}.json" in journal.names()
 
 
 def test_number_that_is_too_large_is_named_and_changes_nothing(tmp_path: Path) -> None:

@@ -99,6 +99,19 @@ def test_the_model_decides_without_network(stage: Stage, table: str) -> None:
         assert stage.device.running_artifact is not None
 
 
+def test_the_accepted_assignment_is_read_again(stage: Stage) -> None:
+    """A device that had reached its version reads its assignment once more, as no second one."""
+    stage.start()
+    assert stage.reaches_its_version()
+    stage.stop()
+    wipe(stage, "messages")
+    stage.start()
+    known = len(stage.device.journal.deployments(50))
+    assert stage.reaches_its_version()
+    assert len(stage.device.journal.deployments(50)) == known + 1
+    assert stage.device.names() == ["DamagedDatabase"]
+
+
 def test_a_floor_outlives_the_damage_of_other_tables(stage: Stage) -> None:
     """A release counter that was committed stays the floor where its page can be read."""
     wipe(stage, "messages")

@@ -204,6 +204,34 @@ def test_a_value_is_as_old_as_its_connection(tmp_path: Path) -> None:
         machine.close()
 
 
+def test_a_value_that_no_broker_keeps_is_forgotten(tmp_path: Path) -> None:
+    """A word that was not retained ends with its connection: over the next one nothing has been said."""
+    with running("nats", tmp_path / "broker") as broker:
+        machine = TopicMachine(broker)
+        machine.settle(machine.say(safe=True), safe=True)
+        for word, retain in ((b"", True), (b"1", False)):
+            machine._client.publish("press/7/safe", word, qos=1, retain=retain).wait_for_publish(PATIENCE_S)
+        machine.settle(BETWEEN_FRAMES, safe=True)
+        broker.stop()
+        assert _wait_for_trouble(machine, "does not answer")
+        broker.start()
+        assert _wait_for_trouble(machine, "has no value")
+        machine.interlock.close()
+        machine.close()
+
+
+def _wait_for_trouble(machine: Machine, said: str) -> bool:
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        try:
+            machine.interlock.safe(BETWEEN_FRAMES)
+        except InterlockError as error:
+            if said in error.sentence:
+                return True
+        time.sleep(0.005)
+    return False
+
+
 def test_a_line_waits_for_its_interlock(tmp_path: Path) -> None:
     """A swap waits while the file says no, however safe the frames; its trouble is reported, and it ends."""
     place = tmp_path / "interlock"

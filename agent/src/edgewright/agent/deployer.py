@@ -148,10 +148,10 @@ class Deployer:
         if admitted is None:
             return
         if admitted.again:
-            self._journal.renew(admitted.assignment, raw)
+            self._journal.renew(admitted.assignment)
             self._work.retry()
         else:
-            self._accept(admitted.assignment, raw)
+            self._accept(admitted.assignment)
         self._drive()
 
     def timestamp(self, raw: bytes) -> None:
@@ -219,8 +219,8 @@ class Deployer:
 
     # Decisions
 
-    def _accept(self, assignment: Assignment, raw: bytes) -> None:
-        self._underway.open(assignment, raw)
+    def _accept(self, assignment: Assignment) -> None:
+        self._underway.open(assignment)
         self._work.begin()
         self._underway.collect()
 

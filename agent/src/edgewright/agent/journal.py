@@ -20,6 +20,10 @@ _COLUMNS: Final = (
     "id, assignment, state, error, detail, slot, fetched_bytes, threads, updated_at, "
     "starts, trouble, troubles"
 )
+KEPT: Final = 200
+"""Deployments, and names that were signed, that are remembered: years at a version a week. What slots hold
+stays, whatever its age. An older name cannot bring an older version back: floors stand in the way."""
+
 _assignments = msgspec.msgpack.Decoder(Assignment)
 _qualifications = msgspec.msgpack.Decoder(QualificationResult)
 
@@ -136,35 +140,40 @@ class Journal:
         (count,) = self._row("SELECT connections FROM device")
         return int(count)
 
-    def accept(self, assignment: Assignment, raw: bytes, now: float) -> Deployment:
-        """Remember an assignment as accepted and open its deployment."""
+    def accept(self, assignment: Assignment, now: float) -> Deployment:
+        """Remember an assignment as accepted and open its deployment; forget very old ones."""
         with self._database.transaction() as connection:
-            self._note_accepted(assignment, raw)
+            self._note_accepted(assignment)
             cursor = connection.execute(
                 "INSERT INTO deployments (assignment, state, updated_at) VALUES (?, ?, ?)",
                 (msgspec.msgpack.encode(assignment), State.ASSIGNED, now),
             )
             assert cursor.lastrowid is not None
+            connection.execute(
+                "DELETE FROM deployments WHERE id <= ? "
+                "AND id NOT IN (SELECT deployment FROM slots WHERE deployment IS NOT NULL)",
+                (cursor.lastrowid - KEPT,),
+            )
             return self.deployment(cursor.lastrowid)
 
-    def renew(self, assignment: Assignment, raw: bytes) -> None:
+    def renew(self, assignment: Assignment) -> None:
         """Remember an assignment that says again what the newest deployment was opened for.
 
         The deployment takes it over: a content key in it may have been wrapped anew, for a renewed key.
         """
         with self._database.transaction() as connection:
-            self._note_accepted(assignment, raw)
+            self._note_accepted(assignment)
             if assignment.orders.content_key:
                 connection.execute(
                     "UPDATE deployments SET assignment = ? WHERE id = (SELECT max(id) FROM deployments)",
                     (msgspec.msgpack.encode(assignment),),
                 )
 
-    def _note_accepted(self, assignment: Assignment, raw: bytes) -> None:
+    def _note_accepted(self, assignment: Assignment) -> None:
         self._database.connection.execute(
-            "UPDATE device SET assignment_version = ?, assignment_sha256 = ?, assignment_raw = ?, "
+            "UPDATE device SET assignment_version = ?, assignment_sha256 = ?, assignment_raw = x'', "
             "clock = max(clock, ?), assignments_restart = 0",
-            (assignment.version, assignment.sha256, raw, assignment.orders.issued),
+            (assignment.version, assignment.sha256, assignment.orders.issued),
         )
 
     def set_offset(self, offset: float) -> None:
@@ -196,6 +205,7 @@ class Journal:
         custom = target.custom
         with self._database.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO names VALUES (?, ?)", (target.path, target.sha256))
+            connection.execute("DELETE FROM names WHERE rowid <= (SELECT max(rowid) FROM names) - ?", (KEPT,))
             connection.execute("INSERT OR REPLACE INTO proofs VALUES (?, ?)", (target.sha256, proof))
             connection.execute(
                 "INSERT INTO floors (model, counter, minimum) VALUES (?, 0, ?) "

@@ -162,3 +162,6 @@ def follow(
             # The journal vouches for nothing: better the fallback than a model that was refused.
             line.unload(one.slot)
             line.lost(one.slot)
+        elif one.standing == "candidate":
+            # It is qualified again before it is loaded again; until then its runner would only take memory.
+            line.unload(one.slot)

@@ -122,7 +122,8 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         environments: Python interpreters, with their whole path, of environments of their own, by runtime
             (``tflite-runtime``) or by runtime and execution provider
             (``onnxruntime/OpenVINOExecutionProvider``).
-        threads: of an inference; 0 lets the device choose by measurement, and leaves a core to the line.
+        threads: of an inference; 0 lets the device choose by measurement, and leaves a core to the line. A
+            change counts from the next version on: a model decides as it was qualified.
     """
 
     environments: dict[RuntimeKey, Annotated[str, msgspec.Meta(pattern="^/")]] = {}

@@ -119,14 +119,14 @@ class Underway:
             for newest in unfinished[-1:]:
                 self._set(self.ledger.move(newest, Event.RESTARTED, name="AgentRestarted"))
 
-    def open(self, assignment: Assignment, raw: bytes) -> None:
+    def open(self, assignment: Assignment) -> None:
         """Accept an assignment in the place of what was under way."""
         with self.together():
             if (previous := self._current) is not None:
                 if not _names_the_same(previous, assignment):
                     self._leave_probation(previous)
                 self.ledger.move(previous, Event.SUPERSEDED)
-            accepted = self.journal.accept(assignment, raw, time.time())
+            accepted = self.journal.accept(assignment, time.time())
             self.ledger.report(accepted, state=accepted.state)
             self._set(accepted)
 
