@@ -21,6 +21,7 @@ from edgewright.controller.errors import (
     UnknownOperatorError,
     UnknownTargetError,
 )
+from edgewright.wire import manifest
 from edgewright.wire.errors import EdgewrightError
 from tests.controller.small_model import LABELS, paint, save_frames, without_output, write_folder
 
@@ -189,7 +190,7 @@ def test_an_artifact_that_no_manifest_holds_is_refused_by_number(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where int8 did not make a model small enough, the error names the target and what a manifest holds."""
-    monkeypatch.setattr("edgewright.wire.manifest.MAX_MANIFEST_BYTES", 500)
+    monkeypatch.setattr(manifest, "MAX_MANIFEST_BYTES", 500)
     request = BuildRequest(folder=str(folder), blobs=str(folder.parent / "b"), version=1, release_counter=1)
     with pytest.raises(ModelTooLargeError, match=r"^E078 The artifact for x86_64-ort-cpu has .* at most 500"):
         build_version(request)
