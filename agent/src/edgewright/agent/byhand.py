@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,9 @@ ROLL_BACK: Final = b"roll-back"
 MAX_WORDS_BYTES: Final = 4096
 ORDER_SECONDS: Final = 1.0
 """How long a connection may take to say what it wants; one is served at a time."""
+
+PAUSE_SECONDS: Final = 1.0
+"""Before it is listened again, after no connection could be taken."""
 
 ANSWER_SECONDS: Final = 30.0
 """The supervisor may be writing to slow flash."""
@@ -52,8 +56,12 @@ class HandDoor:
 
     def _listen(self, listener: socket.socket) -> None:
         while True:
-            with contextlib.suppress(OSError):  # Whoever asked is gone.
+            try:
                 connection, _ = listener.accept()
+            except OSError:  # Whoever asked is gone, or this process has no descriptor left.
+                time.sleep(PAUSE_SECONDS)
+                continue
+            with contextlib.suppress(OSError):
                 self._serve(connection)
 
     def _serve(self, connection: socket.socket) -> None:

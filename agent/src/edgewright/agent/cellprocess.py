@@ -89,9 +89,14 @@ class OwnCell:
 
     def start(self) -> None:
         """Start the cell, where there is one."""
-        if self._wanted and not self._stopping:
-            self._run += 1
+        if not self._wanted or self._stopping:
+            return
+        self._run += 1
+        try:
             self._process.start()
+        except OSError as error:
+            self._not_started(error)
+        else:
             self._process.send(self._setup)
 
     def watch(self) -> None:
@@ -138,9 +143,15 @@ class OwnCell:
                 self._end(key, f"{key[1]} is right again after {now - since:.0f} s.")
 
     def _ended(self) -> None:
-        if self._stopping:
-            return
+        if not self._stopping:
+            self._start_again(f"The cell has ended {self._process.ending}; it starts again.")
+
+    def _not_started(self, error: OSError) -> None:
+        log.warning("The cell cannot be started: %s.", error)
+        self._start_again(f"The cell cannot be started: {error}; that is tried again.")
+
+    def _start_again(self, why: str) -> None:
+        self._later(self._process.pause(), self.start)
         if self._down_since is None:
             self._down_since = time.monotonic()
-            self._ledger.note(SourceLostError(f"The cell has ended {self._process.ending}; it starts again."))
-        self._later(self._process.pause(), self.start)
+            self._ledger.note(SourceLostError(why))

@@ -40,6 +40,10 @@ Down = TypeVar("Down")
 class Running(Protocol):
     """A process that runs; ``subprocess.Popen`` is one."""
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
     def kill(self) -> None:
         """End it, whatever it does."""
 
@@ -97,23 +101,41 @@ class ChildProcess(ABC, Generic[Up, Down]):
         """The order to end."""
 
     def start(self) -> None:
-        """Start a child and listen to it."""
+        """Start a child and listen to it.
+
+        Raises:
+            OSError: the device has no room for one now; another try after ``pause`` may help.
+        """
         self._started_at = self._heard_at = time.monotonic()
-        self._socket, self._process = self.begin()
-        self._listening = threading.Thread(
-            target=self._listen, args=(self._socket, self._process), name=self.title, daemon=True
-        )
-        self._listening.start()
+        self._process = self._socket = None
+        ours, process = self.begin()
+        listening = threading.Thread(target=self._listen, args=(ours, process), name=self.title, daemon=True)
+        try:
+            listening.start()
+        except RuntimeError as error:
+            with ours:
+                process.kill()
+                process.wait()
+            raise OSError(f"Nobody can listen to the {self.title}: {error}.") from error
+        self._socket, self._process, self._listening = ours, process, listening
 
     def begin(self) -> tuple[socket.socket, Running]:
         """A new child, and this process's end of its control socket."""
         ours, theirs = control_pair()
         with theirs:
             descriptor = theirs.fileno()
-            child = subprocess.Popen(
-                list(self._command(descriptor)), pass_fds=(descriptor,), stdin=subprocess.DEVNULL
-            )
+            try:
+                child = subprocess.Popen(
+                    list(self._command(descriptor)), pass_fds=(descriptor,), stdin=subprocess.DEVNULL
+                )
+            except OSError:
+                ours.close()
+                raise
         return ours, child
+
+    def connect_again(self, process: Running) -> socket.socket | None:  # noqa: ARG002 - see the line's
+        """A new connection to a child that lives and whose own has ended; None where there is no way."""
+        return None
 
     def pause(self) -> float:
         """Seconds until the next start, after a child has ended."""
@@ -158,6 +180,17 @@ class ChildProcess(ABC, Generic[Up, Down]):
             listening.join(STOP_SECONDS)
 
     def _listen(self, ours: socket.socket, process: Running) -> None:
+        self._hear(ours)
+        while (again := self.connect_again(process)) is not None:
+            self._socket = again
+            self._hear(again)
+        process.kill()
+        self.ending = _ending(process.wait())
+        log.info("The %s has ended %s.", self.title, self.ending)
+        self._ended()
+
+    def _hear(self, ours: socket.socket) -> None:
+        """Listen until the connection ends."""
         with ours, contextlib.suppress(OSError):
             while data := ours.recv(MAX_CONTROL_BYTES + 1):
                 self._heard_at = time.monotonic()
@@ -168,10 +201,6 @@ class ChildProcess(ABC, Generic[Up, Down]):
                     continue
                 if message is not None:
                     self._said(message)
-        process.kill()
-        self.ending = _ending(process.wait())
-        log.info("The %s has ended %s.", self.title, self.ending)
-        self._ended()
 
 
 def _ending(code: int) -> str:

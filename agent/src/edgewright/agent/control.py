@@ -57,6 +57,13 @@ MAX_CONTROL_BYTES: Final = 200 * 1024
 SEND_BUFFER_BYTES: Final = 1024 * 1024
 """What both ends ask for; the kernel grants at most twice its ``wmem_max``."""
 
+CONNECT_SECONDS: Final = 5
+"""How long a supervisor waits for a line that takes no connection, or no order."""
+
+INODE_VARIABLE: Final = "EDGEWRIGHT_LINE_INODE"
+"""Environment variable by which a line learns the inode of the socket that was made for it. Until it has read
+that, the path may lead to another line already."""
+
 
 class Load(msgspec.Struct, frozen=True, tag_field="kind", tag="load"):
     """Start a runner for a slot that is not active.
@@ -377,8 +384,8 @@ def control_pair() -> tuple[socket.socket, socket.socket]:
 
 def listen_at(path: Path) -> socket.socket:
     """A listening control socket at a path, mode 0600; what stood there before is replaced."""
-    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    path.unlink(missing_ok=True)  # Only now: who finds no room for a socket leaves the old one as it is.
     listener.bind(str(path))
     path.chmod(0o600)
     listener.listen(1)
@@ -389,10 +396,13 @@ def connect_to(path: Path) -> socket.socket:
     """The supervisor's end of a connection to the line that listens at a path.
 
     Raises:
+        BlockingIOError: who listens there has taken no connection for ``CONNECT_SECONDS``.
         OSError: nobody listens there.
     """
     ours = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
+        # Of connections too (unix(7)); and a line that stands still must not hold up who sends to it.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", CONNECT_SECONDS, 0))
         ours.connect(str(path))
     except OSError:
         ours.close()

@@ -3,11 +3,15 @@
 ``synchronous=FULL``: after a power cut nothing that was acted on or sent is forgotten. An outbox that forgot
 would number two different messages alike, and the controller would drop the second as a repetition.
 
+A disk that is full when the agent starts takes no write-ahead log. Then what the file holds is read into
+memory, so that the model that is good is loaded. Each commit first tries whether the disk takes it by now.
+
 A process that was killed may have left commits that the next one sees and that no disk has. So what is in the
 log is synchronised and worked into the file before anything builds on it.
 """
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,6 +128,8 @@ FURTHEST_VERSION: Final = 1000
 LOG_PAGES: Final = 256
 """Pages of 4 KiB in the write-ahead log after which it is worked into the file: 1 MiB."""
 
+log = logging.getLogger(__name__)
+
 
 class Database:
     """One connection, used by one thread.
@@ -140,37 +146,34 @@ class Database:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._depth = 0
+        self._path = path
+        self._in_memory = False
         try:
-            if not read_only:
+            if not read_only and not path.exists():
                 path.touch(mode=0o600)
-            mode = "ro" if read_only else "rw"
-            self.connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, isolation_level=None)
-            self._open(read_only=read_only)
+            self.connection = _connect(path, "mode=ro" if read_only else "mode=rw")
+            try:
+                _open(self.connection, read_only=read_only)
+            except sqlite3.Error as error:
+                self.connection.close()
+                if read_only or not _takes_nothing(error):
+                    raise
+                self.connection, self._in_memory = _read_into_memory(path), True
+                log.warning("The agent's database is read only: %s.", error)
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             kind = DamagedDatabaseError if is_damage(error) else ConfigurationError
             raise kind(f"The agent's database {path} cannot be opened: {error}.") from error
 
-    def _open(self, *, read_only: bool) -> None:
-        (version,) = self.connection.execute("PRAGMA user_version").fetchone()
-        if not 0 <= version <= SCHEMA_VERSION + FURTHEST_VERSION:
-            raise DamagedDatabaseError(f"The agent's database says that it has schema {version}.")
-        if version > SCHEMA_VERSION:
-            raise NewerDataError(
-                f"The data folder has schema {version}, this agent knows up to {SCHEMA_VERSION}."
-            )
-        if read_only:
-            if version < SCHEMA_VERSION:
-                raise ConfigurationError(
-                    f"The data folder has schema {version}, this agent reads {SCHEMA_VERSION}: start it once."
-                )
-            return
-        self.connection.execute("PRAGMA journal_mode = WAL")
-        self.connection.execute("PRAGMA synchronous = FULL")
-        self.connection.execute("PRAGMA cache_size = -512")  # KiB; the tables are small, the agent is too
-        for number, step in enumerate(STEPS[version:], start=version + 1):
-            self.connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
-        self.connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def _leave_memory(self) -> None:
+        """Go on with the file, which has not changed meanwhile."""
+        connection = _connect(self._path, "mode=rw")
+        try:
+            _open(connection, read_only=False)
+        except BaseException:
+            connection.close()
+            raise
+        self.connection.close()
+        self.connection, self._in_memory = connection, False
 
     def check(self) -> None:
         """Read all of it.
@@ -191,12 +194,14 @@ class Database:
 
         Raises:
             DamagedDatabaseError: the disk has damaged the file.
-            StorageFullError: the file cannot be written; nothing of the outermost block is kept.
+        StorageFullError: the file cannot be written; nothing of the outermost block is kept.
             MalformedMessageError: a number is larger than the file can hold; nothing is kept either.
         """
         self._depth += 1
         try:
             if self._depth == 1:
+                if self._in_memory:
+                    self._leave_memory()
                 self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection
             if self._depth == 1:
@@ -227,6 +232,55 @@ def damage_of(error: BaseException) -> DamagedDatabaseError | None:
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return DamagedDatabaseError(f"The agent's database was damaged while it ran: {error}.")
     return None
+
+
+def _connect(path: Path, how: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{path}?{how}", uri=True, isolation_level=None)
+
+
+def _open(connection: sqlite3.Connection, *, read_only: bool) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if not 0 <= version <= SCHEMA_VERSION + FURTHEST_VERSION:
+        raise DamagedDatabaseError(f"The agent's database says that it has schema {version}.")
+    if version > SCHEMA_VERSION:
+        raise NewerDataError(
+            f"The data folder has schema {version}, this agent knows up to {SCHEMA_VERSION}."
+        )
+    if read_only:
+        if version < SCHEMA_VERSION:
+            raise ConfigurationError(
+                f"The data folder has schema {version}, this agent reads {SCHEMA_VERSION}: start it once."
+            )
+        return
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA cache_size = -512")  # KiB; the tables are small, the agent is too
+    for number, step in enumerate(STEPS[version:], start=version + 1):
+        connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _read_into_memory(path: Path) -> sqlite3.Connection:
+    """What a file and its log hold, and nothing can be written to."""
+    log_path = path.with_name(path.name + "-wal")
+    has_log = log_path.exists() and log_path.stat().st_size > 0
+    file = _connect(path, "mode=rw" if has_log else "mode=ro&immutable=1")
+    try:
+        file.execute("PRAGMA locking_mode = EXCLUSIVE")  # The log's index is in memory then (wal.html, 8).
+        memory = sqlite3.connect(":memory:", isolation_level=None)
+        file.backup(memory)
+    finally:
+        file.close()
+    _open(memory, read_only=False)
+    memory.execute("PRAGMA query_only = 1")
+    return memory
+
+
+def _takes_nothing(error: sqlite3.Error) -> bool:
+    """Whether it is the disk that does not take what SQLite writes."""
+    full = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in full
 
 
 def is_damage(error: BaseException) -> bool:

@@ -83,6 +83,7 @@ class Deployer:
         self._line = Swapping(self._underway, send, replace_line)
         self._work = Obtaining(self._underway, gate, submit, call_off, later, self._agreed)
         self._seen_timestamp = ""
+        self._begun = self._line_lived = False
 
     # What the device holds
 
@@ -106,9 +107,18 @@ class Deployer:
             line_lives: whether a line with its models has outlived the agent before; whatever ended that one,
                 its models did not.
         """
-        if self._journal.begin_run() and not line_lives:
-            self._count_start()
-        self._underway.resume()
+        self._line_lived = line_lives
+        self._begin()
+
+    def _begin(self) -> None:
+        """Count this start, once; where the disk does not take that now, it is made up for."""
+        if self._begun:
+            return
+        with self._underway.together():
+            if self._journal.begin_run() and not self._line_lived:
+                self._count_start()
+            self._underway.resume()
+        self._begun = True
         self._underway.collect()
         self._drive()
 
@@ -130,6 +140,7 @@ class Deployer:
 
     def go_on(self) -> None:
         """The broker is there again, or the disk: what waited is tried at once."""
+        self._begin()
         self._work.retry()
         self._drive()
 
@@ -142,6 +153,7 @@ class Deployer:
             raw: the document.
             found: what its verification gave; without it the gate verifies.
         """
+        self._begin()
         if self._gate.knows(raw):
             return
         admitted = self._gate.read(raw, found or self._gate.inspect(raw))

@@ -110,8 +110,11 @@ class EventLoop:
     def _tell(self, error: EdgewrightError) -> None:
         if error.sentence not in self._surprises and len(self._surprises) < MAX_SURPRISES:
             self._surprises.add(error.sentence)
-            with contextlib.suppress(EdgewrightError):  # On a full disk the log has it.
+            try:
                 self._note(error)
+            except Exception as untold:  # noqa: BLE001 - see below
+                # Still the top of the loop: a disk that takes no report must not end it. The log has it.
+                log.warning("That cannot be reported: %r", untold)
 
     def _try_again(self) -> None:
         """Let what was interrupted go on after a while, once however often this is called meanwhile."""

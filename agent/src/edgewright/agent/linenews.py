@@ -7,7 +7,7 @@ everything behind it: numbers are taken in their order, or a gap would be acknow
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from edgewright.agent import control
 from edgewright.agent.ledger import Ledger
@@ -36,12 +36,22 @@ class LineNews:
         self._outbox, self._ledger = outbox, ledger
         self._send, self._replaced = send, replaced
         self._line = ""
-        self._untaken: deque[control.News] = deque()
+        self._untaken: deque[tuple[str, control.News]] = deque()
 
     def line_started(self, line: str) -> None:
         """A line listens; it tells everything again that it was not told to be taken."""
         self._line = line
-        self._untaken.clear()
+        self._untaken = deque(one for one in self._untaken if one[0] != line)
+
+    def left(self, line: str, news: Iterable[control.News]) -> None:
+        """A line that was replaced has told all that it had to tell; nobody will tell it again.
+
+        Raises:
+            StorageFullError: it cannot be written down now; ``take`` tries again.
+        """
+        self._untaken = deque(one for one in self._untaken if one[0] != line)
+        self._untaken.extend((line, message) for message in news)
+        self.take()
 
     def heard(self, message: control.News) -> None:
         """The line has told something.
@@ -49,7 +59,7 @@ class LineNews:
         Raises:
             StorageFullError: it cannot be written down now; ``take`` tries again.
         """
-        self._untaken.append(message)
+        self._untaken.append((self._line, message))
         self.take()
 
     def take(self) -> None:
@@ -60,24 +70,29 @@ class LineNews:
             DamagedDatabaseError: nothing can be written down any more.
         """
         while self._untaken:
-            message = self._untaken[0]
-            if message.number > self._outbox.taken_of(self._line):
-                self._write(message)
+            line, message = self._untaken[0]
+            if message.number > self._outbox.taken_of(line):
+                self._write(line, message)
             self._untaken.popleft()
+            self._answer(line, message)
+
+    def _answer(self, line: str, message: control.News) -> None:
+        """Only who told it knows the number."""
+        if line == self._line:
             self._send(control.Taken(message.number))
 
-    def _write(self, message: control.News) -> None:
+    def _write(self, line: str, message: control.News) -> None:
         try:
             with self._ledger.transaction():
-                self._outbox.note_taken(self._line, message.number)
+                self._outbox.note_taken(line, message.number)
                 self._store(message)
         except (StorageFullError, DamagedDatabaseError):
             raise
         except Exception:
             # Whatever it is, it would come again and hold up everything behind it. The loop reports it.
             self._untaken.popleft()
-            self._outbox.note_taken(self._line, message.number)
-            self._send(control.Taken(message.number))
+            self._outbox.note_taken(line, message.number)
+            self._answer(line, message)
             raise
 
     def _store(self, message: control.News) -> None:

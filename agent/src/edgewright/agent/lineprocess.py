@@ -22,6 +22,10 @@ from edgewright.agent import control
 from edgewright.agent.childprocess import STOP_SECONDS, ChildProcess, Running
 from edgewright.agent.footprint import installed_version
 from edgewright.agent.settings import Settings
+from edgewright.wire.errors import MalformedMessageError
+
+CLOSING_SECONDS: Final = 0.1
+"""How long a line that has closed its connection may take to end, before it counts as one that goes on."""
 
 _LOOK_SECONDS: Final = 0.02
 _UNKNOWN_STATUS: Final = 0
@@ -70,18 +74,18 @@ class AdoptedLine:
     """
 
     def __init__(self, pid: int, command: Sequence[str]) -> None:
-        self._pid, self._command = pid, list(command)
+        self.pid, self._command = pid, list(command)
 
     @property
     def alive(self) -> bool:
         """Whether it runs."""
-        return command_of(self._pid) == self._command
+        return command_of(self.pid) == self._command
 
     def kill(self) -> None:
         """End it, whatever it does."""
         if self.alive:
             with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
+                os.kill(self.pid, signal.SIGKILL)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; how it ended is not known.
@@ -104,6 +108,7 @@ class LineProcess(ChildProcess[control.Up, control.Down]):
         path: of the control socket.
         command: how a line is started.
         said, ended: see ``ChildProcess``.
+        left: takes the name and the last news of a line that was replaced; called by ``start``.
     """
 
     title = "line"
@@ -114,9 +119,10 @@ class LineProcess(ChildProcess[control.Up, control.Down]):
         command: Sequence[str],
         said: Callable[[control.Up], None],
         ended: Callable[[], None],
+        left: Callable[[str, list[control.News]], None] = lambda _name, _news: None,
     ) -> None:
         super().__init__(lambda _descriptor: command, said, ended)
-        self._path, self._words = path, list(command)
+        self._path, self._words, self._left = path, list(command), left
 
     @property
     def adopted(self) -> bool:
@@ -140,10 +146,28 @@ class LineProcess(ChildProcess[control.Up, control.Down]):
         """The line sends its open windows and ends."""
         return control.Stop()
 
-    def _adopted(self) -> tuple[socket.socket, Running] | None:
+    def connect_again(self, process: Running) -> socket.socket | None:
+        """Whoever else connects takes this agent's place at the line; one that lives is no worse for it."""
+        with suppress(subprocess.TimeoutExpired, OSError):
+            process.wait(CLOSING_SECONDS)
+            return None
         try:
             ours = control.connect_to(self._path)
         except OSError:
+            return None
+        if control.peer_of(ours)[0] == process.pid:
+            log.warning("Somebody else has connected to the line; it is connected again.")
+            return ours
+        ours.close()
+        return None
+
+    def _adopted(self) -> tuple[socket.socket, Running] | None:
+        try:
+            ours = control.connect_to(self._path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        except BlockingIOError:
+            self._kill_standing()
             return None
         pid, _ = control.peer_of(ours)
         command = command_of(pid)
@@ -153,14 +177,33 @@ class LineProcess(ChildProcess[control.Up, control.Down]):
         with ours:
             if "edgewright.agent.line" in command:
                 log.info("The line that runs as process %d has other settings and is replaced.", pid)
-                _end(ours, AdoptedLine(pid, command))
+                self._left(*_end(ours, AdoptedLine(pid, command)))
         return None
+
+    def _kill_standing(self) -> None:
+        """End a line that stands still: those who connected before wait for it, and nobody else can."""
+        cell_socket = self._words[self._words.index("--cell-socket") + 1]
+        for entry in Path("/proc").iterdir():
+            command = command_of(int(entry.name)) if entry.name.isdecimal() else []
+            if "edgewright.agent.line" in command and cell_socket in command:
+                log.warning("The line that runs as process %s stands still and is replaced.", entry.name)
+                line = AdoptedLine(int(entry.name), command)
+                line.kill()
+                line.wait(STOP_SECONDS)
 
     def _new(self) -> tuple[socket.socket, Running]:
         """Start a line. It is in a session of its own: what ends a terminal's programs does not end it."""
         with control.listen_at(self._path) as listener:
-            child = subprocess.Popen(self._words, stdin=listener.fileno(), start_new_session=True)
-            return control.connect_to(self._path), child
+            ours = control.connect_to(self._path)
+            known = os.environ | {control.INODE_VARIABLE: str(self._path.stat().st_ino)}
+            try:
+                child = subprocess.Popen(
+                    self._words, stdin=listener.fileno(), env=known, start_new_session=True
+                )
+            except OSError:
+                ours.close()
+                raise
+        return ours, child
 
 
 def command_of(pid: int) -> list[str]:
@@ -172,11 +215,25 @@ def command_of(pid: int) -> list[str]:
     return [os.fsdecode(word) for word in words[:-1]]
 
 
-def _end(ours: socket.socket, line: AdoptedLine) -> None:
+def _end(ours: socket.socket, line: AdoptedLine) -> tuple[str, list[control.News]]:
+    """End a line; its name, and the news that it had still to tell."""
+    name, news = "", []
+    end = time.monotonic() + STOP_SECONDS
     with suppress(OSError):
         ours.send(control.encode(control.Stop()))
+        while (left := end - time.monotonic()) > 0:
+            ours.settimeout(left)
+            if not (data := ours.recv(control.MAX_CONTROL_BYTES + 1)):
+                break
+            with suppress(MalformedMessageError):  # Of another version: what can be understood is taken.
+                message = control.decode_up(data)
+                if isinstance(message, control.Ready):
+                    name = message.line
+                elif isinstance(message, control.News):
+                    news.append(message)
     try:
         line.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         line.kill()
         line.wait()
+    return name, news

@@ -6,6 +6,7 @@ transaction of the caller.
 """
 
 import json
+import sqlite3
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
@@ -118,8 +119,12 @@ class OutboxTable:
     """SQL over the table and its counters."""
 
     def __init__(self, database: Database) -> None:
-        self._connection = database.connection
+        self._database = database
         self.stream: str = self._value("SELECT stream FROM outbox")
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        return self._database.connection
 
     @property
     def next_seq(self) -> int:

@@ -1,12 +1,14 @@
 """The files of releases in the store: which belong to a manifest, where they lie, and what opens them."""
 
-import contextlib
+import logging
 
 from edgewright.agent.agreement import Assignment
 from edgewright.agent.confidential import NO_KEYS, ContentKeys
 from edgewright.agent.store import Store
 from edgewright.wire.errors import EdgewrightError
 from edgewright.wire.manifest import Blob, Manifest, Patch, decode_manifest
+
+log = logging.getLogger(__name__)
 
 
 class ReleaseFiles:
@@ -51,15 +53,24 @@ class ReleaseFiles:
         """Remove all files, partial ones too, that do not belong to these manifests.
 
         A patch belongs to its manifest until what it makes is there: a device that starts again in the middle
-        of its download goes on with it.
+        of its download goes on with it. Where a disk does not let that be found out, everything stays.
         """
         keep = set(digests)
-        for digest in digests:
-            with contextlib.suppress(FileNotFoundError, EdgewrightError):
-                manifest = self.manifest(digest)
-                keep |= self._needed(manifest.artifact, manifest.patches)
-                keep |= self._needed(manifest.golden, manifest.golden_patches)
-        self._store.collect(keep)
+        try:
+            for digest in digests:
+                keep |= self._blobs(digest)
+            self._store.collect(keep)
+        except OSError as error:
+            log.warning("What nobody needs stays in the store: %s.", error)
+
+    def _blobs(self, digest: str) -> set[str]:
+        try:
+            manifest = self.manifest(digest)
+        except (FileNotFoundError, EdgewrightError):
+            return set()
+        return self._needed(manifest.artifact, manifest.patches) | self._needed(
+            manifest.golden, manifest.golden_patches
+        )
 
     def _needed(self, blob: Blob, patches: tuple[Patch, ...]) -> set[str]:
         ways = () if self._store.has(blob.sha256) else patches

@@ -30,6 +30,8 @@ from edgewright.wire.manifest import CHUNK_BYTES, Blob
 DEFAULT_QUOTA_BYTES: Final = 2 * 1024**3
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PARTIAL: Final = ".partial"
+_UNREADABLE: Final = (errno.EIO, errno.EBADMSG, errno.EUCLEAN)
+"""What a disk says of blocks that it has lost; any other error may pass."""
 
 
 class Store:
@@ -110,10 +112,16 @@ class Store:
             TamperedArtifactError: it is damaged; it has been removed.
         """
         path = self._path(digest)
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            found = ""
         if found != digest:
-            path.unlink()
+            with contextlib.suppress(OSError):  # A disk that lost it may not let go of its name either.
+                path.unlink()
             raise TamperedArtifactError(f"The stored file {digest[:12]} is damaged; it was removed.")
         return path
 

@@ -63,6 +63,7 @@ from edgewright.wire.errors import (
     DamagedDatabaseError,
     EdgewrightError,
     MessageError,
+    UnexpectedError,
 )
 from edgewright.wire.messages import Goodbye, Release, Want
 
@@ -98,6 +99,8 @@ class Supervisor:
         self._connections = 0
         self._greets_since = 0.0
         self._line_ready: control.Ready | None = None
+        self._followed = False
+        self._said_early: list[control.Up] = []
         self._vouched = False
         self._told_held: Held = (None, None)
         for root in (settings.image_root, settings.director_root):
@@ -155,6 +158,7 @@ class Supervisor:
             line_command(settings),
             said=lambda message: self._post(lambda: self._said(message)),
             ended=lambda: self._post(self._line_ended),
+            left=lambda line, news: self._loop.do(lambda: self._news.left(line, news)),
         )
         self._gate = Gate(
             settings.device,
@@ -188,12 +192,12 @@ class Supervisor:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._told_to_stop)
-        self._line.start()
-        self._cell.start()
-        self._deployer.start(line_lives=self._line.adopted)
+        self._loop.do(self._start_line)
+        self._loop.do(self._cell.start)
+        self._loop.do(lambda: self._deployer.start(line_lives=self._line.adopted))
         self._desk.start()
         self._desk.open(held_in_slots(self._journal), self._opened)
-        self._gate.watch_clock()
+        self._loop.do(self._gate.watch_clock)
         self._worker.start()
         self._hand.start()
         self._subscribe()
@@ -355,7 +359,8 @@ class Supervisor:
         match message:
             case control.Ready():
                 self._news.line_started(message.line)
-                self._line_ready = message
+                self._line_ready, self._followed = message, False
+                self._said_early.clear()
                 self._load_line()
             case (
                 control.WindowReady()
@@ -365,8 +370,10 @@ class Supervisor:
                 | control.GivenUp()
             ):
                 self._news.heard(message)
-            case _:
+            case _ if self._followed:
                 self._deployer.said(message)
+            case _:
+                self._said_early.append(message)
 
     def _tell_line(self, taken: control.Taken) -> None:
         if not self._loop.stopping:  # The line has ended by then.
@@ -389,18 +396,29 @@ class Supervisor:
 
     def _load_line(self) -> None:
         """A line gets models once it listens and their signatures were looked at."""
-        if self._line_ready and self._vouched:
-            self._deployer.line_started(self._line_ready.held)
+        if not self._line_ready or not self._vouched:
+            return
+        self._followed = True
+        early, self._said_early = self._said_early, []
+        self._loop.do(partial(self._deployer.line_started, self._line_ready.held))
+        for message in early:  # What it did after it had said what it holds.
+            self._loop.do(partial(self._deployer.said, message))
 
     def _line_ended(self) -> None:
-        self._line_ready = None
+        self._line_ready, self._followed = None, False
         if not self._loop.stopping:
-            self._later(self._line.pause(), self._restart_line)
+            self._later(self._line.pause(), self._start_line)
             self._deployer.line_ended()
 
-    def _restart_line(self) -> None:
-        if not self._loop.stopping:
+    def _start_line(self) -> None:
+        """Start a line, or find one; where the device has no room for one now, that is tried again."""
+        if self._loop.stopping:
+            return
+        try:
             self._line.start()
+        except OSError as error:
+            self._later(self._line.pause(), self._start_line)
+            raise UnexpectedError(f"The line cannot be started: {error}.") from error
 
     def _tick(self) -> None:
         self._later(TICK_SECONDS, self._tick)

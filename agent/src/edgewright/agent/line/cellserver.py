@@ -22,15 +22,20 @@ class CellServer:
     """
 
     def __init__(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
         self._path = path
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.listener.bind(str(path))
-        path.chmod(0o600)
-        self.listener.listen(1)
-        self.listener.settimeout(0)
+        self.listener = self._listen()
+        self._inode = path.stat().st_ino
         self.connection: socket.socket | None = None
         self._inbox = Inbox()
+
+    def keep_place(self) -> None:
+        """Listen anew where the path leads to another socket or nowhere; the connection stays."""
+        if not self._has_place():
+            _log.warning("the path of the cell's socket led elsewhere; the line listens there again")
+            with suppress(OSError):  # On a disk that takes no name: the next time.
+                listener = self._listen()
+                self.listener.close()
+                self.listener, self._inode = listener, self._path.stat().st_ino
 
     def accept(self) -> None:
         """Take a new connection in the place of the old one."""
@@ -73,10 +78,30 @@ class CellServer:
             self._disconnect()
 
     def close(self) -> None:
-        """Close everything and remove the path."""
+        """Close everything and remove the path, unless it is another line's by now."""
         self._disconnect()
         self.listener.close()
-        self._path.unlink(missing_ok=True)
+        if self._has_place():
+            self._path.unlink(missing_ok=True)
+
+    def _listen(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._path.unlink(missing_ok=True)
+            listener.bind(str(self._path))
+            self._path.chmod(0o600)
+            listener.listen(1)
+            listener.settimeout(0)
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+    def _has_place(self) -> bool:
+        try:
+            return self._path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
 
     def _disconnect(self) -> None:
         if self.connection is not None:

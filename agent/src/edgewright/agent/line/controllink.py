@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from edgewright.agent.control import (
+    INODE_VARIABLE,
     MAX_CONTROL_BYTES,
     SEND_BUFFER_BYTES,
     Down,
@@ -65,7 +66,7 @@ class ControlLink:
         self.blocked = False
         self.line = secrets.token_hex(8)
         self._path = Path(os.fsdecode(listener.getsockname()))
-        self._inode = self._path.stat().st_ino
+        self._inode = int(os.environ.get(INODE_VARIABLE) or self._path.stat().st_ino)
         self._pictures = pictures
         self._answers: deque[bytes] = deque()
         self._keeping = Keeping()

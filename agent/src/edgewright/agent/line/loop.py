@@ -128,6 +128,8 @@ class Line:
             self._beat_at = now
             self._control.send(Heartbeat())
             self._stopping = self._stopping or self._control.replaced
+            if not self._stopping:
+                self._cell.keep_place()
 
     def _active_changed(self) -> None:
         active = self._orders.active
