@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from edgewright.agent import control
+from edgewright.agent.configuration import read_settings
 from edgewright.agent.database import Database
+from edgewright.agent.devicekey import DeviceKey
+from edgewright.agent.documents import Opened
 from edgewright.agent.eventloop import EventLoop
 from edgewright.agent.journal import Journal
 from edgewright.agent.line.cellserver import CellServer
@@ -22,8 +25,14 @@ from edgewright.agent.lineorders import LineOrders, follow
 from edgewright.agent.lineprocess import LineProcess
 from edgewright.agent.releasefiles import ReleaseFiles
 from edgewright.agent.store import Store
+from edgewright.agent.supervisor import Supervisor
 from edgewright.wire.cell import Frame, encode
-from tests.agent.agent_rig import wait_for
+from edgewright.wire.errors import StorageFullError
+from simulators.device import DeviceStub
+from simulators.releases import GOLDEN, make_manifest, random_artifact
+from simulators.repository import RepositorySimulator
+from tests.agent.agent_rig import MODEL, AgentRig, wait_for
+from tests.contract.brokers import NatsBroker
 
 NOBODY = 65534
 
@@ -199,3 +208,70 @@ def test_unreadable_manifest_stops_no_collection(tmp_path: Path) -> None:
     (tmp_path / "store" / ("0" * 64)).symlink_to("/proc/self/mem")  # Its first byte is an I/O error.
     ReleaseFiles(store).keep_only({"0" * 64})
     assert not store.has(unneeded)
+
+
+def test_database_is_read_where_the_disk_takes_no_log(tmp_path: Path) -> None:
+    """What the file holds is there, a commit says that the disk is full; with room again all is written."""
+    path = tmp_path / "agent.db"
+    database = Database(path)
+    Journal(database).set_offset(7.0)
+    database.close()
+    blocked = tmp_path / "agent.db-shm"
+    blocked.mkdir()
+    database = Database(path)
+    journal = Journal(database)
+    assert journal.device().offset == 7.0
+    with pytest.raises(StorageFullError):
+        journal.begin_run()
+    blocked.rmdir()
+    assert not journal.begin_run()
+    database.close()
+    assert Journal(Database(path)).begin_run()
+
+
+def test_what_an_adopted_line_says_early_is_followed_later(tmp_path: Path) -> None:
+    """A model that breaks between the line's greeting and its following is given up in the journal."""
+    unstarted = NatsBroker(tmp_path / "broker")
+    simulator = RepositorySimulator((MODEL,))
+    agent = AgentRig(tmp_path / "a", unstarted, simulator, DeviceKey.generate())
+    theirs = RepositorySimulator()
+    device = DeviceStub(theirs, agent.folder).start()
+    for version in (1, 2):
+        artifact = random_artifact(version)
+        theirs.assign(theirs.release(make_manifest(version, artifact), artifact, GOLDEN))
+        device.read_topics()
+    active = device.journal.device().active
+    held = {slot: one.release.manifest_sha256 for slot, one in device.journal.slots().items() if one}
+    device.cut_power()
+    assert active is not None
+    assert len(held) == 2
+    supervisor = Supervisor(read_settings(agent.config))
+    told = tuple(
+        control.Held(slot=slot, digest=held[slot], standing="active" if slot == active else "warm")
+        for slot in held
+    )
+    supervisor._said(control.Ready(1, told))
+    other = next(slot for slot in held if slot != active)
+    supervisor._said(control.Broke(slot=active, error=45, detail="crashed", now_active=other))
+    supervisor._opened(Opened(None, {}, None))
+    assert supervisor._journal.device().active == other
+
+
+def test_line_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    """Without a descriptor the start is put off, and the next one succeeds."""
+    agent = AgentRig(
+        tmp_path / "a", NatsBroker(tmp_path / "b"), RepositorySimulator((MODEL,)), DeviceKey.generate()
+    )
+    supervisor = Supervisor(read_settings(agent.config))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        supervisor._loop.do(supervisor._start_line)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    (_, _, again), *_ = supervisor._loop._timers
+    again()
+    try:
+        wait_for((agent.folder / "cell.sock").exists, "a line")
+    finally:
+        supervisor._line.stop()
