@@ -84,8 +84,8 @@ def gather(wheels: Path, machine: str, runtime: str) -> None:
     """Put the agent's wheel and all that it needs into a folder."""
     shutil.rmtree(wheels, ignore_errors=True)
     wheels.mkdir(parents=True)
-    build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), str(ROOT / "agent")]
-    run(sys.executable, *build, quiet=True)
+    build = ["-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels)]
+    run(sys.executable, *build, str(ROOT / "agent"), quiet=True)
     lock = wheels / "requirements.txt"
     lock.write_text("".join(locked(needed(f"edgewright-agent[line,{runtime}]", machine), machine)))
     download = ["download", "--no-deps", "--require-hashes", "--requirement", str(lock)]
