@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from edgewright.agent.breakers import STARTS_TO_END
+from edgewright.agent.breakers import DECIDING_STARTS_TO_END
 from edgewright.wire.canonical import sha256_hex
 from simulators.disk.platter import STYLES, Platter, lay_out
 from simulators.disk.recording import Kind, Operation, Recorder
@@ -33,7 +33,7 @@ AGAIN: Final = 0.3
 MAX_CUTS: Final = 6
 """In a row. From the third on a device with a last good model may go back to it and say so (decision 23)."""
 
-LOOP_CUTS: Final = min(STARTS_TO_END.values())
+LOOP_CUTS: Final = DECIDING_STARTS_TO_END
 
 KILLED: Final = "killed"
 """Only the process ends: the next one sees what was never synchronised, and a later cut takes it away."""

