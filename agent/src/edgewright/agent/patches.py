@@ -5,7 +5,7 @@ one segment, one region of the base and one piece of the patch nothing is in mem
 (``wire.patching``). The result counts only with its signed digest.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from backports import zstd
@@ -21,12 +21,6 @@ PIECE_BYTES: Final = 64 * 1024
 _OPTIONS: Final[dict[int, int]] = {
     zstd.DecompressionParameter.window_log_max: (SEGMENT_BYTES - 1).bit_length()
 }
-
-
-def find_patch(patches: Iterable[Patch], stored: set[str]) -> Patch | None:
-    """The smallest patch whose base is stored."""
-    usable = [patch for patch in patches if patch.base_sha256 in stored]
-    return min(usable, key=lambda patch: patch.blob.length, default=None)
 
 
 def apply_patch(store: Store, patch: Patch, result: Blob) -> None:
