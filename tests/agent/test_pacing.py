@@ -184,12 +184,23 @@ def test_a_broker_that_forgets_questions_costs_no_byte() -> None:
     assert found.received == pytest.approx(100 * CHUNK_BYTES)
 
 
-def test_silence_ends_after_the_patience_where_nothing_is_known() -> None:
-    """A first chunk of which no byte comes is lost after the patience, not after its slowest time."""
+SUBACK_BYTES = 5
+
+
+def test_silence_ends_after_the_patience_where_the_broker_has_answered() -> None:
+    """A chunk whose subscription was acknowledged and of which no byte comes is lost after the patience."""
     pace = Pace(8, 1024)
     pace.asked("a", CHUNK_BYTES, 0.0, 0)
-    assert pace.lapsed(4.9, 0, 5.0) == []
-    assert pace.lapsed(5.1, 0, 5.0) == ["a"]
+    assert pace.lapsed(4.9, SUBACK_BYTES, 5.0) == []
+    assert pace.lapsed(5.1, SUBACK_BYTES, 5.0) == ["a"]
+
+
+def test_a_question_that_tcp_still_carries_is_not_asked_twice() -> None:
+    """Where not even the acknowledgement has come, a chunk is lost only after four times the patience."""
+    pace = Pace(8, 1024)
+    pace.asked("a", CHUNK_BYTES, 0.0, 0)
+    assert pace.lapsed(19.9, 0, 5.0) == []
+    assert pace.lapsed(20.1, 0, 5.0) == ["a"]
 
 
 def test_a_first_chunk_on_a_slow_link_is_waited_for() -> None:
@@ -212,5 +223,6 @@ def test_a_new_connection_asks_anew() -> None:
     pace = Pace(8, 1024)
     pace.asked("a", CHUNK_BYTES, 0.0, 0)
     pace.begin_again(600.0, 100_000)
-    assert pace.lapsed(604.0, 100_000, 5.0) == []
-    assert pace.lapsed(605.5, 100_000, 5.0) == ["a"]
+    answered = 100_000 + SUBACK_BYTES
+    assert pace.lapsed(604.0, answered, 5.0) == []
+    assert pace.lapsed(605.5, answered, 5.0) == ["a"]

@@ -16,7 +16,9 @@ A chunk is lost when one of these holds, and never while its bytes may still be 
 
 - since it was asked for, the connection has brought less than the slowest rate (``floor`` seconds are free);
 - the connection has brought nothing at all for four times ``floor``, and for longer than the whole answer
-  should take: a network that is cut stalls TCP for seconds beyond the cut, and repeats what it holds;
+  should take: a network that is cut stalls TCP for seconds beyond the cut, and repeats what it holds. The
+  same holds where not even the subscription's acknowledgement has come: TCP still carries the question, and
+  a second one would bring the chunk twice;
 - much more has come than was ahead of it: the broker has dropped it, or never had it.
 """
 
@@ -181,7 +183,9 @@ class Pace:
         floor = max(floor, 4 * self.latency)
         if waited < floor:
             return False
-        if came < self._slowest * (waited - floor) or came == 0:
+        if came == 0:
+            return waited >= STALLED * floor
+        if came < self._slowest * (waited - floor):
             return True
         due = question.ahead + question.length
         if came >= due + self._most * CHUNK_BYTES:
