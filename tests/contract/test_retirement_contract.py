@@ -14,11 +14,11 @@ from edgewright.controller.database.tables import (
     Assignment,
     Device,
     Event,
-    IdleVersion,
     Model,
     ModelVersion,
     Rollout,
 )
+from edgewright.controller.database.versiontables import IdleVersion
 from edgewright.controller.link import BrokerLink
 from edgewright.controller.publisher import Publisher
 from edgewright.controller.retirement import Retirement

@@ -19,6 +19,9 @@ PROTOCOL: Final = 3
 OLDEST_PROTOCOL: Final = 2
 """Oldest protocol that this release still understands."""
 
+CPU_FEATURES: Final = ("avx2", "avx512f", "vnni", "amx", "neon", "dotprod", "i8mm")
+"""Processor features that matter to inference, by their names in a hello; ``vnni`` is either form of it."""
+
 
 def verify_protocol(theirs: int, who: str) -> None:
     """Accept a peer's protocol version.

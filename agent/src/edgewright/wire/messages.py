@@ -99,6 +99,10 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello", kw_only=
         seen_root, seen_timestamp: newest image metadata that the device has verified.
         director_root: version of the director's root that the device trusts.
         certificate_expires: end of the device certificate, seconds since the epoch; 0 without one.
+        machine: processor architecture, as ``platform.machine()`` spells it; empty from older agents.
+        cpu: features of its processor, of ``handshake.CPU_FEATURES``.
+        memory_mb: of the whole machine, MiB.
+        qualifies: whether it takes candidates to measure them; see ``qualification``.
     """
 
     device: str
@@ -123,6 +127,10 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello", kw_only=
     director_root: int = 0
     certificate_expires: float = 0.0
     runtimes: Annotated[tuple[RuntimeText, ...], msgspec.Meta(max_length=MAX_RUNTIMES)] = ()
+    machine: Annotated[str, msgspec.Meta(max_length=32)] = ""
+    cpu: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=16)], ...], msgspec.Meta(max_length=16)] = ()
+    memory_mb: int = 0
+    qualifies: bool = False
 
 
 class Report(msgspec.Struct, frozen=True, tag_field="kind", tag="report", kw_only=True):

@@ -4,8 +4,8 @@
 
     ControllerError
     |-- SurroundingsError     the machine, its folders and its neighbours          60-69
-    |-- ModelError            what was pushed cannot become an artifact            70-89
-    `-- RequestError          what a person asked for cannot be done               90-109
+    |-- ModelError            what was pushed cannot become an artifact            70-79, 119-125
+    `-- RequestError          what a person asked for cannot be done               90-118
 """
 
 from edgewright.wire.errors import EdgewrightError
@@ -154,6 +154,69 @@ class ModelTooLargeError(ModelError):
 
     number = 78
     remedy = "An artifact may have 240 MB: make the model smaller, or allow int8 for its targets."
+
+
+class ToolchainMissingError(ModelError):
+    """A compiler or runtime that a target needs is not installed."""
+
+    number = 120
+    remedy = "Install it with `edgewright toolchain install NAME`, or leave its targets out of model.toml."
+
+
+class ToolchainFailedError(ModelError):
+    """A toolchain could not be installed, or ended without a result."""
+
+    number = 121
+    remedy = "Read the sentence, then `edgewright toolchain doctor`; other targets do not need it."
+
+
+class TensorTypeError(ModelError):
+    """A tensor of the model has an element type or a structure that cannot be compiled."""
+
+    number = 122
+    remedy = "Export the model with tensors of float, integer or boolean type, without sequences and maps."
+
+
+class OpenShapeError(ModelError):
+    """An input's size is open, and nothing says which one the device will use."""
+
+    number = 123
+    remedy = "Give each input its shape in model.toml; `edgewright init` writes a proposal."
+
+
+class SourceFormatError(ModelError):
+    """The file is of a format that cannot be compiled for the targets."""
+
+    number = 124
+    remedy = "Push an ONNX or TFLite file, or install the toolchain that reads this one."
+
+
+class TensorDataError(ModelError):
+    """A file of tensors does not fit the model's inputs."""
+
+    number = 125
+    remedy = "Write one array an input, named as the input, with one call a row."
+
+
+class UnqualifiedTargetError(ModelError):
+    """A target that is described, and not yet qualified."""
+
+    number = 79
+    remedy = "Choose a target that `edgewright targets` lists as shipped."
+
+
+class LicenceRefusedError(ModelError):
+    """The licence of the model or of a part of it is not among those that are allowed."""
+
+    number = 98
+    remedy = "Clear the licence, or add it to [licence] allow in model.toml after a lawyer has."
+
+
+class LineModelError(ModelError):
+    """The model takes tensors, and the robots' line gives it camera frames."""
+
+    number = 119
+    remedy = "Compile it with `edgewright compile`; a model for the line has one image input and labels."
 
 
 class RequestError(ControllerError):
@@ -333,3 +396,24 @@ class UnknownBlobError(RequestError):
 
     number = 118
     remedy = "Take the newest assignment; a version that was retired is published again by its next rollout."
+
+
+class UnknownAliasError(RequestError):
+    """No such alias, or a name that none can have."""
+
+    number = 112
+    remedy = "List what there is with `edgewright alias list`."
+
+
+class ExchangeError(RequestError):
+    """Another registry cannot be read or written."""
+
+    number = 113
+    remedy = "Check the tracking address and that the extra edgewright-controller[mlflow] is installed."
+
+
+class UnknownQualificationError(RequestError):
+    """No such qualification, or no device that takes it."""
+
+    number = 114
+    remedy = "List what there is with `edgewright qualify list`; a device says yes in its own configuration."

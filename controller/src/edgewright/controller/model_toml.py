@@ -28,7 +28,7 @@ _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 _RESERVED: Final = frozenset({"root", "targets", "snapshot", "timestamp"})
 """Each model has a TUF role of its own name, and these four are TUF's."""
 
-Precision = Literal["int8", "fp32"]
+Precision = Literal["int8", "mixed", "fp16", "fp32"]
 
 
 class ModelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,7 +92,7 @@ class GatesPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logit_error: float = 0.1
     per_class_loss: float = 0.1
     latency_ratio: float = 1.0
-    precisions: tuple[Precision, ...] = ("int8", "fp32")
+    precisions: tuple[Precision, ...] = ("int8", "mixed", "fp16", "fp32")
 
 
 class DriftPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -170,6 +170,7 @@ def record_build(session: Session, result: BuildResult) -> None:
         return
     row.state, row.detail, row.finished_at = READY, "", time.time()
     row.labels, row.metrics = list(result.labels), dict(result.metrics)
+    row.card_sha256, row.sbom_sha256 = result.card_sha256, result.sbom_sha256
     session.add(row)
     count = len(result.built)
     sentence = f"{row.model} v{row.version} is ready for {count} target{'s' if count != 1 else ''}."
@@ -303,4 +304,7 @@ def _artifact_row(result: BuildResult, built: Built) -> Artifact:
         profile_sha256=built.profile_sha256,
         provenance_sha256=built.bundle_sha256,
         confidential=built.custom.confidential,
+        format=built.format,
+        proven_on=list(built.proven_on),
+        numbers=dict(built.numbers),
     )

@@ -20,11 +20,11 @@ from edgewright.controller.database.tables import (
     Artifact,
     Assignment,
     Device,
-    IdleVersion,
     ModelVersion,
     Rollout,
     RolloutDevice,
 )
+from edgewright.controller.database.versiontables import IdleVersion
 from edgewright.controller.errors import BrokerFullError, DataFolderDamagedError
 from edgewright.controller.events import record
 from edgewright.controller.publisher import Damaged, Publisher

@@ -65,6 +65,9 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
         provenance_sha256: the statement of provenance, and
         bundle_sha256: the signed statements; empty before the controller has attested the build.
         verdicts: of all candidates that were judged; ``chosen`` names the one that ships.
+        format: of the artifact, onnx or tflite.
+        proven_on: runtimes that the gates ran on.
+        numbers: of the chosen candidate's verdict.
     """
 
     target: str
@@ -82,6 +85,9 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: tuple[Verdict, ...]
     provenance_sha256: str = ""
     bundle_sha256: str = ""
+    format: str = "onnx"
+    proven_on: tuple[str, ...] = ()
+    numbers: dict[str, float] = {}
 
 
 class BuildResult(msgspec.Struct, frozen=True, tag_field="kind", tag="result", kw_only=True):
@@ -91,6 +97,8 @@ class BuildResult(msgspec.Struct, frozen=True, tag_field="kind", tag="result", k
         built: one a target, in model.toml's order.
         ranges_sha256: calibration ranges for versions that follow.
         metrics: numbers of the version as a whole.
+        card_sha256: blob with the model card.
+        sbom_sha256: blob with the bill of materials.
     """
 
     model: str
@@ -99,6 +107,8 @@ class BuildResult(msgspec.Struct, frozen=True, tag_field="kind", tag="result", k
     built: tuple[Built, ...]
     ranges_sha256: str
     metrics: dict[str, float]
+    card_sha256: str = ""
+    sbom_sha256: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True, tag_field="kind", tag="failure"):

@@ -1,4 +1,4 @@
-"""All tables. Table models do no validation: rows are made by the modules that own them.
+"""Tables; ``versiontables`` has more. Models do no validation: rows are made by the modules that own them.
 
 Times are seconds since the epoch (UTC) as floats, as the wire has them. JSON columns hold plain data.
 Enumerated columns are strings, so that a new state needs no migration. Who may write what:
@@ -15,7 +15,6 @@ Assignment,
 IssuedAssignment        rollouts.assigner
 Model, ModelVersion,
 Artifact                registry
-IdleVersion             retirement
 Rollout, RolloutDevice  rollouts
 Position, Window,
 Outcome, Rollup,
@@ -33,7 +32,8 @@ from sqlalchemy import JSON, Column, Index, LargeBinary
 from sqlmodel import Field, SQLModel
 
 
-def _json(default: Any = None) -> Any:
+def json_column(default: Any = None) -> Any:
+    """A column of plain data, a dict or a list."""
     empty = "[]" if default is list else "{}"
     return Field(
         default_factory=default or dict, sa_column=Column(JSON, nullable=False, info={"empty": empty})
@@ -49,10 +49,17 @@ class Device(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     target: str
-    tags: dict[str, str] = _json()
-    bound_tags: dict[str, str] = _json()
+    tags: dict[str, str] = json_column()
+    bound_tags: dict[str, str] = json_column()
     """Those that its enrolment token gave it: it cannot change them."""
     runtime: str = ""
+    runtimes: list[str] = json_column(list)
+    """All of its runtimes: name, version and provider."""
+    machine: str = ""
+    """Processor architecture, as ``platform.machine()`` spells it."""
+    cpu: list[str] = json_column(list)
+    """Processor features that matter to inference, of those in the wire's ``CPU_FEATURES``."""
+    memory_mb: int = 0
     agent_version: str = ""
     enrolled_at: float = 0.0
     connected: bool = False
@@ -105,7 +112,7 @@ class EnrolmentToken(SQLModel, table=True):
     expires: float
     used_by: str = ""
     device: str = ""
-    tags: dict[str, str] = _json()
+    tags: dict[str, str] = json_column()
     created_by: str = ""
     created_at: float = 0.0
 
@@ -133,7 +140,7 @@ class ApiToken(SQLModel, table=True):
     sha256: str = Field(index=True, unique=True)
     name: str
     role: str
-    models: list[str] = _json(list)
+    models: list[str] = json_column(list)
     """Scope: the models that it may act on, empty for all."""
     created_at: float
     created_by: str = ""
@@ -167,7 +174,7 @@ class AuditEntry(SQLModel, table=True):
     subject: str
     outcome: str
     """``done``, or the number of the error that refused it."""
-    detail: dict[str, Any] = _json()
+    detail: dict[str, Any] = json_column()
     previous_sha256: str
     sha256: str
 
@@ -220,12 +227,18 @@ class ModelVersion(SQLModel, table=True):
     parent: int = 0
     created_at: float
     finished_at: float = 0.0
-    files: dict[str, str] = _json()
+    files: dict[str, str] = json_column()
     """Path in the model's folder to the SHA-256 of the blob."""
-    labels: list[str] = _json(list)
-    metrics: dict[str, float] = _json()
+    labels: list[str] = json_column(list)
+    metrics: dict[str, float] = json_column()
     error: int = 0
     detail: str = ""
+    lineage: dict[str, Any] = json_column()
+    """Where it comes from, beside ``parent``: data, recipe, run, another registry; see ``lineage``."""
+    card_sha256: str = ""
+    """Blob with the generated model card (Markdown)."""
+    sbom_sha256: str = ""
+    """Blob with the software bill of materials (CycloneDX, JSON)."""
 
 
 class Artifact(SQLModel, table=True):
@@ -240,32 +253,21 @@ class Artifact(SQLModel, table=True):
     manifest_length: int
     artifact_sha256: str
     artifact_length: int
-    patch_lengths: dict[str, int] = _json()
+    patch_lengths: dict[str, int] = json_column()
     """Version of the base to the length of the patch in bytes."""
-    gates: dict[str, Any] = _json()
+    gates: dict[str, Any] = json_column()
     profile_sha256: str
     """Blob with the reference profile; see ``compiler.profile``."""
     provenance_sha256: str = ""
     """Blob with the signed provenance; see ``provenance``."""
     confidential: bool = False
     """Whether artifact and golden vectors are stored and published encrypted; see ``confidential``."""
-
-
-class IdleVersion(SQLModel, table=True):
-    """A version that nothing needs; its row goes when something needs it again."""
-
-    model: str = Field(primary_key=True)
-    version: int = Field(primary_key=True)
-    idle_since: float
-    retired_at: float = 0.0
-    """When it was decided to take its chunks off the broker; 0 in its grace time."""
-    cleared: bool = False
-    """Whether the broker has taken that."""
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """Model and version."""
-        return self.model, self.version
+    format: str = "onnx"
+    """Of the artifact: onnx or tflite."""
+    proven_on: list[str] = json_column(list)
+    """Runtimes that the gates ran on: name, version and provider."""
+    numbers: dict[str, float] = json_column()
+    """What the gates measured of the artifact; see ``compiler.gates.Numbers``."""
 
 
 class Rollout(SQLModel, table=True):
@@ -279,12 +281,12 @@ class Rollout(SQLModel, table=True):
     """Devices may take it although they have committed a newer one."""
     state: str
     reason: str = ""
-    waves: list[dict[str, Any]] = _json(list)
+    waves: list[dict[str, Any]] = json_column(list)
     wave: int = 0
     wave_started_at: float = 0.0
     created_at: float
     finished_at: float = 0.0
-    gate: dict[str, Any] = _json()
+    gate: dict[str, Any] = json_column()
     """``sentence``: what the gate of the current wave last said, or why the wave was opened; ``at``: when."""
 
 
@@ -326,7 +328,7 @@ class Position(SQLModel, table=True):
     """When its first hello came."""
     newest: float = 0.0
     """End of its newest window, by the device's clock, and not much after it came."""
-    accounts: dict[str, list[int]] = _json()
+    accounts: dict[str, list[int]] = json_column()
     """What its device said in the newest hello: made, waiting and given up, by kind."""
 
 
@@ -463,7 +465,7 @@ class Alarm(SQLModel, table=True):
     closed_at: float = 0.0
     signal: str
     sentence: str
-    evidence: dict[str, Any] = _json()
+    evidence: dict[str, Any] = json_column()
 
 
 class Rebuild(SQLModel, table=True):
@@ -481,7 +483,7 @@ class Rebuild(SQLModel, table=True):
     rung: str = ""
     new_version: int = 0
     rollout: int = 0
-    gates: dict[str, Any] = _json()
+    gates: dict[str, Any] = json_column()
     detail: str = ""
 
 

@@ -1,0 +1,1 @@
+"""Running candidates where they will run: one bench for each runtime, in its own environment."""

@@ -1,0 +1,1 @@
+"""Front ends: from what an engineer has to a ``Subject``."""

@@ -1,0 +1,1 @@
+"""Compilers and runtimes whose dependencies clash with ours, each in a virtual environment of its own."""
