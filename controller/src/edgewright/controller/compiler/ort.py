@@ -23,6 +23,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edgewright.controller.compiler.graph import verify_operators
+from edgewright.controller.compiler.subject import Feeds, rows_of
 from edgewright.controller.compiler.targets import Activation
 from edgewright.controller.errors import GateFailedError, InputShapeError, UnknownOperatorError
 
@@ -37,6 +38,8 @@ MAX_REASON_CHARACTERS: Final = 300
 _QUIET: Final = 3
 """onnxruntime's log level for errors; what it warns of here (graph not pre-processed) is known."""
 
+
+VERSION: Final[str] = onnxruntime.__version__
 
 # The quantiser opens sessions of its own, which write warnings about intermediate graphs to the terminal.
 onnxruntime.set_default_logger_severity(_QUIET)
@@ -86,6 +89,53 @@ class Session:
         step = self.inputs[0].shape[0] or BATCH
         parts = [self._call(images[i : i + step], output) for i in range(0, len(images), step)]
         return np.concatenate(parts)
+
+    def run_calls(self, feeds: Feeds, *, batches: bool = False) -> dict[str, NDArray[Any]]:
+        """All outputs for each call of ``feeds``, in the order of the calls.
+
+        Args:
+            feeds: see ``subject.Feeds``.
+            batches: the model takes many examples in one call, along the first axis of every port.
+
+        Raises:
+            InputShapeError: the model does not take such inputs.
+        """
+        names = [port.name for port in self.outputs]
+        open_ended = all(port.shape and port.shape[0] is None for port in (*self.inputs, *self.outputs))
+        step = BATCH if batches and open_ended else 1
+        parts: list[list[NDArray[Any]]] = []
+        for start in range(0, rows_of(feeds), step):
+            rows = {name: values[start : start + step] for name, values in feeds.items()}
+            if step > 1:
+                found = self._call_all({name: values[:, 0] for name, values in rows.items()})
+                parts.append([values[:, np.newaxis] for values in found])
+            else:
+                found = self._call_all({name: values[0] for name, values in rows.items()})
+                parts.append([values[np.newaxis] for values in found])
+        try:
+            return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+        except ValueError as error:
+            raise InputShapeError(
+                "The model's outputs change their size from call to call; give it fixed shapes."
+            ) from error
+
+    def call(self, feeds: Mapping[str, NDArray[Any]]) -> None:
+        """One inference whose outputs nobody needs; ``feeds`` have the ports' own shapes.
+
+        Raises:
+            InputShapeError: the model does not take such inputs.
+        """
+        self._call_all(feeds)
+
+    def _call_all(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        known = {port.name for port in self.inputs}
+        try:
+            values: list[NDArray[Any]] = self._session.run(
+                None, {name: value for name, value in feeds.items() if name in known}
+            )
+        except Exception as error:  # the binding raises a class of its own per status code
+            raise InputShapeError(f"onnxruntime cannot run the model: {_reason(error)}.") from error
+        return values
 
     def _call(self, images: Array, output: str) -> Array:
         try:
