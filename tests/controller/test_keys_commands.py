@@ -183,7 +183,7 @@ def test_from_a_laboratory_to_two_of_three(parts: Parts, capsys: Capture) -> Non
         (["keys", "rotate", "timestamp", "--recover"], 99, "both snapshot and timestamp"),
         (["keys", "export", "0123456789ab", "file"], 111, "waits for signatures"),
         (["keys", "import", "private.pem"], 103, "no signing request"),
-        (["models", "withdraw", "bearing"], 99, "names no version"),
+        (["models", "withdraw", "bearing"], 99, "is no MODEL@VERSION"),
         (["models", "withdraw", "bearing@9"], 90, "no bearing v9"),
     ],
 )

@@ -21,6 +21,7 @@ EXAMPLES = {
     "device": "nobody",
     "key": "nobody",
     "name": "nothing",
+    "alias": "nothing",
     "token": "0" * 12,
     "target": "none",
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.controller.aliases import list_aliases
 from edgewright.controller.database import col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import (
@@ -121,6 +122,39 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         Reconciler(db, assigner, awake),
     )
     db.close()
+
+
+def test_the_champion_is_what_a_rollout_finished_with(fleet: Fleet) -> None:
+    """A rollout that finishes names its version the champion, one that is stopped names nothing, and a
+    rollback names the version before when it has finished.
+    """
+
+    def champion() -> dict[str, int]:
+        with fleet.db.reading() as session:
+            return {alias.name: alias.version for alias in list_aliases(session)}
+
+    def finish(number: int) -> None:
+        fleet.reconciler.step()
+        fleet.report(number, "committed")
+        fleet.reconciler.step()
+        assert fleet.state(number) == RolloutState.FINISHED
+
+    fleet.rollouts.create("m", 1, waves=(Wave("all"),))
+    assert champion() == {}
+    finish(1)
+    assert champion() == {"champion": 1}
+    fleet.rollouts.create("m", 2, waves=(Wave("all"),))
+    fleet.reconciler.step()
+    fleet.report(2, "failed")
+    fleet.reconciler.step()
+    assert (fleet.state(2), champion()) == (RolloutState.STOPPED, {"champion": 1})
+    fleet.rollouts.create("m", 2, waves=(Wave("all"),))
+    finish(3)
+    assert champion() == {"champion": 2}
+    assert fleet.rollouts.rollback(3) == 4
+    assert champion() == {"champion": 2}
+    finish(4)
+    assert champion() == {"champion": 1}
 
 
 def test_a_device_of_another_target_does_not_hold_a_rollout_up(fleet: Fleet) -> None:

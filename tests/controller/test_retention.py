@@ -21,7 +21,7 @@ REASONS: dict[str, dict[str, int]] = {
     "a device is assigned it": {"assigned": 1},
     "a rollout of it has not ended": {"rollouts": 1},
     "a rollout under way may send devices back to it": {"ways_back": 1},
-    "late joiners get it": {"rank": 0},
+    "late joiners get it": {"is_champion": True},
     "it can be rolled back to": {"rank": ROLLBACK_VERSIONS - 1},
     "it is the newest": {"newest": True},
 }

@@ -246,14 +246,23 @@ def find_version(session: Session, model: str, version: int) -> ModelVersion:
     return row
 
 
-def list_versions(session: Session, model: str) -> Sequence[ModelVersion]:
-    """A model's versions, the newest first.
+def verify_model(session: Session, model: str) -> None:
+    """Refuse a model that is not here.
 
     Raises:
         UnknownModelError: there is no such model.
     """
     if session.get(Model, model) is None:
         raise UnknownModelError(f"There is no model {model!r}.")
+
+
+def list_versions(session: Session, model: str) -> Sequence[ModelVersion]:
+    """A model's versions, the newest first.
+
+    Raises:
+        UnknownModelError: there is no such model.
+    """
+    verify_model(session, model)
     statement = select(ModelVersion).where(ModelVersion.model == model)
     return session.exec(statement.order_by(col(ModelVersion.version).desc())).all()
 

@@ -40,6 +40,7 @@ class Standing(msgspec.Struct, frozen=True):
         assigned: devices whose newest assignment names it, finished or not.
         rollouts: of it that have not ended.
         ways_back: devices that a rollout under way would send back to it.
+        is_champion: its model's champion, which late joiners get; see ``aliases``.
         rank: how many versions of its model were finished by a rollout after it; None where none was of it.
         idle_since: when it became idle, seconds since the epoch; 0 while it is not.
         is_retired: its chunks were cleared, or are to be.
@@ -53,6 +54,7 @@ class Standing(msgspec.Struct, frozen=True):
     assigned: int = 0
     rollouts: int = 0
     ways_back: int = 0
+    is_champion: bool = False
     rank: int | None = None
     idle_since: float = 0.0
     is_retired: bool = False
@@ -68,7 +70,7 @@ KEEPS: Final[tuple[tuple[str, Callable[[Standing], bool]], ...]] = (
     ("a device is assigned it", lambda s: s.assigned > 0),
     ("a rollout of it has not ended", lambda s: s.rollouts > 0),
     ("a rollout under way may send devices back to it", lambda s: s.ways_back > 0),
-    ("late joiners get it", lambda s: s.rank == 0),
+    ("late joiners get it", lambda s: s.is_champion),
     ("it can be rolled back to", lambda s: s.rank is not None and s.rank < ROLLBACK_VERSIONS),
     ("it is the newest", lambda s: s.newest),
 )

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from edgewright.controller import registry, retention
+from edgewright.controller import aliases, registry, retention
 from edgewright.controller.database import Session, col, delete, func, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import (
@@ -174,6 +174,7 @@ def gather(session: Session, repository: ImageRepository) -> list[Standing]:
             newest[row.model] = max(row.version, newest.get(row.model, 0))
     running, assigned, rollouts, ways_back = _counts(session)
     ranks = _ranks(session)
+    champions = {a.model: a.version for a in aliases.list_aliases(session) if a.name == aliases.CHAMPION}
     idle = {row.key: row for row in session.exec(select(IdleVersion)).all()}
     return [
         Standing(
@@ -186,6 +187,7 @@ def gather(session: Session, repository: ImageRepository) -> list[Standing]:
             assigned=assigned.get(key, 0),
             rollouts=rollouts.get(key, 0),
             ways_back=ways_back.get(key, 0),
+            is_champion=champions.get(row.model) == row.version,
             rank=ranks.get(key),
             idle_since=idle[key].idle_since if key in idle else 0.0,
             is_retired=key in idle and idle[key].retired_at > 0,

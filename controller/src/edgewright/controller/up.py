@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from edgewright.controller import aliases
 from edgewright.controller.api.app import create_app
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.broker.embedded import ANY_HOST
@@ -137,6 +138,8 @@ def running(root: Path, options: Options) -> Iterator[tuple[DataFolder, Services
         db = Database.in_folder(root)
         db.create()
         stack.callback(db.close)
+        with db.session() as session:
+            aliases.settle(session)
         blobs = BlobStore(root / "blobs", StorageVault(root))
         blobs.clear_left_overs()
         keys = KeyStore(root / "keys")

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from edgewright.controller.api import (
+    aliases,
     audit,
     broker,
     devices,
@@ -52,7 +53,7 @@ def create_app(services: Services, names: Sequence[str] = ()) -> FastAPI:
     _handle_errors(app)
     references = References(services.blobs)
     of_people = (people, audit, signing, director, settling)
-    for part in (devices, models, provenance, rollouts, evidence, broker, *of_people):
+    for part in (devices, models, aliases, provenance, rollouts, evidence, broker, *of_people):
         app.include_router(part.create_router(services, references), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_revocation(services), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_est(services), responses=PROBLEMS)

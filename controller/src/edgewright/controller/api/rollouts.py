@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from edgewright.controller import aliases
 from edgewright.controller.api.access import bearer_scheme, need, verify_scope
 from edgewright.controller.api.schemas import (
     NewRollout,
@@ -39,7 +40,9 @@ def create_router(services: Services, references: References) -> APIRouter:
         """Start a rollout; without waves it takes the default ones."""
         verify_scope(request, body.model)
         chosen = tuple(Wave(**wave.model_dump()) for wave in body.waves or ())
-        arguments = (body.model, body.version, body.selector)
+        with services.db.reading() as session:
+            version = aliases.resolve(session, body.model, body.version)
+        arguments = (body.model, version, body.selector)
         if chosen:
             return NewRollout(id=services.rollouts.create(*arguments, chosen, body.reason))
         return NewRollout(id=services.rollouts.create(*arguments, reason=body.reason))

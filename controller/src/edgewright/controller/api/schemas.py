@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
+AliasName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=64)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _TagName = Annotated[str, Field(max_length=64)]
 _TagValue = Annotated[str, Field(max_length=256)]
@@ -112,6 +113,16 @@ class VersionDetail(VersionView):
     artifacts: list[ArtifactView] = []
 
 
+class AliasView(_FromRow):
+    """A name for a version."""
+
+    model: str
+    name: str
+    version: int
+    moved_at: float
+    moved_by: str = Field(description="Who moved it; the controller where a rollout did")
+
+
 class WaveBody(BaseModel):
     """One wave of a new rollout."""
 
@@ -140,7 +151,7 @@ class RolloutBody(RolloutOptions):
     """A new rollout."""
 
     model: Name
-    version: Annotated[int, Field(ge=1)]
+    version: Annotated[int, Field(ge=1)] | AliasName = Field(description="A number, or an alias")
 
 
 class OrderBody(BaseModel):

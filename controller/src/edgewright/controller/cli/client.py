@@ -75,6 +75,10 @@ class Client:
         """Ask for something; raises as ``get`` does."""
         return self._answer("POST", path, json=dict(body))
 
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Say what shall lie at a path; raises as ``get`` does."""
+        return self._answer("PUT", path, json=dict(body))
+
     def delete(self, path: str) -> None:
         """Take something away; raises as ``get`` does."""
         self._answer("DELETE", path)

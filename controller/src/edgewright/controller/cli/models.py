@@ -10,9 +10,9 @@ from typer.core import TyperGroup
 
 from edgewright.controller.cli.client import connect
 from edgewright.controller.cli.fleet import ModelName
+from edgewright.controller.cli.naming import find_version
 from edgewright.controller.cli.options import AsJson, Data, Url
 from edgewright.controller.cli.output import console, print_json, print_table, styled, version
-from edgewright.controller.errors import InvalidRequestError
 from edgewright.controller.web.words import day, version_word
 
 
@@ -63,10 +63,7 @@ def withdraw(
     data: Data = None,
 ) -> None:
     """Take a version out of circulation; devices that run it go on until they are given another."""
-    model, _, number = which.partition("@")
-    number = number.removeprefix("v")
-    if not model or not number.isdecimal():
-        raise InvalidRequestError(f"{which!r} names no version: write it as garment-packing@3.")
     with connect(url, data) as client:
+        model, number = find_version(client, which)
         made = client.post(f"/models/{model}/versions/{number}/withdraw", {"reason": reason})
     console().print(made["sentence"], soft_wrap=True)

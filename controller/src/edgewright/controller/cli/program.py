@@ -16,6 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from edgewright.controller.cli import (
+    alias,
     audit,
     broker,
     director,
@@ -122,6 +123,7 @@ def version() -> None:
 app.command()(push.push)
 app.command()(fleet.devices)
 app.add_typer(models.app, name="models")
+app.add_typer(alias.app, name="alias")
 app.command()(fleet.targets)
 app.add_typer(rollouts.app, name="rollout")
 app.add_typer(keys.app, name="keys")

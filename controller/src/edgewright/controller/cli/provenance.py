@@ -3,7 +3,6 @@
 import base64
 import binascii
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -12,19 +11,20 @@ import typer
 from rich.text import Text
 
 from edgewright.controller.cli.client import Client, connect
+from edgewright.controller.cli.naming import find_version
 from edgewright.controller.cli.options import AsJson, Data, Url
 from edgewright.controller.cli.output import console, print_json
 from edgewright.controller.errors import InvalidRequestError, ProvenanceError
 
-Release = Annotated[str, typer.Argument(help="Model and version, for example garment-packing@3.")]
+Release = Annotated[str, typer.Argument(help="Model and version or alias, for example garment-packing@3.")]
 
 _ABOUT_COLUMNS = 13
 
 
 def provenance(release: Release, url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
     """Tell which data, recipe, compilers and gates made a version, and who signed."""
-    model, number = read_release(release)
     with connect(url, data) as client:
+        model, number = find_version(client, release)
         found = client.get(f"/models/{model}/versions/{number}/provenance")
     if as_json:
         print_json(found)
@@ -42,8 +42,8 @@ def export(
     data: Data = None,
 ) -> None:
     """Write an artifact with its proofs into a folder that `edgewright verify` checks anywhere."""
-    model, number = read_release(release)
     with connect(url, data) as client:
+        model, number = find_version(client, release)
         found = client.get(f"/models/{model}/versions/{number}/export/{target}")
         _write_export(client, f"/models/{model}/versions/{number}/artifact/{target}", found, out)
     console().print(f"{model} v{number} for {target} lies in {out}, {len(found['files']) + 1} files.")
@@ -78,21 +78,6 @@ def verify(
     console().print(Text(title, style="bold green"))
     _print_told((line.about, line.said) for line in tell(checked.told, manifest.build_key))
     _print_told(_trust(checked))
-
-
-def read_release(text: str) -> tuple[str, int]:
-    """A model and a version number.
-
-    Raises:
-        InvalidRequestError: it is written in another way.
-
-    >>> read_release("garment-packing@3")
-    ('garment-packing', 3)
-    """
-    found = re.fullmatch(r"([a-z0-9-]{1,64})@v?(\d{1,9})", text)
-    if found is None:
-        raise InvalidRequestError(f"{text[:80]!r} is no MODEL@VERSION, such as garment-packing@3.")
-    return found[1], int(found[2])
 
 
 def _trust(checked: Any) -> Sequence[tuple[str, str]]:

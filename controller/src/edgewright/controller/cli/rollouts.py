@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 
 from edgewright.controller.cli.client import connect
+from edgewright.controller.cli.naming import find_version
 from edgewright.controller.cli.options import AsJson, Data, Reason, Url
 from edgewright.controller.cli.output import console, print_json, print_table, styled, version
 from edgewright.controller.errors import InvalidRequestError
@@ -42,8 +43,12 @@ def read_wave(text: str) -> dict[str, Any]:
 
 @app.command()
 def create(
-    model: Annotated[str, typer.Argument(help="Name of the model.")],
-    number: Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Version to roll out.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL[@VERSION]", help="For example garment-packing@challenger.")
+    ],
+    number: Annotated[
+        str, typer.Argument(metavar="[VERSION]", help="Version or alias, where the model is named alone.")
+    ] = "",
     selector: Annotated[
         str, typer.Option(help="Which devices, for example 'site=lyon, line in (a, b)'.")
     ] = "",
@@ -56,12 +61,14 @@ def create(
     data: Data = None,
 ) -> None:
     """Roll a version out."""
-    body = {"model": model, "version": number, "selector": selector, "reason": reason}
+    release = f"{model}@{number}" if number else model
+    body: dict[str, Any] = {"selector": selector, "reason": reason}
     if wave:
         body["waves"] = [read_wave(text) for text in wave]
     with connect(url, data) as client:
-        made = client.post("/rollouts", body)
-    console().print(f"Rollout {made['id']} of {model} v{number} has begun.")
+        name, found = find_version(client, release)
+        made = client.post("/rollouts", {**body, "model": name, "version": found})
+    console().print(f"Rollout {made['id']} of {name} v{found} has begun.")
 
 
 @app.command("list")

@@ -34,6 +34,7 @@ WORDS_AT_MOST: Final = 10
 ENTERED_EVENTS: Final = frozenset(
     {
         *("version.pushed", "version.ready", "version.failed", "version.signing", "version.withdrawn"),
+        *("alias.moved", "alias.removed"),
         *("rollout.started", "rollout.wave", "rollout.paused", "rollout.stopped", "rollout.finished"),
         *("alarm.raised", "alarm.closed"),
         *("rebuild.queued", "rebuild.started", "rebuild.candidate", "rebuild.finished", "rebuild.failed"),

@@ -65,6 +65,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "model.sign": Operation(ENGINEER, "export and import requests for signatures", changes=True),
     "model.export": Operation(ENGINEER, "export artifacts", changes=True),
     "model.withdraw": Operation(ENGINEER, "withdraw a version", changes=True),
+    "model.alias": Operation(ENGINEER, "move and remove aliases of versions", changes=True),
     "rollout.create": Operation(ENGINEER, "start a rollout", changes=True),
     # Trust
     "device.trust": Operation(ADMIN, "trust a suspicious device again", changes=True),
@@ -80,7 +81,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
 FOR_SOME_MODELS: Final = frozenset(
     {
         *("rollout.pause", "rollout.resume", "rollout.abort", "rollout.rollback", "rollout.create"),
-        *("alarm.close", "model.push", "model.export", "model.withdraw"),
+        *("alarm.close", "model.push", "model.export", "model.withdraw", "model.alias"),
         # These name no model and change none by themselves: a blob lies there until a push names it, and a
         # request is committed by what the keys of its role have signed.
         *("blob.upload", "model.sign"),

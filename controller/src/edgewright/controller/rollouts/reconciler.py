@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edgewright.controller import canary_gate
+from edgewright.controller import aliases, canary_gate
 from edgewright.controller.database import Session, col, func, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Assignment, Device, Outcome, Rollout, RolloutDevice
@@ -166,6 +166,7 @@ class Reconciler:
             if rollout is not None:
                 move(session, rollout, step, kind, reason)
                 if step is Step.FINISH:
+                    aliases.crown(session, rollout)
                     close_alarms(session, rollout.model, rollout.version)
 
     def _take_late_joiners(self) -> None:

@@ -73,6 +73,8 @@ EVENTS: Final[dict[str, Tone]] = {
     "version.signing": "warn",
     "version.withdrawn": "warn",
     "version.damaged": "bad",
+    "alias.moved": "move",
+    "alias.removed": "quiet",
     "rollout.started": "move",
     "rollout.wave": "move",
     "rollout.finished": "good",
