@@ -1,6 +1,7 @@
 """The whole agent as real processes, with a real line, a real runner and a real broker."""
 
 import os
+import platform
 import signal
 import sqlite3
 import subprocess
@@ -17,6 +18,7 @@ from edgewright.agent.outboxtable import WAITING
 from edgewright.agent.supervisor import Supervisor
 from edgewright.wire import messages, topics
 from edgewright.wire.deployment import State
+from edgewright.wire.handshake import CPU_FEATURES
 from edgewright.wire.messages import Goodbye, Hello, Report, Window
 from simulators.repository import RepositorySimulator
 from tests.agent.agent_rig import (
@@ -74,6 +76,9 @@ def test_release_is_taken_end_to_end(steady: Pair) -> None:
     assert (hello.device, hello.tags, hello.active) == ("robot-1", {"site": "lyon"}, None)
     assert hello.runtime.startswith("onnxruntime ")
     assert f"{hello.runtime} CPUExecutionProvider" in hello.runtimes
+    assert hello.machine == platform.machine()
+    assert hello.memory_mb > 0
+    assert set(hello.cpu) <= set(CPU_FEATURES)
     assert controller.states()[-1] is State.COMMITTED
     decision = agent.ask(250)
     assert (decision.label, decision.source, decision.version) == ("bright", "active", 1)

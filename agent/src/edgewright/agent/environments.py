@@ -12,7 +12,6 @@ Rules:
   of this environment gets onto its path, so numpy and the runtime are the other environment's.
 """
 
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Final, NamedTuple
 from edgewright.agent.footprint import installed_version
 from edgewright.wire.errors import RuntimeLoadError
 from edgewright.wire.manifest import RuntimeRange
+from edgewright.wire.versions import is_within
 
 ENTRY: Final = Path(__file__).parent / "runner" / "entry.py"
 """What another environment's Python is started with."""
@@ -120,7 +120,7 @@ def verify_version(needed: RuntimeRange, version: str) -> None:
     Raises:
         RuntimeLoadError: it is outside.
     """
-    if not _numbers(needed.minimum) <= _numbers(version) < _numbers(needed.below):
+    if not is_within(version, needed.minimum, needed.below):
         raise RuntimeLoadError(
             f"The artifact runs on {needed.name} {needed.minimum} up to, not including, {needed.below}; "
             f"{version} is installed."
@@ -150,12 +150,3 @@ def _packages_of(python: str) -> list[str]:
     return [
         str(place) for kind in ("site", "dist") for place in prefix.glob(f"lib*/python3*/{kind}-packages")
     ]
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Leading numbers of a version without trailing zeros, so that 1.31 equals 1.31.0."""
-    match = re.match(r"\d+(\.\d+)*", version)
-    numbers = [int(part) for part in match[0].split(".")] if match else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)

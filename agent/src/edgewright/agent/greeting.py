@@ -10,8 +10,9 @@ import msgspec
 
 from edgewright.agent.footprint import installed_version
 from edgewright.agent.journal import Journal
+from edgewright.agent.machine import Machine
 from edgewright.agent.outbox import Outbox
-from edgewright.wire.messages import MAX_RUNTIMES, Hello, Release
+from edgewright.wire.messages import MAX_MACHINE_CHARACTERS, MAX_RUNTIMES, Hello, Release
 
 
 class Greeting(msgspec.Struct, frozen=True):
@@ -22,6 +23,7 @@ class Greeting(msgspec.Struct, frozen=True):
     tags: dict[str, str]
     runtimes: tuple[str, ...]
     certificate_expires: float
+    machine: Machine = Machine()
 
 
 class Running(Protocol):
@@ -69,4 +71,7 @@ def greet(
         seen_timestamp=record.seen.timestamp,
         director_root=record.director_root,
         certificate_expires=me.certificate_expires,
+        machine=me.machine.architecture[:MAX_MACHINE_CHARACTERS],
+        cpu=me.machine.cpu,
+        memory_mb=me.machine.memory_mb,
     )

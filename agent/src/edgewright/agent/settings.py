@@ -20,6 +20,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from edgewright.wire.handshake import CpuFeature
+
 FILE_NAME: Final = "agent.toml"
 
 MAX_MB: Final = 2**30
@@ -130,6 +132,39 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
 
 
+class MachineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What this device says that it is, where the agent cannot find it out: emulators, closed containers.
+
+    The controller takes it as a hint: it lists devices by it, and leaves out of a rollout what cannot fit.
+
+    Attributes:
+        architecture: as ``platform.machine()`` spells it; empty for what is found.
+        cpu: processor features; empty for what is found.
+        memory_mb: MiB; 0 for what is found.
+    """
+
+    architecture: Annotated[str, msgspec.Meta(max_length=32)] = ""
+    cpu: Annotated[tuple[CpuFeature, ...], msgspec.Meta(max_length=16)] = ()
+    memory_mb: Annotated[int, msgspec.Meta(ge=0, le=MAX_MB)] = 0
+
+
+class QualificationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Measuring candidates that the controller sends, before they are released.
+
+    Attributes:
+        accept: whether this device takes part. Candidates carry the director's signature alone, so it is off
+            until somebody at the device turns it on.
+        seconds: most that one candidate's trial may take.
+        memory_mb: most that its process may take, MiB.
+        day_minutes: most that all trials may take in any day.
+    """
+
+    accept: bool = False
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=1800)] = 300.0
+    memory_mb: Annotated[int, msgspec.Meta(ge=64, le=MAX_MB)] = 1024
+    day_minutes: Annotated[float, msgspec.Meta(gt=0, le=1440)] = 60.0
+
+
 class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where frames come from, and when a picture counts as wrong.
 
@@ -208,6 +243,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     local_broker: LocalBrokerSettings = LocalBrokerSettings()
     interlock: InterlockSettings = InterlockSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+    machine: MachineSettings = MachineSettings()
     source: SourceSettings = SourceSettings()
     sinks: tuple[SinkSettings, ...] = ()
 

@@ -41,6 +41,7 @@ from edgewright.agent.ledger import Ledger
 from edgewright.agent.linenews import LineNews
 from edgewright.agent.lineprocess import LineProcess, line_command
 from edgewright.agent.link import Link
+from edgewright.agent.machine import look
 from edgewright.agent.outbox import Outbox
 from edgewright.agent.qualifier import qualify
 from edgewright.agent.releasefiles import ReleaseFiles
@@ -102,6 +103,7 @@ class Supervisor:
         self._followed = False
         self._said_early: list[control.Up] = []
         self._vouched = False
+        self._machine = look(settings.machine)
         self._told_held: Held = (None, None)
         for root in (settings.image_root, settings.director_root):
             _check_root(root)
@@ -292,6 +294,7 @@ class Supervisor:
             settings.tags,
             tuple(map(str, find_runtimes(settings.runtime.environments))),
             self._identity.certificate_expires,
+            self._machine,
         )
         hello = greet(
             me,

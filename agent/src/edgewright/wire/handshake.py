@@ -9,7 +9,7 @@ A controller of this release serves devices of both. A device of this release ne
 older one refuses its hello and names itself as the older side; the device keeps what it has until then.
 """
 
-from typing import Final
+from typing import Final, Literal, get_args
 
 from edgewright.wire.errors import ProtocolMismatchError
 
@@ -19,7 +19,8 @@ PROTOCOL: Final = 3
 OLDEST_PROTOCOL: Final = 2
 """Oldest protocol that this release still understands."""
 
-CPU_FEATURES: Final = ("avx2", "avx512f", "vnni", "amx", "neon", "dotprod", "i8mm")
+CpuFeature = Literal["sse4", "avx2", "avx512f", "vnni", "amx", "neon", "dotprod", "i8mm"]
+CPU_FEATURES: Final[tuple[CpuFeature, ...]] = get_args(CpuFeature)
 """Processor features that matter to inference, by their names in a hello; ``vnni`` is either form of it."""
 
 

@@ -46,6 +46,9 @@ MAX_IMAGE_BYTES: Final = 8 * 1024 * 1024
 MAX_RUNTIMES: Final = 16
 """Of one device; each provider of a runtime counts."""
 
+MAX_MACHINE_CHARACTERS: Final = 32
+"""Of the name of an architecture."""
+
 RuntimeText = Annotated[str, msgspec.Meta(max_length=128)]
 """Name, version and provider of an inference runtime, apart by a space."""
 
@@ -101,7 +104,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello", kw_only=
         certificate_expires: end of the device certificate, seconds since the epoch; 0 without one.
         machine: processor architecture, as ``platform.machine()`` spells it; empty from older agents.
         cpu: features of its processor, of ``handshake.CPU_FEATURES``.
-        memory_mb: of the whole machine, MiB.
+        memory_mb: of the whole machine, or of the agent's control group where that is less, MiB.
         qualifies: whether it takes candidates to measure them; see ``qualification``.
     """
 
@@ -127,7 +130,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello", kw_only=
     director_root: int = 0
     certificate_expires: float = 0.0
     runtimes: Annotated[tuple[RuntimeText, ...], msgspec.Meta(max_length=MAX_RUNTIMES)] = ()
-    machine: Annotated[str, msgspec.Meta(max_length=32)] = ""
+    machine: Annotated[str, msgspec.Meta(max_length=MAX_MACHINE_CHARACTERS)] = ""
     cpu: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=16)], ...], msgspec.Meta(max_length=16)] = ()
     memory_mb: int = 0
     qualifies: bool = False

@@ -4,7 +4,7 @@
 
     ControllerError
     |-- SurroundingsError     the machine, its folders and its neighbours          60-69
-    |-- ModelError            what was pushed cannot become an artifact            70-79, 119-125
+    |-- ModelError            what was pushed cannot become an artifact            50, 70-79, 98, 119-125
     `-- RequestError          what a person asked for cannot be done               90-118
 """
 
@@ -203,6 +203,13 @@ class UnqualifiedTargetError(ModelError):
 
     number = 79
     remedy = "Choose a target that `edgewright targets` lists as shipped."
+
+
+class TargetTableError(ModelError):
+    """The site's own table of targets is wrong."""
+
+    number = 50
+    remedy = "Correct the entry in targets.toml of the data folder; docs/reference/targets.md explains them."
 
 
 class LicenceRefusedError(ModelError):

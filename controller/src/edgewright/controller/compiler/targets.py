@@ -1,4 +1,4 @@
-"""The device targets that this controller compiles for: ``targets.toml``, read into frozen values.
+"""The device targets that this controller compiles for: the table of both sides, and the site's own.
 
 A target is what an artifact is proven against: an inference runtime with a range of versions, an execution
 provider or delegate, a processor architecture, and the precisions worth trying, preferred first. int8 weights
@@ -9,50 +9,53 @@ multiply unsigned by signed (signed ones measured no gain there in depthwise lay
 kernels saturate there and bring no speed.
 
 A described target is one that nobody has qualified yet: it is listed with what is missing, and refused.
+
+The shipped table is ``wire/targets.toml``: a device reads there whether it fits. A data folder may bring a
+``targets.toml`` of its own, for the site's boards. What stands in it comes before the shipped rows, and
+replaces one of the same name. Code asks ``find_target``, and never minds whose row it is.
 """
 
+import re
 import tomllib
-from importlib.resources import files
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
 from edgewright.controller.compiler.subject import Format
-from edgewright.controller.errors import UnknownTargetError, UnqualifiedTargetError
+from edgewright.controller.errors import TargetTableError, UnknownTargetError, UnqualifiedTargetError
 from edgewright.controller.model_toml import Precision
-from edgewright.wire.manifest import RuntimeRange
+from edgewright.wire.handshake import CPU_FEATURES
+from edgewright.wire.matching import RUNTIMES, Demands
+from edgewright.wire.targets import TABLE, table_text
+from edgewright.wire.versions import is_within
 
 Activation = Literal["uint8", "int8"]
 
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""A target's name is part of signed paths."""
 
-class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+
+class Target(Demands, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One row of the table.
 
     Attributes:
-        name: what devices enrol with.
-        summary: one sentence for lists and the documentation.
-        machine: processor architecture, as ``platform.machine()`` spells it.
-        cpu: processor features that it needs, of ``wire.handshake.CPU_FEATURES``.
-        runtime: what runs the artifact.
         environment: the toolchain that has this runtime; empty for the controller's own environment.
         format: of its artifacts.
         needs: toolchains that make its candidates.
         precisions: candidates, preferred first; fp32 is the last resort.
         activation: element type of quantised activations.
-        memory_mb, latency_us: limits beside the model's own, 0 for none.
+        latency_us: limit beside the model's own, 0 for none.
     """
 
-    name: str = ""
-    summary: str
-    machine: str
-    cpu: tuple[str, ...] = ()
-    runtime: RuntimeRange
     environment: str = ""
     format: Format = "onnx"
     needs: tuple[str, ...] = ()
     precisions: tuple[Precision, ...]
     activation: Activation
-    memory_mb: float = 0.0
     latency_us: float = 0.0
 
 
@@ -69,38 +72,133 @@ class DescribedTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     missing: str
 
 
-class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    target: dict[str, Target]
-    described: dict[str, DescribedTarget]
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All targets, by name; of two that a device fits, the better one stands first."""
+
+    target: dict[str, Target] = {}
+    described: dict[str, DescribedTarget] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether something stands under this name, be it qualified or not."""
+        return name in self.target or name in self.described
+
+    def find(self, name: str) -> Target:
+        """A row.
+
+        Raises:
+            UnqualifiedTargetError: it is described, and not qualified.
+            UnknownTargetError: there is none of this name.
+        """
+        if name in self.described:
+            raise UnqualifiedTargetError(
+                f"The target {name} is not qualified yet: {self.described[name].missing}."
+            )
+        try:
+            return self.target[name]
+        except KeyError:
+            known = ", ".join(self.target)
+            raise UnknownTargetError(f"There is no target {name!r}; there are {known}.") from None
 
 
-def _read() -> _Table:
-    text = files("edgewright.controller.compiler").joinpath("targets.toml").read_text()
-    return msgspec.convert(tomllib.loads(text), _Table)
+def parse_table(text: str, file: str) -> Table:
+    """Read a table.
+
+    Raises:
+        TargetTableError: it is wrong; the sentence names the entry.
+    """
+    try:
+        table = msgspec.convert(tomllib.loads(text), Table)
+    except tomllib.TOMLDecodeError as error:
+        raise TargetTableError(f"{file} is no TOML: {error}.") from error
+    except msgspec.ValidationError as error:
+        raise TargetTableError(f"{file} is wrong: {error}.") from error
+    named = Table(
+        {name: msgspec.structs.replace(target, name=name) for name, target in table.target.items()},
+        {name: msgspec.structs.replace(target, name=name) for name, target in table.described.items()},
+    )
+    for name, target in named.target.items():
+        _verify(name, target, file)
+    for name in named.described:
+        _verify_name(name, file, "described")
+        if name in named.target:
+            raise TargetTableError(f"{file}: {name} stands in it as a target and as one that is described.")
+    return named
 
 
-_TABLE: Final = _read()
+def site_table(data: Path) -> Table:
+    """The shipped table with what the data folder's own has.
 
-TARGETS: Final[dict[str, Target]] = {
-    name: msgspec.structs.replace(target, name=name) for name, target in _TABLE.target.items()
-}
+    Raises:
+        TargetTableError: the file is wrong; the sentence names the entry.
+    """
+    return read_site(data / TABLE)
 
-DESCRIBED: Final[dict[str, DescribedTarget]] = {
-    name: msgspec.structs.replace(target, name=name) for name, target in _TABLE.described.items()
-}
+
+def read_site(path: Path) -> Table:
+    """The shipped table with what a file of the site has, or the shipped one where there is no such file.
+
+    Raises:
+        TargetTableError: the file is wrong; the sentence names the entry.
+    """
+    try:
+        own = parse_table(path.read_text(encoding="utf-8-sig"), str(path))
+    except FileNotFoundError:
+        return SHIPPED
+    except (OSError, UnicodeDecodeError) as error:
+        raise TargetTableError(f"{path} cannot be read: {error}.") from error
+    # Its own come first, and a name stands once: what the site says of it.
+    target = own.target | {n: row for n, row in SHIPPED.target.items() if not own.has(n)}
+    return Table(target, own.described | {n: row for n, row in SHIPPED.described.items() if not own.has(n)})
+
+
+def _verify_name(name: str, file: str, table: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise TargetTableError(
+            f"{file}: [{table}.{name[:80]}]: a target's name is of letters, digits, `_`, `.` and `-`."
+        )
+
+
+def _verify(name: str, target: Target, file: str) -> None:
+    """What has the right types and cannot be right."""
+    _verify_name(name, file, "target")
+    entry, runtime = f"{file}: [target.{name}]", target.runtime
+    if unknown := [feature for feature in target.cpu if feature not in CPU_FEATURES]:
+        raise TargetTableError(f"{entry} cpu: {unknown[0]!r} is none of {', '.join(CPU_FEATURES)}.")
+    if runtime.name not in RUNTIMES:
+        raise TargetTableError(f"{entry} runtime: {runtime.name!r} is none of {', '.join(RUNTIMES)}.")
+    if not is_within(runtime.minimum, runtime.minimum, runtime.below):
+        raise TargetTableError(
+            f"{entry} runtime: {runtime.minimum!r} to below {runtime.below!r} is no range of versions."
+        )
+    if not target.precisions or len(set(target.precisions)) != len(target.precisions):
+        raise TargetTableError(f"{entry} precisions: at least one, and each once.")
+    if target.memory_mb < 0 or target.latency_us < 0:
+        raise TargetTableError(f"{entry}: a limit is not below 0.")
+
+
+SHIPPED: Final = parse_table(table_text(), TABLE)
+TARGETS: Final = SHIPPED.target
+DESCRIBED: Final = SHIPPED.described
+
+_IN_FORCE: Final = ContextVar("targets", default=SHIPPED)
+"""Which table counts for what is being built: a build is for one site."""
+
+
+@contextmanager
+def in_force(table: Table) -> Iterator[None]:
+    """Let ``find_target`` ask this table, in this thread, to the end of the block."""
+    before = _IN_FORCE.set(table)
+    try:
+        yield
+    finally:
+        _IN_FORCE.reset(before)
 
 
 def find_target(name: str) -> Target:
-    """The table's row.
+    """The row of the table that is in force, the shipped one where nobody said otherwise.
 
     Raises:
         UnqualifiedTargetError: it is described, and not qualified.
         UnknownTargetError: there is none of this name.
     """
-    if name in DESCRIBED:
-        raise UnqualifiedTargetError(f"The target {name} is not qualified yet: {DESCRIBED[name].missing}.")
-    try:
-        return TARGETS[name]
-    except KeyError:
-        known = ", ".join(TARGETS)
-        raise UnknownTargetError(f"There is no target {name!r}; there are {known}.") from None
+    return _IN_FORCE.get().find(name)
