@@ -37,7 +37,8 @@ class ModelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         name: 1 to 64 small letters, digits and inner hyphens; topics and signed paths carry it.
         file: the ONNX file, weights included.
-        licence: of the weights and of what they were trained on.
+        licence: of the weights, as an SPDX expression, and of what they were trained on, for example
+            `Apache-2.0; trained on Fashion-MNIST, MIT`; see `[licence]`.
         labels: classes in the output's order, at least two.
         fallback: the decision for a frame that no runner decides in time; it need not be a label.
     """
@@ -136,6 +137,41 @@ class ConfidentialPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool = False
 
 
+PERMISSIVE: Final = (
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC-BY-3.0",
+    "CC-BY-4.0",
+    "CC0-1.0",
+    "CDLA-Permissive-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "ODC-By-1.0",
+    "PDDL-1.0",
+    "Unlicense",
+    "Zlib",
+)
+
+
+class LicencePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which licences a model and its parts may have; SPDX names and expressions.
+
+    Attributes:
+        allow: licences that may ship; the default are those that ask for little more than to be named.
+        parts: licences of what the model was made from, by its name, beside those in `[model] licence`.
+        unknown: what follows where a licence is not stated or is no SPDX expression.
+    """
+
+    allow: tuple[str, ...] = PERMISSIVE
+    parts: dict[str, str] = {}
+    unknown: Literal["refuse", "warn"] = "refuse"
+
+
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of model.toml; the parts are its tables.
 
@@ -154,6 +190,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drift: DriftPart = DriftPart()
     rebuild: RebuildPart = RebuildPart()
     confidential: ConfidentialPart = ConfidentialPart()
+    licence: LicencePart = LicencePart()
 
     @property
     def output_tensor(self) -> Tensor:

@@ -88,6 +88,15 @@ def canonical_graph(data: bytes) -> bytes:
     return serialised
 
 
+def read_metadata(data: bytes) -> dict[str, str]:
+    """What an exporter wrote beside the graph; keys in small letters. The canonical form has none of it.
+
+    Raises:
+        NotAModelError: the bytes are no model.
+    """
+    return {item.key.lower(): item.value for item in parse_graph(data).metadata_props}
+
+
 def fingerprints(data: bytes) -> dict[str, str]:
     """Fingerprint of each tensor of the main graph, by the tensor's name.
 
