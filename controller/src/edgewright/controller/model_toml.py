@@ -86,6 +86,9 @@ class GatesPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         per_class_loss: largest loss of accuracy in any class, by its upper 95 % confidence bound; classes
             with fewer than 30 frames are judged together.
         latency_ratio: largest median latency relative to fp32 on the same runtime.
+        size_ratio: largest size relative to fp32's.
+        accuracy: smallest share of labelled holdout frames that fp32 decides rightly, 0 for none; below it
+            nothing is compiled.
         precisions: which candidates may ship at all.
     """
 
@@ -93,6 +96,8 @@ class GatesPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logit_error: float = 0.1
     per_class_loss: float = 0.1
     latency_ratio: float = 1.0
+    size_ratio: float = 1.0
+    accuracy: float = 0.0
     precisions: tuple[Precision, ...] = ("int8", "mixed", "fp16", "fp32")
 
 

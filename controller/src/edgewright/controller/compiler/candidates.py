@@ -1,121 +1,203 @@
-"""What could ship for a target: fp32 as it is, and int8 forms of it.
+"""What could ship for a target that takes ONNX, the preferred first; each is made when it is asked for.
 
-int8 needs the range of every activation. Ranges are observed on the calibration frames, and kept by the
-*fingerprint* of the tensor (see ``graph``). A rebuild that changed only the head has the same backbone, so
-its tensors find their old ranges, their scales stay the same to the last bit, and the patch from the older
-artifact carries the head alone (measured: 622 bytes instead of 2.3 kB). Where the reused ranges do not pass
-the gates, a candidate with all ranges observed anew follows.
+- *int8*, activations and weights: with the parent's ranges where there are any, then with all ranges observed
+  anew. Where that is too slow, with the layers that have weights alone, because each operator in between that
+  has no int8 kernel costs two conversions. Where it is too wrong, with ranges that clip outliers.
+- *int8, dynamic*: for graphs whose weights lie in recurrent layers or matrix products.
+- *mixed*: int8 with the layers in float that a search found (see ``mixed``).
+- *mixed, int8 weights*: stored as int8, calculated in float (see ``graphedit``). It has a quarter of the size
+  at fp32's speed, whatever the graph is.
+- *fp16*: arithmetic in float16, for runtimes that have it; then float16 weights, calculated in float.
+- *fp32*, the model as it came, always last.
+
+A form follows only where the ones before it failed, and only where it can help: clipping does not make a
+graph faster. A form that cannot be made is left out with a sentence in the report. A model that came
+quantised ships as it is.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Final
 
-import msgspec
-
-from edgewright.controller.compiler.graph import canonical_graph, fingerprints
-from edgewright.controller.compiler.ort import Array, Quantiser, Range
-from edgewright.controller.compiler.targets import Activation, Target
-from edgewright.controller.errors import DataFolderDamagedError, GateFailedError
+from edgewright.controller.compiler.calibration import Calibration
+from edgewright.controller.compiler.candidate import Candidate, Range
+from edgewright.controller.compiler.gates import ACCURACY_GATES, Verdict, left_out
+from edgewright.controller.compiler.graph import canonical_graph
+from edgewright.controller.compiler.graphedit import (
+    float16_weights,
+    int8_weights,
+    is_quantised,
+    operators_of,
+)
+from edgewright.controller.compiler.mixed import search_mixed
+from edgewright.controller.compiler.ort import VERSION, halve
+from edgewright.controller.compiler.ranges import RangeTable
+from edgewright.controller.compiler.subject import Subject, rows_of
+from edgewright.controller.compiler.targets import Target
+from edgewright.controller.errors import GateFailedError, ModelError
 from edgewright.controller.model_toml import Precision
-from edgewright.wire.canonical import canonical_json
 
-MAX_CALIBRATION_FRAMES: Final = 512
-"""Ranges hardly widen beyond; a larger file is thinned evenly."""
+WEIGHTED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators with most of the weights and of the arithmetic."""
 
-RangeTable = dict[str, Range]
-"""Ranges by the fingerprint of their tensor."""
+DYNAMIC: Final = ("Attention", "Gemm", "LSTM", "MatMul")
+"""Operators that gain from being quantised call by call; convolutions become four times slower."""
 
+FLOAT32_PROVIDERS: Final = frozenset({"CPUExecutionProvider"})
+"""Execution providers that convert float16 back to float32 around most operators (measured: 1.28 of fp32)."""
 
-@dataclass(frozen=True)
-class Candidate:
-    """One form of the model.
+ANEW: Final = "int8, calibrated anew"
+NARROW: Final = "int8, weighted layers alone"
+CLIPPED: Final = "int8, clipped ranges"
 
-    Attributes:
-        name: its precision, with a remark where there are two of one.
-        precision: for the manifest.
-        model: the artifact.
-        ranges: what it was quantised with; empty for fp32.
-    """
+_TOOLS: Final = {"onnxruntime": VERSION}
 
-    name: str
-    precision: Precision
-    model: bytes
-    ranges: Mapping[str, Range]
+Verdicts = Callable[[], Sequence[Verdict]]
+LeaveOut = Callable[[Verdict], None]
 
 
-class Calibration:
-    """Quantisation of one model, for all targets; work is done when first asked for.
+def onnx_candidates(
+    subject: Subject,
+    target: Target,
+    inherited: RangeTable,
+    verdicts: Verdicts,
+    leave_out: LeaveOut = lambda _verdict: None,
+) -> Iterator[Candidate]:
+    """Forms of the model for a target, until one passed.
 
     Args:
-        model: canonical fp32 model.
-        input_name: its input.
-        images: calibration inputs.
+        subject: what is compiled; an ONNX model.
+        target: for what.
         inherited: ranges of the parent version.
+        verdicts: those on the candidates so far, asked after each.
+        leave_out: told of a form that could not be made.
     """
-
-    def __init__(self, model: bytes, input_name: str, images: Array, inherited: RangeTable) -> None:
-        self._quantiser = Quantiser(model)
-        self._input_name = input_name
-        self._images = images
-        self._inherited = inherited
-
-    @cached_property
-    def _prints(self) -> dict[str, str]:
-        return fingerprints(self._quantiser.optimised)
-
-    @cached_property
-    def observed(self) -> dict[str, Range]:
-        """Ranges on the calibration frames, by the tensor's name."""
-        return self._quantiser.observe_ranges(self._input_name, self._images)
-
-    @cached_property
-    def reused(self) -> dict[str, Range]:
-        """The same, the parent's ranges in place of observed ones wherever the tensor is the same."""
-        return {
-            name: self._inherited.get(self._prints[name], range_) for name, range_ in self.observed.items()
-        }
-
-    def quantise(self, ranges: Mapping[str, Range], activation: Activation) -> bytes:
-        """The int8 artifact.
-
-        Raises:
-            GateFailedError: the graph cannot be quantised.
-        """
-        return canonical_graph(self._quantiser.quantise(ranges, activation))
-
-    def table(self, ranges: Mapping[str, Range]) -> RangeTable:
-        """Ranges by fingerprint, for the versions that follow."""
-        return {self._prints[name]: range_ for name, range_ in ranges.items()}
-
-
-def int8_candidates(calibration: Calibration, target: Target) -> Iterator[Candidate]:
-    """int8 forms for a target, the preferred first; none where the model cannot be quantised."""
-    forms = [("int8", calibration.reused)]
-    if calibration.reused != calibration.observed:
-        forms.append(("int8, calibrated anew", calibration.observed))
-    for name, ranges in forms:
-        try:
-            model = calibration.quantise(ranges, target.activation)
-        except GateFailedError:
-            # A graph that the quantiser does not understand ships as fp32; the gate's report shows no int8.
+    forms = _Forms(subject, target, inherited, verdicts, leave_out)
+    for candidate in forms.all():
+        yield candidate
+        if forms.passed():
             return
-        yield Candidate(name, "int8", model, calibration.table(ranges))
 
 
-def encode_ranges(table: Mapping[str, Range]) -> bytes:
-    """Canonical JSON of ranges by fingerprint."""
-    return canonical_json(table)
+class _Forms:
+    """One target's candidates."""
 
+    def __init__(
+        self,
+        subject: Subject,
+        target: Target,
+        inherited: RangeTable,
+        verdicts: Verdicts,
+        leave_out: LeaveOut,
+    ) -> None:
+        self._subject, self._target = subject, target
+        self._calibration = Calibration(subject, inherited)
+        self._verdicts, self._leave_out = verdicts, leave_out
+        self._allowed = [
+            precision for precision in target.precisions if precision in subject.gates.precisions
+        ]
 
-def decode_ranges(data: bytes) -> RangeTable:
-    """Read ranges by fingerprint.
+    def passed(self) -> bool:
+        """Whether one of the candidates so far passed."""
+        return any(verdict.passed for verdict in self._verdicts())
 
-    Raises:
-        DataFolderDamagedError: the bytes are none.
-    """
-    try:
-        return msgspec.json.decode(data, type=RangeTable)
-    except msgspec.DecodeError as error:
-        raise DataFolderDamagedError(f"The stored calibration cannot be read: {error}.") from error
+    def all(self) -> Iterator[Candidate]:
+        """All forms, by the target's order of precisions; those after one that passed are never made."""
+        if is_quantised(self._subject.model):
+            yield from self._as_it_came()
+            return
+        forms = {"int8": self._int8, "mixed": self._mixed, "fp16": self._fp16, "fp32": self._fp32}
+        for precision in self._allowed:
+            yield from forms[precision]()
+
+    def _as_it_came(self) -> Iterator[Candidate]:
+        if "int8" in self._allowed:
+            yield Candidate("int8, as it came", "int8", self._subject.model)
+            return
+        reason = f"the model came quantised, and {self._target.name} takes {', '.join(self._allowed)}"
+        self._leave_out(left_out("int8, as it came", "int8", reason))
+
+    def _int8(self) -> Iterator[Candidate]:
+        if rows_of(self._subject.calibration):
+            yield from self._static()
+        else:
+            self._leave_out(left_out("int8", "int8", "there are no calibration data"))
+        if operators_of(self._subject.model) & {"LSTM", "GRU", "MatMul"}:
+            yield from self._made("int8, dynamic", "int8", self._dynamic)
+
+    def _static(self) -> Iterator[Candidate]:
+        try:
+            observed, reused = self._calibration.observed, self._calibration.reused
+        except ModelError as error:
+            self._leave_out(left_out("int8", "int8", error.sentence.rstrip(".")))
+            return
+        yield from self._made("int8", "int8", lambda: self._quantised("int8", reused))
+        if reused != observed:
+            yield from self._made(ANEW, "int8", lambda: self._quantised(ANEW, observed))
+        yield from self._made(NARROW, "int8", lambda: self._quantised(NARROW, observed, WEIGHTED))
+        if self._is_wrong():
+            yield from self._made(
+                CLIPPED, "int8", lambda: self._quantised(CLIPPED, self._calibration.clipped)
+            )
+
+    def _mixed(self) -> Iterator[Candidate]:
+        if rows_of(self._subject.calibration) and self._is_wrong():
+            yield from self._made("mixed", "mixed", self._searched)
+        yield from self._made(
+            "mixed, int8 weights", "mixed", lambda: self._stored("mixed, int8 weights", "mixed", int8_weights)
+        )
+
+    def _fp16(self) -> Iterator[Candidate]:
+        if self._target.runtime.provider not in FLOAT32_PROVIDERS:
+            yield from self._made("fp16", "fp16", lambda: self._stored("fp16", "fp16", halve))
+        name = "fp16, float16 weights"
+        yield from self._made(name, "fp16", lambda: self._stored(name, "fp16", float16_weights))
+
+    def _fp32(self) -> Iterator[Candidate]:
+        yield Candidate("fp32", "fp32", self._subject.model)
+
+    def _made(self, name: str, precision: Precision, make: Callable[[], Candidate]) -> Iterator[Candidate]:
+        """One form, or a sentence why there is none."""
+        try:
+            candidate = make()
+        except ModelError as error:
+            self._leave_out(left_out(name, precision, error.sentence.rstrip(".")))
+            return
+        yield candidate
+
+    def _quantised(self, name: str, ranges: Mapping[str, Range], operators: Sequence[str] = ()) -> Candidate:
+        model = self._calibration.quantise(ranges, self._target.activation, operators)
+        if not is_quantised(model):
+            raise GateFailedError("the quantiser found nothing to quantise")
+        return Candidate(name, "int8", model, ranges=self._calibration.table(ranges), tools=_TOOLS)
+
+    def _dynamic(self) -> Candidate:
+        model = canonical_graph(self._calibration.quantiser.quantise_dynamically(DYNAMIC))
+        if not is_quantised(model):
+            raise GateFailedError("the quantiser found nothing to quantise")
+        return Candidate("int8, dynamic", "int8", model, tools=_TOOLS)
+
+    def _searched(self) -> Candidate:
+        operators = WEIGHTED if self._error_of(NARROW) < self._error_of("int8") else ()
+        search = search_mixed(self._subject, self._calibration, self._target.activation, operators)
+        if search.model is None:
+            raise GateFailedError(search.sentence)
+        ranges = self._calibration.table(self._calibration.observed)
+        return Candidate(
+            "mixed", "mixed", search.model, ranges=ranges, tools=_TOOLS, left_alone=search.left_alone
+        )
+
+    def _stored(self, name: str, precision: Precision, edit: Callable[[bytes], bytes]) -> Candidate:
+        model = canonical_graph(edit(self._subject.model))
+        if len(model) >= len(self._subject.model):
+            raise GateFailedError("there are no weights worth storing in fewer bits")
+        return Candidate(name, precision, model)
+
+    def _is_wrong(self) -> bool:
+        """Whether all int8 forms so far were made and say something else than fp32."""
+        judged = [verdict for verdict in self._verdicts() if verdict.precision == "int8" and verdict.numbers]
+        return bool(judged) and all(ACCURACY_GATES & set(verdict.failed_gates) for verdict in judged)
+
+    def _error_of(self, name: str) -> float:
+        verdicts = [verdict for verdict in self._verdicts() if verdict.name == name]
+        return verdicts[-1].numbers.get("logit_error", inf) if verdicts else inf

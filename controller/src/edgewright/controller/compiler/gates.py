@@ -1,27 +1,33 @@
 """Whether a candidate may ship, decided over measurements; nothing is measured here.
 
-Every candidate is compared with fp32 on the same frames and the same runtime:
+Every candidate is compared with fp32 on the same calls and the same runtime:
 
-- the share of frames with the same decision (accuracy alone hides changes that cancel out);
+- the share of calls with the same decision (accuracy alone hides changes that cancel out);
 - the relative error of the logits: root mean square of the difference over that of fp32's logits, each
-  frame's logits taken relative to their mean, because a softmax does not see a common offset;
+  call's logits taken relative to their mean, because a softmax does not see a common offset. Outputs that
+  are no logits are compared as they are, whole numbers by the share that differs; the worst output counts;
 - for each class, the loss of accuracy, paired by frame, by its upper 95 % confidence bound: few frames of a
   class therefore weigh against a candidate. The bound is Agresti and Min's (2005, "Simple improved confidence
   intervals for comparing matched proportions", Statistics in Medicine 24): Wald's after adding half a frame
   to each of the four cells. Classes with fewer than 30 frames prove nothing alone, so the smallest classes
   are judged together until there are as many (a rebuild knows a new class by a handful of frames);
-- the median latency, where the compiling machine is of the target's architecture.
+- the median latency, where the compiling machine is of the target's architecture. Where it is near the limit
+  the race was run again, and a candidate is slower if it is so beyond the spread of the races and beyond
+  what two runs of one and the same artifact differ by;
+- the limits of the model and of the target on latency and memory, which hold for fp32 too;
+- the size: what is not smaller than fp32 has nothing to offer.
 
-The smallest candidate that passes ships. fp32 is the reference, so it passes if its logits are finite.
+The smallest candidate that passes ships. fp32 is the reference: it passes if its outputs are finite and it
+keeps the limits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import Final, NamedTuple
 
 from edgewright.controller.errors import GateFailedError
-from edgewright.controller.model_toml import GatesPart
+from edgewright.controller.model_toml import GatesPart, Precision
 
 Z_95: Final = 1.6449
 """One-sided 95 % quantile of the normal distribution."""
@@ -40,28 +46,62 @@ class PairedClass:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A candidate's outputs beside fp32's, on the same calls.
+
+    Attributes:
+        finite: whether all of the candidate's numbers are.
+        agreement: share of decisions that are the same; None where no output decides.
+        errors: relative error by output; see the module's text.
+        classes: correctness by label; empty where no truths are known.
+    """
+
+    finite: bool
+    agreement: float | None
+    errors: Mapping[str, float]
+    classes: Mapping[str, PairedClass] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Race:
+    """A candidate beside fp32 on the target's runtime.
+
+    Attributes:
+        latency_us, fp32_latency_us: median CPU time of one inference on one thread, microseconds.
+        ratio: of the two, the median of all races.
+        spread: half the distance between the ratio's quartiles over the races; 0 where one was enough.
+        memory_mb: resident memory that loading and running the candidate took, MiB.
+    """
+
+    latency_us: float
+    fp32_latency_us: float
+    ratio: float
+    spread: float
+    memory_mb: float
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What was measured of a candidate.
 
     Attributes:
         name: precision, with a remark where there are two of one.
-        length: bytes of the artifact.
-        finite: whether all logits are.
-        top1_agreement: share of frames with fp32's decision.
-        logit_error: see the module's text.
-        classes: by label.
-        latency_us, fp32_latency_us: median thread CPU time of one inference; None where not comparable.
-        is_reference: whether this is fp32 itself.
+        precision: of the candidate.
+        length, fp32_length: bytes of the artifact and of fp32's.
+        comparison: with fp32's outputs.
+        race: with fp32; None where this machine is not of the target's architecture.
+        latency_limit_us, memory_limit_mb: the tightest of the model's and the target's limits, 0 for none.
+        is_reference: whether this is fp32 itself, or the model as it came where it is quantised already.
     """
 
     name: str
+    precision: Precision
     length: int
-    finite: bool
-    top1_agreement: float
-    logit_error: float
-    classes: Mapping[str, PairedClass]
-    latency_us: float | None
-    fp32_latency_us: float | None
+    fp32_length: int
+    comparison: Comparison
+    race: Race | None = None
+    latency_limit_us: float = 0.0
+    memory_limit_mb: float = 0.0
     is_reference: bool = False
 
 
@@ -70,6 +110,10 @@ class Verdict:
     """One candidate's verdict: a sentence for each gate, and those that failed again by themselves.
 
     The gates by name are what is signed: they hold no measured latency, which differs from run to run.
+
+    Attributes:
+        numbers: what was measured, by name; see ``judge``.
+        broken_at: which layer broke, as a sentence's part; empty where none did or nobody looked.
     """
 
     name: str
@@ -80,6 +124,9 @@ class Verdict:
     passed_gates: tuple[str, ...] = ()
     failed_gates: tuple[str, ...] = ()
     unjudged_gates: tuple[str, ...] = ()
+    precision: str = ""
+    numbers: dict[str, float] = field(default_factory=dict)
+    broken_at: str = ""
 
 
 class _Check(NamedTuple):
@@ -89,6 +136,13 @@ class _Check(NamedTuple):
     ok: bool
     text: str
     judged: bool = True
+
+
+TIMER_RESOLUTION: Final = 0.02
+"""Part of a latency ratio that says nothing: two sessions of the same bytes differed by up to 1.5 %."""
+
+ACCURACY_GATES: Final = frozenset({"finite outputs", "top-1 agreement", "logit error", "loss by class"})
+"""Gates over what a candidate says, as opposed to how fast and how large it is."""
 
 
 def loss_bound(pair: PairedClass) -> float:
@@ -104,22 +158,14 @@ def loss_bound(pair: PairedClass) -> float:
 
 
 def judge(measured: Measurement, gates: GatesPart) -> Verdict:
-    """The verdict on one candidate."""
-    if measured.is_reference:
-        checks = [_Check("finite logits", measured.finite, "fp32 is the reference; its logits are finite")]
-    else:
-        agreement, error = measured.top1_agreement, measured.logit_error
-        agreement_text = (
-            f"agrees with fp32 on {agreement:.2%} of the frames (at least {gates.top1_agreement:.2%})"
-        )
-        error_text = f"relative logit error {error:.4f} (at most {gates.logit_error:g})"
-        checks = [
-            _Check("finite logits", measured.finite, "all logits are finite"),
-            _Check("top-1 agreement", agreement >= gates.top1_agreement, agreement_text),
-            _Check("logit error", error <= gates.logit_error, error_text),
-            _judge_classes(measured.classes, gates.per_class_loss),
-            _judge_latency(measured, gates.latency_ratio),
-        ]
+    """The verdict on one candidate.
+
+    Its numbers are, where they were measured: ``length`` (bytes), ``size_ratio``, ``agreement``,
+    ``logit_error``, ``worst_class_bound``, ``latency_us``, ``fp32_latency_us``, ``latency_ratio``,
+    ``latency_spread`` and ``memory_mb``.
+    """
+    checks = _check_reference(measured) if measured.is_reference else _check_candidate(measured, gates)
+    checks += _check_limits(measured)
     return Verdict(
         name=measured.name,
         passed=all(check.ok for check in checks),
@@ -129,7 +175,28 @@ def judge(measured: Measurement, gates: GatesPart) -> Verdict:
         passed_gates=tuple(check.gate for check in checks if check.ok and check.judged),
         failed_gates=tuple(check.gate for check in checks if not check.ok),
         unjudged_gates=tuple(check.gate for check in checks if check.ok and not check.judged),
+        precision=measured.precision,
+        numbers=_numbers(measured),
     )
+
+
+def left_out(name: str, precision: Precision, reason: str) -> Verdict:
+    """The verdict on a candidate that could not be made."""
+    text = f"could not be made: {reason}"
+    return Verdict(
+        name=name,
+        passed=False,
+        length=0,
+        sentences=(f"FAIL: {text}",),
+        failures=(text,),
+        failed_gates=("made",),
+        precision=precision,
+    )
+
+
+def blame(verdict: Verdict, broken_at: str) -> Verdict:
+    """The verdict with the layer that broke, as a sentence of its own."""
+    return replace(verdict, broken_at=broken_at, sentences=(*verdict.sentences, f"look at: {broken_at}"))
 
 
 def choose(verdicts: Sequence[Verdict], target: str) -> Verdict:
@@ -169,20 +236,84 @@ def group_classes(classes: Mapping[str, PairedClass]) -> dict[str, PairedClass]:
     return groups
 
 
-def _judge_classes(classes: Mapping[str, PairedClass], limit: float) -> _Check:
+def worst_class(classes: Mapping[str, PairedClass]) -> tuple[str, float, int]:
+    """The group of classes with the largest bound: its name, the bound, its frames."""
     groups = group_classes(classes)
     bounds = {label: loss_bound(pair) for label, pair in groups.items()}
     worst = max(bounds, key=lambda label: bounds[label])
-    text = (
-        f"loses at most {bounds[worst]:.2%} in the worst class, {worst}, "
-        f"by {groups[worst].frames} frames (at most {limit:.2%})"
-    )
-    return _Check("loss by class", bounds[worst] <= limit, text)
+    return worst, bounds[worst], groups[worst].frames
 
 
-def _judge_latency(measured: Measurement, limit: float) -> _Check:
-    if measured.latency_us is None or not measured.fp32_latency_us:
+def _check_reference(measured: Measurement) -> list[_Check]:
+    name = measured.name
+    text = f"{name} is the reference; its outputs are finite"
+    return [_Check("finite outputs", measured.comparison.finite, text)]
+
+
+def _check_candidate(measured: Measurement, gates: GatesPart) -> list[_Check]:
+    found = measured.comparison
+    checks = [_Check("finite outputs", found.finite, "all outputs are finite")]
+    if found.agreement is not None:
+        least = gates.top1_agreement
+        text = f"agrees with fp32 on {found.agreement:.2%} of the decisions (at least {least:.2%})"
+        checks.append(_Check("top-1 agreement", found.agreement >= gates.top1_agreement, text))
+    if found.errors:
+        # A NaN is larger than anything here, so it is the worst and fails.
+        name, error = max(found.errors.items(), key=lambda item: (item[1] != item[1], item[1]))
+        where = f" in {name}" if len(found.errors) > 1 else ""
+        text = f"relative logit error {error:.4f}{where} (at most {gates.logit_error:g})"
+        checks.append(_Check("logit error", error <= gates.logit_error, text))
+    if found.classes:
+        checks.append(_check_classes(found.classes, gates.per_class_loss))
+    size = measured.length / measured.fp32_length
+    text = f"has {size:.2f} of fp32's size (at most {gates.size_ratio:g})"
+    checks.append(_Check("size", size <= gates.size_ratio, text))
+    checks.append(_check_latency(measured.race, gates.latency_ratio))
+    return checks
+
+
+def _check_classes(classes: Mapping[str, PairedClass], limit: float) -> _Check:
+    worst, bound, frames = worst_class(classes)
+    text = f"loses at most {bound:.2%} in the worst class, {worst}, by {frames} frames (at most {limit:.2%})"
+    return _Check("loss by class", bound <= limit, text)
+
+
+def _check_latency(race: Race | None, limit: float) -> _Check:
+    if race is None:
         text = "latency not judged: this machine is not of the target's architecture"
         return _Check("latency", ok=True, text=text, judged=False)
-    ratio = measured.latency_us / measured.fp32_latency_us
-    return _Check("latency", ratio <= limit, f"takes {ratio:.2f} of fp32's time (at most {limit:g})")
+    spread = f", give or take {race.spread:.2f}" if race.spread else ""
+    text = f"takes {race.ratio:.2f} of fp32's time{spread} (at most {limit:g})"
+    return _Check("latency", race.ratio - max(race.spread, TIMER_RESOLUTION) <= limit, text)
+
+
+def _check_limits(measured: Measurement) -> list[_Check]:
+    checks: list[_Check] = []
+    race, latency, memory = measured.race, measured.latency_limit_us, measured.memory_limit_mb
+    if race is not None and latency:
+        text = f"takes {race.latency_us:.0f} us (the limit is {latency:.0f} us)"
+        checks.append(_Check("latency limit", race.latency_us <= latency, text))
+    if race is not None and memory:
+        text = f"takes {race.memory_mb:.0f} MiB of memory (the limit is {memory:.0f} MiB)"
+        checks.append(_Check("memory", race.memory_mb <= memory, text))
+    return checks
+
+
+def _numbers(measured: Measurement) -> dict[str, float]:
+    found, race = measured.comparison, measured.race
+    numbers = {
+        "length": float(measured.length),
+        "size_ratio": measured.length / measured.fp32_length,
+    }
+    if found.agreement is not None:
+        numbers["agreement"] = found.agreement
+    if found.errors:
+        numbers["logit_error"] = max(found.errors.values(), key=lambda error: (error != error, error))
+    if found.classes:
+        numbers["worst_class_bound"] = worst_class(found.classes)[1]
+    if race is not None:
+        numbers["latency_us"], numbers["fp32_latency_us"] = race.latency_us, race.fp32_latency_us
+        numbers["latency_ratio"], numbers["latency_spread"] = race.ratio, race.spread
+        numbers["memory_mb"] = race.memory_mb
+    # JSON has no infinity and no NaN; the sentences say them.
+    return {name: number for name, number in numbers.items() if abs(number) < float("inf")}

@@ -11,7 +11,8 @@ read at import only, so it is set before; recipes and other children inherit it.
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,21 +23,26 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgewright.controller.compiler.graph import verify_operators
+from edgewright.controller.compiler.candidate import Range
+from edgewright.controller.compiler.graph import parse_graph, verify_operators
+from edgewright.controller.compiler.graphedit import with_opset
 from edgewright.controller.compiler.subject import Feeds, rows_of
 from edgewright.controller.compiler.targets import Activation
 from edgewright.controller.errors import GateFailedError, InputShapeError, UnknownOperatorError
+from edgewright.wire.errors import EdgewrightError
 
 Array = NDArray[np.float32]
-Range = tuple[float, float]
 
 BATCH: Final = 32
 """Frames a call where the model takes any number of them."""
 
 MAX_REASON_CHARACTERS: Final = 300
 
-_QUIET: Final = 3
-"""onnxruntime's log level for errors; what it warns of here (graph not pre-processed) is known."""
+LEAST_OPSET: Final = 13
+"""Weights per channel need it."""
+
+_QUIET: Final = 4
+"""onnxruntime's log level for what ends the process: all else is in the exception, or known."""
 
 
 VERSION: Final[str] = onnxruntime.__version__
@@ -101,23 +107,28 @@ class Session:
             InputShapeError: the model does not take such inputs.
         """
         names = [port.name for port in self.outputs]
-        open_ended = all(port.shape and port.shape[0] is None for port in (*self.inputs, *self.outputs))
-        step = BATCH if batches and open_ended else 1
-        parts: list[list[NDArray[Any]]] = []
-        for start in range(0, rows_of(feeds), step):
-            rows = {name: values[start : start + step] for name, values in feeds.items()}
-            if step > 1:
-                found = self._call_all({name: values[:, 0] for name, values in rows.items()})
-                parts.append([values[:, np.newaxis] for values in found])
-            else:
-                found = self._call_all({name: values[0] for name, values in rows.items()})
-                parts.append([values[np.newaxis] for values in found])
+        axis = 1 if self._rows_at_once(batches=batches) > 1 else 0
+        parts = [
+            [np.expand_dims(values, axis) for values in self._call_all(rows)]
+            for rows in self.batches_of(feeds, batches=batches)
+        ]
         try:
             return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
         except ValueError as error:
             raise InputShapeError(
                 "The model's outputs change their size from call to call; give it fixed shapes."
             ) from error
+
+    def batches_of(self, feeds: Feeds, *, batches: bool = False) -> Iterator[dict[str, NDArray[Any]]]:
+        """The feeds of one call of this model after another; see ``run_calls``."""
+        step = self._rows_at_once(batches=batches)
+        for start in range(0, rows_of(feeds), step):
+            rows = {name: values[start : start + step] for name, values in feeds.items()}
+            yield {name: values[:, 0] if step > 1 else values[0, ...] for name, values in rows.items()}
+
+    def _rows_at_once(self, *, batches: bool) -> int:
+        open_ended = all(port.shape and port.shape[0] is None for port in (*self.inputs, *self.outputs))
+        return BATCH if batches and open_ended else 1
 
     def call(self, feeds: Mapping[str, NDArray[Any]]) -> None:
         """One inference whose outputs nobody needs; ``feeds`` have the ports' own shapes.
@@ -146,85 +157,154 @@ class Session:
 
 
 class Quantiser:
-    """Static int8 quantisation of one model, step by step.
+    """Quantisation of one model, step by step.
 
-    The model is first optimised at the basic level (batch normalisation folded into convolutions), because
-    ranges belong to the tensors that are left.
+    The model is first brought to an opset that has weights per channel, and optimised at the basic level
+    (batch normalisation folded into convolutions, constants into weights), because ranges belong to the
+    tensors that are left.
 
     Attributes:
         optimised: the optimised fp32 model; names of tensors in ranges are its names.
     """
 
     def __init__(self, model: bytes) -> None:
+        """Optimise a model.
+
+        Raises:
+            GateFailedError: the quantiser's first step cannot read the graph.
+        """
         from onnxruntime.quantization import quant_pre_process
 
         verify_operators(model)
-        with tempfile.TemporaryDirectory(prefix="edgewright-quantise-") as folder:
-            source, result = Path(folder, "source.onnx"), Path(folder, "optimised.onnx")
-            source.write_bytes(model)
-            with _quiet_log():
-                quant_pre_process(source, result, skip_symbolic_shape=True)
+        with _workplace() as folder:
+            source, result = folder / "source.onnx", folder / "optimised.onnx"
+            source.write_bytes(with_opset(model, LEAST_OPSET))
+            quant_pre_process(source, result, skip_symbolic_shape=True)
             self.optimised = result.read_bytes()
 
-    def observe_ranges(self, input_name: str, images: Array) -> dict[str, Range]:
-        """Smallest and largest value of each float tensor over the images, by the tensor's name."""
+    def observe_ranges(self, feeds: Feeds, *, batches: bool = False) -> dict[str, Range]:
+        """Smallest and largest value of each float tensor over all calls, by the tensor's name.
+
+        The graph reduces each tensor itself, so memory holds two numbers of it a call and not the tensor.
+
+        Raises:
+            GateFailedError: the calibrator does not understand the graph.
+        """
         from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
-        step = Session(self.optimised).inputs[0].shape[0] or BATCH
-        whole = len(images) // step * step or len(images)
-        with tempfile.TemporaryDirectory(prefix="edgewright-calibrate-") as folder:
-            source = Path(folder, "optimised.onnx")
+        with _workplace() as folder:
+            source = folder / "optimised.onnx"
             source.write_bytes(self.optimised)
             calibrator = create_calibrator(
                 source,
                 [],
-                augmented_model_path=str(Path(folder, "augmented.onnx")),
+                augmented_model_path=str(folder / "augmented.onnx"),
                 calibrate_method=CalibrationMethod.MinMax,
             )
-            calibrator.collect_data(_Reader(input_name, images[:whole], step))
+            calibrator.collect_data(_Reader(feeds, Session(self.optimised), batches=batches))
             found = calibrator.compute_data()
-        return {
-            name: (float(np.min(data.lowest)), float(np.max(data.highest))) for name, data in found.items()
-        }
+            return {
+                name: (float(np.min(data.lowest)), float(np.max(data.highest)))
+                for name, data in found.items()
+            }
 
-    def quantise(self, ranges: Mapping[str, Range], activation: Activation) -> bytes:
+    def quantise(
+        self,
+        ranges: Mapping[str, Range],
+        activation: Activation,
+        operators: Sequence[str] = (),
+        left_alone: Sequence[str] = (),
+    ) -> bytes:
         """The model with int8 weights per channel and activations of the given type, as a QDQ graph.
+
+        Args:
+            ranges: of the activations.
+            activation: their element type.
+            operators: which to quantise; empty for all that the quantiser knows.
+            left_alone: nodes that stay in float.
 
         Raises:
             GateFailedError: the quantiser cannot quantise this graph.
         """
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static, save_tensors_data
 
-        with tempfile.TemporaryDirectory(prefix="edgewright-quantise-") as folder:
-            source, table, result = (Path(folder, name) for name in ("in.onnx", "ranges.json", "out.onnx"))
+        with _workplace() as folder:
+            source, table, result = (folder / name for name in ("in.onnx", "ranges.json", "out.onnx"))
             source.write_bytes(self.optimised)
             save_tensors_data(_tensors_data(ranges), table)
-            try:
-                with _quiet_log():
-                    quantize_static(
-                        source,
-                        result,
-                        quant_format=QuantFormat.QDQ,
-                        per_channel=True,
-                        activation_type=QuantType.QUInt8 if activation == "uint8" else QuantType.QInt8,
-                        weight_type=QuantType.QInt8,
-                        calibration_cache_path=table,
-                    )
-            except Exception as error:  # the quantiser raises whatever its graph passes raise
-                raise GateFailedError(f"The model cannot be quantised: {_reason(error)}.") from error
+            quantize_static(
+                source,
+                result,
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8 if activation == "uint8" else QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=list(operators),
+                nodes_to_exclude=list(left_alone),
+                calibration_cache_path=table,
+            )
             return result.read_bytes()
+
+    def quantise_dynamically(self, operators: Sequence[str]) -> bytes:
+        """The model with int8 weights, activations quantised in each call by their own range, subgraphs too.
+
+        Raises:
+            GateFailedError: the quantiser cannot quantise this graph.
+        """
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        with _workplace() as folder:
+            source, result = folder / "in.onnx", folder / "out.onnx"
+            source.write_bytes(self.optimised)
+            quantize_dynamic(
+                source,
+                result,
+                op_types_to_quantize=list(operators),
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                extra_options={"EnableSubgraph": True, "MatMulConstBOnly": True},
+            )
+            return result.read_bytes()
+
+
+def halve(model: bytes) -> bytes:
+    """The model in float16 arithmetic, its inputs and outputs as they are.
+
+    Raises:
+        GateFailedError: the converter does not understand the graph.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with _workplace():
+        halved = convert_float_to_float16(parse_graph(model), keep_io_types=True)
+        serialised: bytes = halved.SerializeToString(deterministic=True)
+        return serialised
 
 
 class _Reader:
     """What the calibrator calls: one batch after another, then None."""
 
-    def __init__(self, input_name: str, images: Array, step: int) -> None:
-        self._batches: Iterator[Array] = (images[i : i + step] for i in range(0, len(images), step))
-        self._input = input_name
+    def __init__(self, feeds: Feeds, session: Session, *, batches: bool) -> None:
+        self._batches = session.batches_of(feeds, batches=batches)
 
-    def get_next(self) -> dict[str, Array] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {self._input: batch}
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        return next(self._batches, None)
+
+
+@contextmanager
+def _workplace() -> Iterator[Path]:
+    """A folder for the quantiser's files; its own exceptions end here, and its advice is muted.
+
+    Raises:
+        GateFailedError: whatever one of its graph passes raised.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgewright-quantise-") as folder, _quiet_log():
+        try:
+            yield Path(folder)
+        except EdgewrightError:
+            raise
+        except Exception as error:  # the quantiser raises whatever its graph passes raise
+            raise GateFailedError(f"The model cannot be quantised: {_reason(error)}.") from error
 
 
 class _quiet_log:  # noqa: N801  # used like a function
