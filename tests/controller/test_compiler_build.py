@@ -13,13 +13,15 @@ from edgewright.agent.line.statistics import score
 from edgewright.agent.patches import decoded
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.build import build_version
-from edgewright.controller.compiler.candidates import Calibration
+from edgewright.controller.compiler.calibration import Calibration
 from edgewright.controller.compiler.frames import Frames, decode_picture, read_frames, write_frames
 from edgewright.controller.compiler.graph import canonical_graph, fingerprints
 from edgewright.controller.compiler.ort import Session
 from edgewright.controller.compiler.patches import Base
-from edgewright.controller.compiler.profile import decode_profile, signals
+from edgewright.controller.compiler.profile import signals
 from edgewright.controller.compiler.protocol import BuildRequest, BuildResult, Built, Progress
+from edgewright.controller.compiler.reference_profile import decode_profile
+from edgewright.controller.compiler.subject import Port, Subject
 from edgewright.controller.compiler.worker import run_build
 from edgewright.controller.errors import GateFailedError
 from edgewright.controller.model_toml import ModelSpec, read_model
@@ -183,14 +185,14 @@ def _assert_patch_makes(blobs: BlobStore, patch: Patch, old: str, new: str) -> N
 
 
 def test_badly_calibrated_int8_is_refused(tmp_path: Path) -> None:
-    """With ranges observed on black frames int8 saturates: fp32 ships, and without fp32 the build fails."""
+    """With ranges of black frames int8 saturates: weights alone are quantised; int8 alone builds nothing."""
     folder = write_folder(tmp_path / "model")
     black = paint(LABELS, 4, seed=1)
     dark = Frames(tuple(np.zeros_like(frame) + 120 for frame in black.pixels), black.labels)
     save_frames(folder / "data/calibration.npz", dark)
     result = build_version(_request(folder, tmp_path / "blobs"))
     built = next(built for built in result.built if built.target == "x86_64-ort-cpu")
-    assert built.chosen == "fp32"
+    assert built.chosen == "mixed, int8 weights"
     assert any("FAIL: agrees with fp32 on" in text for text in built.verdicts[0].sentences)
 
     only_int8 = write_folder(tmp_path / "int8", _with_precisions("int8"))
@@ -251,12 +253,26 @@ def test_the_canonical_form_forgets_the_exporter() -> None:
     assert b"somebody" not in canonical_graph(other.SerializeToString())
 
 
+def _painted_subject(head: int) -> Subject:
+    images = paint(LABELS, 3, seed=5).inputs(spec().preprocessing)[:, np.newaxis]
+    return Subject(
+        name="small",
+        model=fitted_network(LABELS, head),
+        format="onnx",
+        inputs=(Port("image", "float32", (1, 3, 16, 16)),),
+        outputs=(Port("logits", "float32", (1, len(LABELS))),),
+        calibration={"image": images},
+        holdout={"image": images},
+        gates=spec().gates,
+        batches=True,
+    )
+
+
 def test_inherited_ranges_are_used_by_fingerprint() -> None:
     """A calibration takes its parent's range for a tensor that is the same, and observes the others."""
-    images = paint(LABELS, 3, seed=5).inputs(spec().preprocessing)
-    first = Calibration(fitted_network(LABELS, 3), "image", images, {})
+    first = Calibration(_painted_subject(3), {})
     wide = {name: (low - 1, high + 1) for name, (low, high) in first.table(first.observed).items()}
-    second = Calibration(fitted_network(LABELS, 4), "image", images, wide)
+    second = Calibration(_painted_subject(4), wide)
     low, high = first.observed["embedding"]
     assert second.reused["embedding"] == (low - 1, high + 1)
     assert second.reused["logits"] == second.observed["logits"]

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgewright.controller.compiler.build import build_version
-from edgewright.controller.compiler.protocol import BuildRequest
+from edgewright.controller.compiler.protocol import BuildRequest, CheckRequest
 from edgewright.controller.compiler.worker import run_build, run_check
 from edgewright.controller.errors import (
     BuildInterruptedError,
@@ -198,10 +198,10 @@ def test_an_artifact_that_no_manifest_holds_is_refused_by_number(
 
 def test_the_worker_keeps_number_and_sentence(folder: Path) -> None:
     """An error crosses the process border as the class and the sentence that it was."""
-    assert run_check(str(folder)).labels == LABELS
+    assert run_check(CheckRequest(str(folder))).labels == LABELS
     _unknown_operator(folder)
     with pytest.raises(UnknownOperatorError) as caught:
-        run_check(str(folder))
+        run_check(CheckRequest(str(folder)))
     assert caught.value.sentence == "The model uses unknown operators: Reluu."
 
 

@@ -41,6 +41,11 @@ class BlobStore:
     def __init__(self, root: Path, vault: Vault | None = None) -> None:
         self._root, self._vault = root, vault
 
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._root
+
     def clear_left_overs(self) -> None:
         """Remove what a process that was killed had begun to write; nobody may be writing."""
         for part in self._root.glob(f"{_PART}*"):

@@ -7,6 +7,7 @@
     edgewright.db   SQLite
     dbos.db         progress of builds and rebuilds
     blobs/          content-addressed files
+    compiled/       what was compiled before, by what determines it; may be deleted
     keys/ tuf/      signing keys (0600) and signed metadata
     broker/         the embedded broker's configuration and store
     api-token       what the command line shows to the API (0600)

@@ -11,11 +11,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from edgewright.controller.blobs import BlobStore
+from edgewright.controller.compiler.cache import FOLDER as CACHE_FOLDER
 from edgewright.controller.compiler.patches import Base
-from edgewright.controller.compiler.protocol import BuildRequest, BuildResult, Built, Checked
+from edgewright.controller.compiler.protocol import (
+    BuildRequest,
+    BuildResult,
+    Built,
+    Checked,
+    CheckRequest,
+)
 from edgewright.controller.compiler.worker import run_check
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.tables import Artifact, Model, ModelVersion
@@ -80,7 +87,7 @@ def verify_upload(blobs: BlobStore, model: str, files: Mapping[str, str]) -> Che
     """
     with tempfile.TemporaryDirectory(prefix="edgewright-verify-") as folder:
         materialise(blobs, files, Path(folder))
-        checked = run_check(folder)
+        checked = run_check(CheckRequest(folder, str(blobs.root.parent / CACHE_FOLDER)))
     if checked.model != model:
         raise ModelTomlError(f"[model] name: it is {checked.model!r}, but it was pushed as {model!r}.")
     return checked
@@ -93,6 +100,7 @@ def add_version(
     source: str,
     parent: int = 0,
     labels: Sequence[str] = (),
+    lineage: Mapping[str, Any] | None = None,
 ) -> int:
     """Give a version its number; its state is ``building``.
 
@@ -103,6 +111,7 @@ def add_version(
         source: ``push`` or ``rebuild``.
         parent: the version that a rebuild started from.
         labels: classes of the output, where they are known already.
+        lineage: where it comes from; see ``lineage``.
     """
     now = time.time()
     row = session.get(Model, model, with_for_update=True)
@@ -120,6 +129,7 @@ def add_version(
             created_at=now,
             files=dict(files),
             labels=list(labels),
+            lineage=dict(lineage or {}),
         )
     )
     if source == "push":
@@ -149,6 +159,7 @@ def plan_build(session: Session, blobs: Path, model: str, version: int, folder: 
         release_counter=version,
         bases=_bases(session, model, version),
         ranges_sha256=_inherited_ranges(session, model, row.parent),
+        cache=str(blobs.parent / CACHE_FOLDER),
     )
 
 

@@ -1,54 +1,59 @@
-"""A build: from a model folder to one artifact, golden blob, profile and manifest for each target.
+"""A build, in the child process: from a model folder to one proven artifact for each target.
 
-The order is: check the source, measure fp32, then for each target try its candidates against the gates, and
-describe the one that ships. Blobs are content-addressed and nothing refers to them before the caller has
-written rows, so a build that is stopped anywhere leaves nothing half-done. The same folder, version and
-parent give the same bytes on the same machine; measured latencies are in the gates' report, not in anything
-that is signed.
+The order is: check the source and whether it makes sense, then for each target look whether it was compiled
+before, else try its candidates against the gates on the target's runtime, and shape what travels with the one
+that ships. A version's manifests are assembled around that. Blobs are content-addressed and nothing refers to
+them before the caller has written rows, so a build that is stopped anywhere leaves nothing half-done.
+
+A push is for the fleet: one target without an artifact ends it. ``edgewright compile`` reports each target.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.compiler.candidates import (
-    MAX_CALIBRATION_FRAMES,
-    Calibration,
-    Candidate,
-    RangeTable,
-    decode_ranges,
-    encode_ranges,
-)
-from edgewright.controller.compiler.checks import read_holdout, verify_model
-from edgewright.controller.compiler.describe import describe
-from edgewright.controller.compiler.frames import read_frames
-from edgewright.controller.compiler.ort import Session
+from edgewright.controller.compiler.assemble import Assembly, read_bases
+from edgewright.controller.compiler.cache import CompileCache
+from edgewright.controller.compiler.compiled import Compiled
+from edgewright.controller.compiler.keys import keys_of
+from edgewright.controller.compiler.making import Maker
+from edgewright.controller.compiler.opened import Opened
 from edgewright.controller.compiler.protocol import (
     BuildRequest,
     BuildResult,
-    Built,
     Checked,
+    CheckRequest,
+    CompileRequest,
+    CompileResult,
     OnProgress,
     Progress,
+    Refusal,
 )
-from edgewright.controller.compiler.targets import find_target
-from edgewright.controller.compiler.trials import Source, try_candidates
-from edgewright.controller.model_toml import ModelSpec, read_model
+from edgewright.controller.compiler.ranges import RangeTable, decode_ranges
+from edgewright.controller.compiler.results import make_result
+from edgewright.controller.compiler.shaping import Put, put_closed, put_open
+from edgewright.controller.compiler.targets import Target, find_target
+from edgewright.controller.compiler.telling import tell
+from edgewright.controller.errors import ModelError
+from edgewright.controller.model_tensors import is_tensor_model, read_tensor_model
+from edgewright.controller.model_toml import ModelSpec, locate_model, read_model
+from edgewright.wire.manifest import Manifest
 
 _SHARE_BEFORE_TARGETS: Final = 0.3
 """Checks and calibration, as a share of a build of three targets."""
 
 
-def check_folder(folder: str) -> Checked:
+def check_folder(request: CheckRequest) -> Checked:
     """What a build checks before it starts.
 
     Raises:
         ModelError: the model cannot become artifacts; its number says why.
     """
-    spec = read_model(Path(folder))
-    verify_model(spec, Path(folder))
-    read_holdout(spec, Path(folder))
-    read_frames(Path(folder) / spec.data.calibration)
+    folder = Path(request.folder)
+    spec = read_model(folder)
+    source = Opened(folder, spec, keys_of(folder, spec), _cache(request.cache, spec))
+    source.facts  # noqa: B018 - making them is the check
     return Checked(spec.model.name, spec.model.labels)
 
 
@@ -61,50 +66,76 @@ def build_version(request: BuildRequest, on_progress: OnProgress = lambda _progr
     folder, blobs = Path(request.folder), BlobStore(Path(request.blobs))
     on_progress(Progress("check", "", 0.0))
     spec = read_model(folder)
-    source = _prepare(request, spec, verify_model(spec, folder), blobs, on_progress)
-    built: list[Built] = []
-    ranges: RangeTable = {}
+    cache = _cache(request.cache, spec)
+    source = Opened(folder, spec, keys_of(folder, spec, request.ranges_sha256), cache)
+    facts = source.facts
+
+    def bases(target: Target) -> Sequence[tuple[Manifest, BlobStore]]:
+        found = read_bases(request.bases.get(target.name, ()), spec, blobs)
+        return [(manifest, blobs) for manifest, _ in found]
+
+    maker = Maker(source, blobs, _put(request, spec, blobs), _inherited(request, blobs), bases)
+    compiled = []
     for i, name in enumerate(spec.targets):
-        start = _SHARE_BEFORE_TARGETS + (1 - _SHARE_BEFORE_TARGETS) * i / len(spec.targets)
-        on_progress(Progress("gates", name, start))
-        target = find_target(name)
-        trial = try_candidates(source, target)
-        on_progress(Progress("describe", name, start))
-        built.append(describe(source, target, trial, blobs))
-        ranges.update(trial.candidate.ranges)
+        share = _SHARE_BEFORE_TARGETS + (1 - _SHARE_BEFORE_TARGETS) * i / len(spec.targets)
+        on_progress(Progress("gates", name, share))
+        compiled.append(maker.make(find_target(name)))
+    on_progress(Progress("describe", "", 1.0))
+    assembly = Assembly(request, spec, blobs, cache)
+    built = [assembly.assemble(one) for one in compiled]
     on_progress(Progress("done", "", 1.0))
-    return BuildResult(
+    told = tell(folder, spec, source.keys, facts, compiled, blobs, request.version)
+    return make_result(request, spec, facts, compiled, built, told, blobs)
+
+
+def compile_model(request: CompileRequest, on_progress: OnProgress = lambda _progress: None) -> CompileResult:
+    """Compile a folder for each of its targets; one without an artifact does not stop the others.
+
+    Raises:
+        ModelError: the model can become no artifact at all; its number says why.
+    """
+    folder, blobs = locate_model(Path(request.path)), BlobStore(Path(request.blobs))
+    on_progress(Progress("check", "", 0.0))
+    spec = read_tensor_model(folder) if is_tensor_model(folder) else read_model(folder)
+    cache = CompileCache(Path(request.cache)) if request.cache else None
+    source = Opened(folder, spec, keys_of(folder, spec), cache)
+    facts = source.facts
+    maker = Maker(source, blobs, put_open(blobs), {}, lambda _target: ())
+    names = request.targets or spec.targets
+    made: list[Compiled] = []
+    refused: list[Refusal] = []
+    for i, name in enumerate(names):
+        share = _SHARE_BEFORE_TARGETS + (1 - _SHARE_BEFORE_TARGETS) * i / len(names)
+        on_progress(Progress("gates", name, share))
+        try:
+            made.append(maker.make(find_target(name)))
+        except ModelError as error:
+            refused.append(Refusal(name, error.number, error.sentence))
+    on_progress(Progress("done", "", 1.0))
+    told = tell(folder, spec, source.keys, facts, made, blobs)
+    return CompileResult(
         model=spec.model.name,
-        version=request.version,
-        labels=spec.model.labels,
-        built=tuple(built),
-        ranges_sha256=blobs.put(encode_ranges(ranges)) if ranges else "",
-        metrics=_metrics(source),
+        compiled=tuple(made),
+        refused=tuple(refused),
+        metrics=facts.metrics,
+        notes=facts.notes,
+        cached=tuple(maker.known),
+        card_sha256=told.card_sha256,
+        sbom_sha256=told.sbom_sha256,
     )
 
 
-def _prepare(
-    request: BuildRequest, spec: ModelSpec, model: bytes, blobs: BlobStore, on_progress: OnProgress
-) -> Source:
-    folder = Path(request.folder)
-    on_progress(Progress("holdout", "", 0.05))
-    holdout = read_holdout(spec, folder)
-    inputs = holdout.inputs(spec.preprocessing)
-    logits = Session(model).run(inputs, spec.output.name)
-    calibration = None
-    if "int8" in spec.gates.precisions and any(
-        "int8" in find_target(name).precisions for name in spec.targets
-    ):
-        on_progress(Progress("calibrate", "", 0.1))
-        frames = read_frames(folder / spec.data.calibration).spread(MAX_CALIBRATION_FRAMES)
-        inherited = decode_ranges(blobs.read(request.ranges_sha256)) if request.ranges_sha256 else {}
-        images = frames.inputs(spec.preprocessing)
-        calibration = Calibration(model, spec.input.name, images, inherited)
-    fp32 = Candidate("fp32", "fp32", model, {})
-    return Source(request, spec, holdout, inputs, fp32, logits, calibration)
+def _inherited(request: BuildRequest, blobs: BlobStore) -> RangeTable:
+    digest = request.ranges_sha256
+    return decode_ranges(blobs.read(digest)) if digest else {}
 
 
-def _metrics(source: Source) -> dict[str, float]:
-    truth = source.holdout.classes(source.spec.model.labels)
-    wrong = source.logits.argmax(axis=1) != truth
-    return {"fp32_error_rate": float(wrong.mean()), "holdout_frames": float(len(source.holdout))}
+def _put(request: BuildRequest, spec: ModelSpec, blobs: BlobStore) -> Put:
+    if spec.confidential.enabled:
+        return put_closed(blobs, spec.model.name, request.version, request.content_key)
+    return put_open(blobs)
+
+
+def _cache(folder: str, spec: ModelSpec) -> CompileCache | None:
+    """Nothing of a confidential model is remembered: its blobs are sealed for one version."""
+    return CompileCache(Path(folder)) if folder and not spec.confidential.enabled else None

@@ -5,11 +5,9 @@ where it is at most half of what the full blob takes compressed; a device falls 
 """
 
 import sys
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from edgewright.controller.blobs import BlobStore
-from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.manifest import Blob, Patch, split_blob
 from edgewright.wire.patching import MARGIN_BYTES, SEGMENT_BYTES, SHORTEST_PREFIX, regions
 
@@ -58,16 +56,11 @@ def _frame(prefix: bytes, segment: bytes) -> bytes:
     return compressor.compress(segment, zstd.ZstdCompressor.FLUSH_FRAME)
 
 
-def make_patches(blobs: BlobStore, new: bytes, bases: Mapping[int, Blob]) -> dict[int, Patch]:
-    """Store a patch from each older blob that makes one worth it; the keys stay."""
-    own = sha256_hex(new)
+def make_patch(blobs: BlobStore, new: bytes, base: Blob) -> Patch | None:
+    """Store the patch from an older blob, where it is worth it."""
     full = len(zstd.compress(new, LEVEL))
-    patches: dict[int, Patch] = {}
-    for version, base in bases.items():
-        if base.sha256 == own:
-            continue
-        data = encode_patch(blobs.read(base.sha256), new)
-        if len(data) <= WORTH_SENDING * full:
-            blobs.put(data)
-            patches[version] = Patch(base.sha256, base.length, split_blob(data)[0])
-    return patches
+    data = encode_patch(blobs.read(base.sha256), new)
+    if len(data) > WORTH_SENDING * full:
+        return None
+    blobs.put(data)
+    return Patch(base.sha256, base.length, split_blob(data)[0])

@@ -7,55 +7,17 @@ itself, the agent's preprocessing and image statistics, and the wire's histogram
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.controller.compiler.frames import Frames
 from edgewright.controller.compiler.ort import Array
-from edgewright.controller.errors import DataFolderDamagedError
-from edgewright.wire.canonical import canonical_json
+from edgewright.controller.compiler.reference_profile import SIGNALS, ReferenceProfile
 from edgewright.wire.histograms import Histogram
-
-SIGNALS: Final = {
-    "confidence": "confidence",
-    "margin": "unit",
-    "entropy": "unit",
-    "brightness": "unit",
-    "contrast": "unit",
-    "sharpness": "sharpness",
-}
-"""Signals of a profile and the schema of their histograms."""
 
 TEMPERATURES: Final = tuple(round(float(value), 4) for value in np.geomspace(0.25, 4.0, 161))
 
 Floats = NDArray[np.float64]
-
-
-class ReferenceProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A version's behaviour on the holdout frames, for one target.
-
-    Attributes:
-        error_rate, error_rate_n: share of wrong decisions, and of how many frames.
-        histograms: packed histograms by signal; JSON carries them as base64.
-        classes: decisions by label.
-        truths: by true label, [frames, wrong].
-        temperature: what the logits were divided by.
-    """
-
-    model: str
-    version: int
-    target: str
-    error_rate: float
-    error_rate_n: int
-    histograms: dict[str, bytes]
-    classes: dict[str, int]
-    truths: dict[str, tuple[int, int]]
-    temperature: float
-
-    def histogram(self, signal: str) -> Histogram:
-        """One signal's histogram, unpacked."""
-        return Histogram.unpack(self.histograms[signal])
 
 
 def fit_temperature(logits: Array, classes: NDArray[np.intp]) -> float:
@@ -125,23 +87,6 @@ def make_profile(
         },
         temperature=temperature,
     )
-
-
-def encode_profile(profile: ReferenceProfile) -> bytes:
-    """Canonical JSON of a profile."""
-    return canonical_json(profile)
-
-
-def decode_profile(data: bytes) -> ReferenceProfile:
-    """Read a profile.
-
-    Raises:
-        DataFolderDamagedError: the bytes are none.
-    """
-    try:
-        return msgspec.json.decode(data, type=ReferenceProfile)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise DataFolderDamagedError(f"The reference profile cannot be read: {error}.") from error
 
 
 def _log_softmax(logits: Floats) -> Floats:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from edgewright.controller.compiler.compiled import Compiled
 from edgewright.controller.compiler.gates import Verdict
 from edgewright.controller.compiler.patches import Base
 from edgewright.wire.assignment import TargetCustom
@@ -19,6 +20,7 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
         bases: by target, older versions to make patches from, the newest first.
         ranges_sha256: the parent's calibration ranges, empty for a version without a parent.
         content_key: of a confidential version; it reaches the child by its standard input.
+        cache: folder of what was compiled before, empty for none.
     """
 
     folder: str
@@ -28,6 +30,7 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
     bases: dict[str, tuple[Base, ...]] = {}
     ranges_sha256: str = ""
     content_key: bytes = b""
+    cache: str = ""
 
     def __repr__(self) -> str:
         # A content key must not reach a log.
@@ -35,9 +38,25 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
 
 
 class CheckRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="check"):
-    """Check a model folder as a build does first, and build nothing."""
+    """Check a model folder as a build does first, and build nothing; ``cache`` as in ``BuildRequest``."""
 
     folder: str
+    cache: str = ""
+
+
+class CompileRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="compile", kw_only=True):
+    """Compile a model without making a version of it.
+
+    Attributes:
+        path: a model folder, or a model file.
+        blobs, cache: as in ``BuildRequest``.
+        targets: instead of those that model.toml names; empty for those.
+    """
+
+    path: str
+    blobs: str
+    cache: str = ""
+    targets: tuple[str, ...] = ()
 
 
 class Checked(msgspec.Struct, frozen=True, tag_field="kind", tag="checked"):
@@ -111,6 +130,36 @@ class BuildResult(msgspec.Struct, frozen=True, tag_field="kind", tag="result", k
     sbom_sha256: str = ""
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """Why there is no artifact for a target: the error's number and its sentence."""
+
+    target: str
+    error: int
+    detail: str
+
+
+class CompileResult(msgspec.Struct, frozen=True, tag_field="kind", tag="compiled", kw_only=True):
+    """What ``edgewright compile`` reports.
+
+    Attributes:
+        model: name.
+        compiled: one a target that has an artifact.
+        refused: one a target that has none.
+        metrics, notes: of the source.
+        cached: targets that were known from before.
+        card_sha256, sbom_sha256: blobs.
+    """
+
+    model: str
+    compiled: tuple[Compiled, ...]
+    refused: tuple[Refusal, ...]
+    metrics: dict[str, float]
+    notes: tuple[str, ...]
+    cached: tuple[str, ...] = ()
+    card_sha256: str = ""
+    sbom_sha256: str = ""
+
+
 class Failure(msgspec.Struct, frozen=True, tag_field="kind", tag="failure"):
     """Why a build ended: the error's number and its sentence."""
 
@@ -118,8 +167,8 @@ class Failure(msgspec.Struct, frozen=True, tag_field="kind", tag="failure"):
     detail: str
 
 
-Request = BuildRequest | CheckRequest
-Answer = Progress | BuildResult | Checked | Failure
+Request = BuildRequest | CheckRequest | CompileRequest
+Answer = Progress | BuildResult | Checked | CompileResult | Failure
 """What a worker writes, one JSON line each; all but ``Progress`` are the last line."""
 
 OnProgress = Callable[[Progress], None]

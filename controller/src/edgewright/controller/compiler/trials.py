@@ -1,89 +1,77 @@
-"""Trying a target's candidates against the gates until one may ship."""
+"""Trying a target's candidates against the gates, on the target's exact runtime, until one may ship.
 
-import platform
+The candidates come lazily, the preferred first. Once one of a quantised precision has passed, no further one
+of it is asked for; what is left is fp32 in the form of the target's runtime, which is the reference.
+"""
+
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from edgewright.controller.compiler.candidates import Calibration, Candidate, int8_candidates
-from edgewright.controller.compiler.frames import Frames
-from edgewright.controller.compiler.gates import Measurement, Verdict, choose, judge
-from edgewright.controller.compiler.measure import compare_logits, measure_reference, median_latencies
-from edgewright.controller.compiler.ort import Array, Session
-from edgewright.controller.compiler.protocol import BuildRequest
+from edgewright.controller.compiler.benches.seam import Bench
+from edgewright.controller.compiler.candidate import Candidate
+from edgewright.controller.compiler.candidates import onnx_candidates
+from edgewright.controller.compiler.gates import Verdict, choose, judge
+from edgewright.controller.compiler.measure import measure
+from edgewright.controller.compiler.ranges import RangeTable
+from edgewright.controller.compiler.subject import Outputs, Subject
 from edgewright.controller.compiler.targets import Target
-from edgewright.controller.model_toml import ModelSpec
-
-
-@dataclass(frozen=True)
-class Source:
-    """The checked model and what was measured of it, shared by all targets."""
-
-    request: BuildRequest
-    spec: ModelSpec
-    holdout: Frames
-    inputs: Array
-    fp32: Candidate
-    logits: Array
-    calibration: Calibration | None
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate with its logits on the holdout frames, and the verdicts on it and on the others."""
+    """A candidate with its outputs on the holdout, and the verdicts on it and on the others.
+
+    Attributes:
+        notes: sentences about forms that were left out, and about a search.
+    """
 
     candidate: Candidate
-    logits: Array
+    outputs: Outputs
     verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...] = ()
 
 
-def _candidates(source: Source, target: Target) -> Iterator[Candidate]:
-    """The target's candidates that model.toml allows, fp32 last."""
-    allowed = [precision for precision in target.precisions if precision in source.spec.gates.precisions]
-    if "int8" in allowed and source.calibration is not None:
-        yield from int8_candidates(source.calibration, target)
-    if "fp32" in allowed:
-        yield source.fp32
+def try_candidates(
+    subject: Subject, target: Target, reference: Outputs, inherited: RangeTable, bench: Bench
+) -> Trial:
+    """Try candidates until one passes that no later one is preferred to.
 
-
-def try_candidates(source: Source, target: Target) -> Trial:
-    """Try candidates until one passes that no later one can beat in size.
+    Args:
+        subject: what is compiled.
+        target: for what.
+        reference: outputs of the source on the holdout, from onnxruntime.
+        inherited: the parent's calibration ranges.
+        bench: the target's runtime.
 
     Raises:
         GateFailedError: none passed.
+        ToolchainMissingError: an environment that makes candidates for the target is not installed.
     """
     verdicts: list[Verdict] = []
-    tried: dict[str, tuple[Candidate, Array]] = {}
-    for candidate in _candidates(source, target):
-        if candidate.precision == "int8" and any(verdict.passed for verdict in verdicts):
-            continue
-        logits, measured = _measure(source, target, candidate)
-        tried[candidate.name] = (candidate, logits)
-        verdicts.append(judge(measured, source.spec.gates))
-    chosen, logits = tried[choose(verdicts, target.name).name]
-    return Trial(chosen, logits, tuple(verdicts))
+    tried: dict[str, tuple[Candidate, Outputs]] = {}
+    raced = subject
+    for candidate in _candidates(subject, target, inherited, verdicts):
+        if candidate.precision == "fp32" and candidate.format != subject.format:
+            raced = replace(subject, model=candidate.model, format=candidate.format)
+        outputs, measured = measure(raced, target, reference, candidate, bench)
+        tried[candidate.name] = (candidate, outputs)
+        verdicts.append(judge(measured, subject.gates))
+    chosen, outputs = tried[choose(verdicts, target.name).name]
+    return Trial(chosen, outputs, tuple(verdicts))
 
 
-def _measure(source: Source, target: Target, candidate: Candidate) -> tuple[Array, Measurement]:
-    if candidate is source.fp32:
-        return source.logits, measure_reference(candidate.name, len(candidate.model), source.logits)
-    output, labels = source.spec.output.name, source.spec.model.labels
-    session = Session(candidate.model, target.runtime.provider)
-    logits = session.run(source.inputs, output)
-    agreement, error, classes = compare_logits(source.logits, logits, source.holdout.classes(labels), labels)
-    latency: float | None = None
-    fp32_latency: float | None = None
-    if platform.machine() == target.machine:
-        sessions = [session, Session(source.fp32.model, target.runtime.provider)]
-        latency, fp32_latency = median_latencies(sessions, source.inputs[:1], output)
-    return logits, Measurement(
-        name=candidate.name,
-        length=len(candidate.model),
-        finite=bool(np.isfinite(logits).all()),
-        top1_agreement=agreement,
-        logit_error=error,
-        classes=classes,
-        latency_us=latency,
-        fp32_latency_us=fp32_latency,
-    )
+def _candidates(
+    subject: Subject, target: Target, inherited: RangeTable, verdicts: list[Verdict]
+) -> Iterator[Candidate]:
+    if target.format == "onnx":
+        yield from onnx_candidates(subject, target, inherited, lambda: verdicts, verdicts.append)
+        return
+    from edgewright.controller.compiler.tflite_forms import tflite_candidates
+
+    allowed = [precision for precision in target.precisions if precision in subject.gates.precisions]
+    # fp32 in the form of the runtime comes first: the others race against it.
+    for candidate in tflite_candidates(subject, target):
+        if candidate.precision in allowed or candidate.precision == "fp32":
+            yield candidate
+        if any(verdict.passed and verdict.precision != "fp32" for verdict in verdicts):
+            return

@@ -20,12 +20,15 @@ import msgspec
 
 from edgewright.controller.broker.tether import tethered
 from edgewright.controller.childenvironment import child_environment
+from edgewright.controller.compiler.known import known_build, known_check
 from edgewright.controller.compiler.protocol import (
     Answer,
     BuildRequest,
     BuildResult,
     Checked,
     CheckRequest,
+    CompileRequest,
+    CompileResult,
     Failure,
     OnProgress,
     Progress,
@@ -84,7 +87,7 @@ def run_build(
     is_stopped: Callable[[], bool] = _never,
     limit_s: float = LIMIT_S,
 ) -> BuildResult:
-    """Build in a child process; see ``build.build_version``.
+    """Build in a child process, unless all of it is known; see ``build.build_version``.
 
     Args:
         request: what to build.
@@ -96,17 +99,35 @@ def run_build(
         ModelError: the model cannot become artifacts.
         BuildInterruptedError: the child ended without an answer, was stopped or took too long.
     """
-    return _expect(BuildResult, _run(request, on_progress, is_stopped, limit_s))
+    known = None if is_stopped() else known_build(request)
+    return known or _expect(BuildResult, _run(request, on_progress, is_stopped, limit_s))
 
 
-def run_check(folder: str, is_stopped: Callable[[], bool] = _never, limit_s: float = LIMIT_S) -> Checked:
-    """Check a model folder in a child process.
+def run_check(
+    request: CheckRequest, is_stopped: Callable[[], bool] = _never, limit_s: float = LIMIT_S
+) -> Checked:
+    """Check a model folder; in a child process, unless it was checked before.
 
     Raises:
         ModelError: the model cannot become artifacts.
         BuildInterruptedError: the child ended without an answer, was stopped or took too long.
     """
-    return _expect(Checked, _run(CheckRequest(folder), _ignore, is_stopped, limit_s))
+    return known_check(request) or _expect(Checked, _run(request, _ignore, is_stopped, limit_s))
+
+
+def run_compile(
+    request: CompileRequest,
+    on_progress: OnProgress = _ignore,
+    is_stopped: Callable[[], bool] = _never,
+    limit_s: float = LIMIT_S,
+) -> CompileResult:
+    """Compile in a child process; see ``build.compile_model``.
+
+    Raises:
+        ModelError: the model cannot become artifacts.
+        BuildInterruptedError: the child ended without an answer, was stopped or took too long.
+    """
+    return _expect(CompileResult, _run(request, on_progress, is_stopped, limit_s))
 
 
 def _expect(shape: type[_T], answer: Answer) -> _T:
@@ -176,11 +197,13 @@ def _answers(
 
 def _answer(request: Request, write: Callable[[Answer], None]) -> Answer:
     # Imported here, because the controller's own process imports this module for its other half.
-    from edgewright.controller.compiler.build import build_version, check_folder
+    from edgewright.controller.compiler.build import build_version, check_folder, compile_model
 
     try:
         if isinstance(request, CheckRequest):
-            return check_folder(request.folder)
+            return check_folder(request)
+        if isinstance(request, CompileRequest):
+            return compile_model(request, write)
         return build_version(request, write)
     except EdgewrightError as error:
         return Failure(error.number, error.sentence)

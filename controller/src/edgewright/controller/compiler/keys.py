@@ -1,0 +1,61 @@
+"""Keys of the cache for a model folder: for the build, and for whoever looks whether one is needed."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from edgewright.controller.compiler.cache import source_key, target_key
+from edgewright.controller.compiler.targets import Target
+from edgewright.controller.model_tensors import TensorSpec
+from edgewright.controller.model_toml import ModelSpec
+
+_NOT_COMPILED: Final = ("targets", "drift", "rebuild", "confidential", "licence")
+"""Tables of model.toml that change no artifact."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of one folder.
+
+    Attributes:
+        source: of the model and its data.
+        digests: of the files that determine it, by path.
+        ranges_sha256: calibration ranges that the build inherits.
+    """
+
+    source: str
+    digests: Mapping[str, str]
+    ranges_sha256: str = ""
+
+    def target(self, target: Target) -> str:
+        """Of one target's compilation."""
+        identities = [name for name in (target.environment, *target.needs) if name]
+        return target_key(self.source, target, self.ranges_sha256, identities)
+
+
+def keys_of(folder: Path, spec: ModelSpec | TensorSpec, ranges_sha256: str = "") -> Keys:
+    """Keys of a model folder.
+
+    Raises:
+        OSError: a file that model.toml names cannot be read.
+    """
+    declaration: dict[str, Any] = msgspec.to_builtins(spec)
+    for name in _NOT_COMPILED:
+        declaration.pop(name, None)
+    names = (spec.model.file, spec.data.calibration, spec.data.holdout)
+    digests = {name: file_digest(folder / name) for name in names if name}
+    return Keys(source_key(declaration, digests), digests, ranges_sha256)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

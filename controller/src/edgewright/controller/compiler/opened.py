@@ -1,0 +1,112 @@
+"""A model folder that is being compiled, of any kind: read and checked when first asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from edgewright.controller.blobs import BlobStore
+from edgewright.controller.compiler.benches.opening import open_bench
+from edgewright.controller.compiler.benches.ort_bench import OrtBench
+from edgewright.controller.compiler.benches.seam import Bench
+from edgewright.controller.compiler.cache import CompileCache, SourceFacts
+from edgewright.controller.compiler.compiled import Compiled
+from edgewright.controller.compiler.keys import Keys
+from edgewright.controller.compiler.shaping import Put, logits_of, shape_images, shape_tensors
+from edgewright.controller.compiler.sources.images import ImageModel, read_images
+from edgewright.controller.compiler.sources.reading import read_subject
+from edgewright.controller.compiler.subject import Outputs, Subject, rows_of
+from edgewright.controller.compiler.targets import TARGETS, Target
+from edgewright.controller.compiler.trials import Trial
+from edgewright.controller.model_tensors import TensorSpec
+from edgewright.controller.model_toml import ModelSpec
+from edgewright.wire.manifest import Manifest
+
+
+@dataclass
+class Opened:
+    """One folder.
+
+    Attributes:
+        folder: where the model is.
+        spec: what its model.toml says.
+        keys: of the cache.
+        cache: what was compiled before; None where nothing may be remembered.
+    """
+
+    folder: Path
+    spec: ModelSpec | TensorSpec
+    keys: Keys
+    cache: CompileCache | None
+
+    @cached_property
+    def images(self) -> ImageModel | None:
+        """The model with its frames, where it is one for the line; reading it checks it."""
+        return read_images(self.spec, self.folder) if isinstance(self.spec, ModelSpec) else None
+
+    @cached_property
+    def subject(self) -> Subject:
+        """What is compiled; reading it checks it."""
+        return self.images.subject if self.images else read_subject(self.folder)
+
+    @cached_property
+    def reference(self) -> Outputs:
+        """Outputs of the source on the holdout: what every candidate is held against."""
+        with _reference_bench(self.subject) as bench:
+            return bench.outputs(self.subject.model, self.subject.holdout)
+
+    @cached_property
+    def facts(self) -> SourceFacts:
+        """What the checks found; known from before, or by running the model."""
+        known = self.cache.find_source(self.keys.source) if self.cache else None
+        return known or self._check()
+
+    def shape(
+        self,
+        target: Target,
+        trial: Trial,
+        bench: Bench,
+        put: Put,
+        bases: Sequence[tuple[Manifest, BlobStore]] = (),
+    ) -> Compiled:
+        """What goes with the artifact that ships; see ``shaping``."""
+        if self.images is None:
+            return shape_tensors(self.subject, target, trial, bench, put)
+        return shape_images(self.images, target, trial, bench, put, bases)
+
+    def _check(self) -> SourceFacts:
+        subject = self.subject
+        metrics = {"holdout_rows": float(rows_of(subject.holdout))}
+        confusion: tuple[tuple[int, ...], ...] = ()
+        classes: dict[str, int] = {}
+        if subject.decision and len(subject.labels) and len(subject.truths):
+            decided = logits_of(self.reference, subject).argmax(axis=1)
+            known = subject.truths >= 0
+            metrics["fp32_error_rate"] = float(np.mean(decided[known] != subject.truths[known]))
+            counts = np.zeros((len(subject.labels), len(subject.labels)), np.int64)
+            np.add.at(counts, (subject.truths[known], decided[known]), 1)
+            confusion = tuple(tuple(row) for row in counts.tolist())
+            classes = dict(zip(subject.labels, counts.sum(axis=1).tolist(), strict=True))
+        facts = SourceFacts(
+            metrics=metrics,
+            inputs=subject.inputs,
+            outputs=subject.outputs,
+            confusion=confusion,
+            classes=classes,
+            rows={"calibration": rows_of(subject.calibration), "holdout": rows_of(subject.holdout)},
+            synthetic=subject.synthetic,
+            notes=subject.notes,
+        )
+        if self.cache is not None:
+            self.cache.keep_source(self.keys.source, facts)
+        return facts
+
+
+def _reference_bench(subject: Subject) -> Bench:
+    """onnxruntime; for a TFLite file the first runtime of the table that reads it."""
+    if subject.format == "onnx":
+        return OrtBench("CPUExecutionProvider", batches=subject.batches)
+    reads = next(target for target in TARGETS.values() if target.format == subject.format)
+    return open_bench(reads, batches=subject.batches)

@@ -1,0 +1,169 @@
+"""What was compiled before is not compiled again, and what differs is."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edgewright.controller.blobs import BlobStore
+from edgewright.controller.compiler.build import build_version
+from edgewright.controller.compiler.known import known_build, known_check
+from edgewright.controller.compiler.patches import Base
+from edgewright.controller.compiler.protocol import BuildRequest, BuildResult, CheckRequest
+from edgewright.controller.compiler.worker import run_build, run_check
+from edgewright.controller.errors import UnknownOperatorError
+from edgewright.controller.model_toml import ModelSpec, write_model
+from edgewright.wire.manifest import decode_manifest
+from tests.controller.small_model import LABELS, paint, save_frames, spec, write_folder
+
+
+@dataclass
+class Plant:
+    """A data folder, a model folder, and the versions that were built of it."""
+
+    folder: Path
+    data: Path
+    versions: list[BuildResult] = field(default_factory=list)
+
+    @property
+    def blobs(self) -> BlobStore:
+        """Where blobs lie."""
+        return BlobStore(self.data / "blobs")
+
+    def request(self) -> BuildRequest:
+        """For the next version."""
+        bases: dict[str, tuple[Base, ...]] = {}
+        for result in reversed(self.versions):
+            for built in result.built:
+                bases[built.target] = (*bases.get(built.target, ()), Base(result.version, built.sha256))
+        version = len(self.versions) + 1
+        return BuildRequest(
+            folder=str(self.folder),
+            blobs=str(self.data / "blobs"),
+            version=version,
+            release_counter=version,
+            bases=bases,
+            cache=str(self.data / "compiled"),
+        )
+
+    def build(self) -> BuildResult:
+        """The next version, in this process."""
+        self.versions.append(build_version(self.request()))
+        return self.versions[-1]
+
+    def declare(self, changed: ModelSpec) -> None:
+        """Write another model.toml."""
+        (self.folder / "model.toml").write_bytes(write_model(changed))
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Plant:
+    """With version 1 built."""
+    made = Plant(write_folder(tmp_path / "model"), tmp_path / "data")
+    made.build()
+    return made
+
+
+def test_an_unchanged_push_is_answered_without_a_build(plant: Plant) -> None:
+    """The same folder again gives version 2 of the same artifacts, and no child process is needed for it."""
+    second = known_build(plant.request())
+    assert second is not None
+    first = plant.versions[0]
+    assert [built.artifact_sha256 for built in second.built] == [
+        built.artifact_sha256 for built in first.built
+    ]
+    for built in second.built:
+        manifest = decode_manifest(plant.blobs.read(built.sha256))
+        assert (manifest.version, manifest.release_counter, manifest.patches) == (2, 2, ())
+        assert json.loads(plant.blobs.read(built.profile_sha256))["version"] == 2
+    assert second == build_version(plant.request())
+    assert run_build(plant.request()) == second
+
+
+def test_what_changes_an_artifact_changes_the_key(plant: Plant) -> None:
+    """Another gate, other preprocessing, other calibration or another holdout is compiled anew."""
+    declared = spec()
+    gates = msgspec.structs.replace(declared.gates, logit_error=0.2)
+    plant.declare(msgspec.structs.replace(declared, gates=gates))
+    assert known_build(plant.request()) is None
+    image = msgspec.structs.replace(declared.preprocessing, mean=(0.4, 0.5, 0.5))
+    plant.declare(msgspec.structs.replace(declared, preprocessing=image))
+    assert known_build(plant.request()) is None
+    plant.declare(declared)
+    assert known_build(plant.request()) is not None
+    save_frames(plant.folder / declared.data.holdout, paint(LABELS, 30, seed=77))
+    assert known_build(plant.request()) is None
+
+
+def test_what_changes_no_artifact_keeps_the_key(plant: Plant) -> None:
+    """Another cooldown, another alarm rate and one target fewer need no compilation."""
+    declared = spec()
+    changed = msgspec.structs.replace(
+        declared,
+        targets=declared.targets[:2],
+        drift=msgspec.structs.replace(declared.drift, harm_tolerance=0.3),
+        rebuild=msgspec.structs.replace(declared.rebuild, cooldown_s=7.0),
+    )
+    plant.declare(changed)
+    found = known_build(plant.request())
+    assert found is not None
+    assert [built.target for built in found.built] == list(declared.targets[:2])
+
+
+def test_a_lost_blob_is_compiled_again(plant: Plant) -> None:
+    """An entry whose artifact is gone, or that is damaged, is no entry; the next build makes it again."""
+    artifact = plant.versions[0].built[0].artifact_sha256
+    plant.blobs.forget(artifact)
+    assert known_build(plant.request()) is None
+    assert plant.build().built[0].artifact_sha256 == artifact
+    assert known_build(plant.request()) is not None
+    for entry in (plant.data / "compiled").glob("*.json"):
+        entry.write_bytes(entry.read_bytes()[:-7])
+    assert known_build(plant.request()) is None
+    assert plant.build().built[0].artifact_sha256 == artifact
+
+
+def test_a_check_is_remembered_and_a_refusal_is_not(plant: Plant) -> None:
+    """A source that passed its checks is not checked again; a bad one is refused each time."""
+    request = CheckRequest(str(plant.folder), str(plant.data / "compiled"))
+    assert known_check(request) == run_check(request)
+    (plant.folder / "small.onnx").write_bytes(
+        (plant.folder / "small.onnx").read_bytes().replace(b"Relu", b"Relo")
+    )
+    assert known_check(request) is None
+    for _ in range(2):
+        with pytest.raises(UnknownOperatorError):
+            run_check(request)
+
+
+def test_nothing_of_a_secret_model_is_remembered(tmp_path: Path) -> None:
+    """A confidential model leaves no entry, and is never answered from one."""
+    declared = spec()
+    secret = msgspec.structs.replace(
+        declared, confidential=msgspec.structs.replace(declared.confidential, enabled=True)
+    )
+    plant = Plant(write_folder(tmp_path / "model", secret), tmp_path / "data")
+    request = msgspec.structs.replace(plant.request(), content_key=bytes(32))
+    build_version(request)
+    assert not (tmp_path / "data" / "compiled").exists()
+    assert known_build(request) is None
+    plant.declare(declared)
+    plant.build()
+    plant.declare(secret)
+    assert known_build(request) is None
+
+
+def test_a_patch_that_nobody_made_is_left_to_the_child(plant: Plant) -> None:
+    """Going back to an older source after another one needs a patch: known answers do not make it."""
+    before = (plant.folder / "model.toml").read_bytes()
+    gates = msgspec.structs.replace(spec().gates, precisions=("fp32",))
+    plant.declare(msgspec.structs.replace(spec(), gates=gates))
+    plant.build()
+    (plant.folder / "model.toml").write_bytes(before)
+    request = plant.request()
+    assert known_build(request) is None
+    third = run_build(request)
+    assert known_build(request) == third
+    assert third.built[0].artifact_sha256 == plant.versions[0].built[0].artifact_sha256
