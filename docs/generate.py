@@ -55,6 +55,7 @@ def pages() -> dict[str, Page]:
         "messages.md": message_page(),
         "deployment-states.md": state_page(),
         "model-toml.md": model_toml_page(),
+        "tensor-models.md": tensor_model_page(),
         "agent-configuration.md": agent_configuration_page(),
         "rest-api.md": rest_page(),
         "cli.md": command_page(),
@@ -256,6 +257,16 @@ def model_toml_page() -> Page:
     )
     text += "\n\n" + _parts(model_toml.ModelSpec)
     return "model.toml", text
+
+
+def tensor_model_page() -> Page:
+    """Each part of a tensor model's model.toml."""
+    from edgewright.controller import model_tensors
+
+    text = _prose(model_tensors.__doc__) + "\n\n" + _parts(model_tensors.TensorSpec)
+    drawn = _struct_table(model_tensors.SyntheticPart)
+    text += f"\n## [data.synthetic]\n\n{_prose(model_tensors.SyntheticPart.__doc__)}\n\n{drawn}"
+    return "model.toml of a tensor model", text.replace("`SyntheticPart` or nothing", "table")
 
 
 def agent_configuration_page() -> Page:

@@ -6,6 +6,8 @@ that is unknown, missing or wrong is refused by name. All paths are relative to 
 An artifact may have 240 MB, so an ONNX file may have 960 MB where int8 passes the gates, else 240 MB; beyond
 that a push, or at the latest its build, is refused (E078).
 
+A model whose inputs are tensors has a model.toml of another form; see ``model_tensors``.
+
 The reference of all entries is docs/reference/model-toml.md.
 """
 
@@ -18,7 +20,7 @@ from typing import Any, Final, Literal
 import msgspec
 import tomli_w
 
-from edgewright.controller.errors import ModelTomlError, NotAModelError
+from edgewright.controller.errors import LineModelError, ModelTomlError, NotAModelError
 from edgewright.wire.manifest import Limits, Preprocessing, Tensor
 
 FILE_NAME: Final = "model.toml"
@@ -226,6 +228,7 @@ def read_model(folder: Path) -> ModelSpec:
 
     Raises:
         ModelTomlError: the file is missing or wrong; the sentence names the entry.
+        LineModelError: it describes a model of tensors.
     """
     try:
         text = (folder / FILE_NAME).read_bytes()
@@ -243,20 +246,23 @@ def parse_model(text: bytes) -> ModelSpec:
 
     Raises:
         ModelTomlError: it is wrong; the sentence names the entry.
+        LineModelError: it describes a model of tensors.
     """
     try:
         table = tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ModelTomlError(f"{FILE_NAME} is no TOML: {error}.") from error
+    if "inputs" in table:
+        raise LineModelError(f"{FILE_NAME} describes a model of tensors: it has [[inputs]].")
     try:
         spec = msgspec.convert(table, ModelSpec)
     except msgspec.ValidationError as error:
-        raise ModelTomlError(_name_entry(str(error))) from error
+        raise ModelTomlError(name_entry(str(error))) from error
     _check_model(spec.model)
     _check_tensors(spec)
     _check_numbers(spec)
     for entry, name in _named_files(spec):
-        _check_path(entry, name)
+        check_path(entry, name)
     if spec.data.holdout in (spec.data.calibration, spec.data.replay):
         raise ModelTomlError("[data] holdout: gates need frames that neither calibration nor replay uses.")
     return spec
@@ -285,7 +291,7 @@ def _named_files(spec: ModelSpec) -> list[tuple[str, str]]:
     return named + [(entry, name) for entry, name in optional if name]
 
 
-def _name_entry(message: str) -> str:
+def name_entry(message: str) -> str:
     """Turn msgspec's words (``... - at `$.model.name```) into "[model] name: ..."."""
     said, _, at = message.partition(" - at ")
     parts = at.strip("`").removeprefix("$").lstrip(".").split(".")
@@ -299,11 +305,20 @@ def _name_entry(message: str) -> str:
     return f"{entry}: {said[0].lower()}{said[1:]}."
 
 
-def _check_model(part: ModelPart) -> None:
-    if not _NAME.fullmatch(part.name) or part.name in _RESERVED:
+def check_name(name: str) -> None:
+    """Check a model's name.
+
+    Raises:
+        ModelTomlError: it can be none.
+    """
+    if not _NAME.fullmatch(name) or name in _RESERVED:
         raise ModelTomlError(
-            f"[model] name: {part.name!r} is no name of 1 to 64 small letters, digits and inner hyphens."
+            f"[model] name: {name!r} is no name of 1 to 64 small letters, digits and inner hyphens."
         )
+
+
+def _check_model(part: ModelPart) -> None:
+    check_name(part.name)
     if len(part.labels) < 2 or len(set(part.labels)) != len(part.labels) or not all(part.labels):
         raise ModelTomlError("[model] labels: there have to be at least two, all different, none empty.")
     if not part.fallback:
@@ -327,15 +342,12 @@ def _check_tensors(spec: ModelSpec) -> None:
 
 
 def _check_numbers(spec: ModelSpec) -> None:
-    gates, limits, drift, rebuild = spec.gates, spec.limits, spec.drift, spec.rebuild
-    _check_range("[gates] top1_agreement", gates.top1_agreement, 0, 1)
-    _check_range("[gates] per_class_loss", gates.per_class_loss, 0, 1)
-    _check_range("[drift] harm_tolerance", drift.harm_tolerance, 0, 1)
+    limits, drift, rebuild = spec.limits, spec.drift, spec.rebuild
+    check_gates(spec.targets, spec.gates)
+    check_range("[drift] harm_tolerance", drift.harm_tolerance, 0, 1)
     at_least: Iterable[tuple[str, float, float]] = (
         ("[preprocessing] width", spec.preprocessing.width, 1),
         ("[preprocessing] height", spec.preprocessing.height, 1),
-        ("[gates] logit_error", gates.logit_error, 0),
-        ("[gates] latency_ratio", gates.latency_ratio, 0),
         ("[limits] golden_tolerance", limits.golden_tolerance, 0),
         ("[limits] latency_p99_us", limits.latency_p99_us, 1),
         ("[limits] memory_mb", limits.memory_mb, 1),
@@ -346,25 +358,49 @@ def _check_numbers(spec: ModelSpec) -> None:
         ("[rebuild] minimum_samples", rebuild.minimum_samples, 1),
     )
     for entry, value, low in at_least:
-        _check_range(entry, value, low, float("inf"))
+        check_range(entry, value, low, float("inf"))
+    if rebuild.automatic and not (rebuild.recipe and rebuild.ladder):
+        raise ModelTomlError("[rebuild] automatic: a rebuild needs a recipe and at least one rung.")
+
+
+def check_gates(targets: tuple[str, ...], gates: GatesPart) -> None:
+    """Check the targets and the thresholds.
+
+    Raises:
+        ModelTomlError: one is wrong; the sentence names the entry.
+    """
+    check_range("[gates] top1_agreement", gates.top1_agreement, 0, 1)
+    check_range("[gates] per_class_loss", gates.per_class_loss, 0, 1)
+    check_range("[gates] logit_error", gates.logit_error, 0, float("inf"))
+    check_range("[gates] latency_ratio", gates.latency_ratio, 0, float("inf"))
+    check_range("[gates] size_ratio", gates.size_ratio, 0, float("inf"))
+    check_range("[gates] accuracy", gates.accuracy, 0, 1)
     entries: Iterable[tuple[str, tuple[Any, ...]]] = (
-        ("targets", spec.targets),
+        ("targets", targets),
         ("[gates] precisions", gates.precisions),
     )
     for entry, values in entries:
         if not values or len(set(values)) != len(values):
             raise ModelTomlError(f"{entry}: there has to be at least one, and none twice.")
-    if rebuild.automatic and not (rebuild.recipe and rebuild.ladder):
-        raise ModelTomlError("[rebuild] automatic: a rebuild needs a recipe and at least one rung.")
 
 
-def _check_range(entry: str, value: float, low: float, high: float) -> None:
+def check_range(entry: str, value: float, low: float, high: float) -> None:
+    """Check a number.
+
+    Raises:
+        ModelTomlError: it is not from ``low`` to ``high``.
+    """
     if not low <= value <= high:
         words = f"from {low:g} to {high:g}" if high < float("inf") else f"at least {low:g}"
         raise ModelTomlError(f"{entry}: it has to be {words}, not {value:g}.")
 
 
-def _check_path(entry: str, name: str) -> None:
+def check_path(entry: str, name: str) -> None:
+    """Check that a path stays in the model's folder.
+
+    Raises:
+        ModelTomlError: it does not.
+    """
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise ModelTomlError(f"{entry}: {name!r} is no path inside the model's folder.")
