@@ -110,6 +110,13 @@ def relative_error(reference: NDArray[Any], candidate: NDArray[Any], *, centred:
         return float(np.sqrt(difference / max(float(np.mean(theirs**2)) if theirs.size else 0.0, _TINY)))
 
 
+def decisions(outputs: Outputs, subject: Subject) -> NDArray[np.intp]:
+    """Number of the label that each call is decided for."""
+    logits = outputs[subject.decision]
+    decided: NDArray[np.intp] = logits.reshape(len(logits), -1, len(subject.labels))[:, 0].argmax(axis=-1)
+    return decided
+
+
 def race_candidate(bench: Bench, fp32: bytes, candidate: bytes, feeds: Feeds, limit: float) -> Race:
     """Race a candidate against fp32; again where the ratio is near the limit.
 
@@ -165,7 +172,7 @@ def _paired(reference: Outputs, candidate: Outputs, subject: Subject) -> dict[st
     """Correctness by class; classes without a frame are left out unless all are."""
     if not subject.decision or not subject.labels or not len(subject.truths):
         return {}
-    theirs, ours = (_decisions(outputs[subject.decision], subject) for outputs in (reference, candidate))
+    theirs, ours = decisions(reference, subject), decisions(candidate, subject)
     found = {}
     for number, label in enumerate(subject.labels):
         rows = subject.truths == number
@@ -174,11 +181,6 @@ def _paired(reference: Outputs, candidate: Outputs, subject: Subject) -> dict[st
             int(rows.sum()), int((fp32_right & ~right).sum()), int((right & ~fp32_right).sum())
         )
     return found
-
-
-def _decisions(logits: NDArray[Any], subject: Subject) -> NDArray[np.intp]:
-    decided: NDArray[np.intp] = logits.reshape(len(logits), -1, len(subject.labels))[:, 0].argmax(axis=-1)
-    return decided
 
 
 def _agreement(reference: NDArray[Any], candidate: NDArray[Any]) -> float:
