@@ -50,11 +50,11 @@ lock: $(VENV)/.installed ## resolve requirements.lock again; ARGS=--upgrade for 
 	@$(PIP) 'uv>=0.13,<0.14'
 	@$(BIN)/python .ci/lock $(ARGS)
 
-runtimes: $(VENV)/.installed ## environments of OpenVINO and tflite-runtime, whose tests are skipped without them
+runtimes: $(VENV)/.installed ## environments of toolchains, whose tests are skipped without them
 	@.ci/runtimes
 
 clean: ## remove the environments, the caches and the fetched web assets
-	rm -rf $(VENV) .venv-openvino .venv-tflite .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .toolchains .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -rf controller/src/edgewright/controller/web/_assets agent/dist controller/dist
 	find agent controller simulators models tests docs -name __pycache__ -prune -exec rm -rf {} +
 

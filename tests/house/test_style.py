@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.sources import ROOT, python_files
+from tests.house.sources import CONTROLLER, ROOT, python_files
 
 CHECKED = [
     "agent/src",
@@ -20,7 +20,9 @@ CHECKED = [
     "firmware-images/debian",
     ".ci/lock",
 ]
-MODEL_FOLDERS = sorted({path.parent for path in python_files(ROOT / "models")})
+# Scripts that run outside our packages: models' own, and what toolchains' environments are started with.
+SCRIPT_FOLDERS = sorted({path.parent for path in python_files(ROOT / "models")})
+SCRIPT_FOLDERS.append(CONTROLLER / "compiler" / "toolchains" / "inside")
 
 # An exception to a rule: the rule's name, then the reason on the same line or in a comment on the line above.
 _EXCEPTION = re.compile(r"#\s*(?:noqa:\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*|type:\s*ignore\[[\w,\s-]+\])(.*)")
@@ -54,9 +56,9 @@ def test_types() -> None:
     _run("mypy", *(name for name in CHECKED if (ROOT / name).exists()))
 
 
-@pytest.mark.parametrize("folder", MODEL_FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
-def test_types_of_a_model(folder: Path) -> None:
-    """The scripts of a model folder pass mypy too: as files, for the folder's name is no package name."""
+@pytest.mark.parametrize("folder", SCRIPT_FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_types_of_scripts(folder: Path) -> None:
+    """Scripts outside our packages pass mypy too: as files, for a model folder's name is no package name."""
     sources = [str(path) for path in sorted(folder.glob("*.py"))]
     above = [str(part) for part in folder.parents if part.is_relative_to(ROOT / "models")]
     # No other option but paths: with the same options all runs share one cache.

@@ -27,6 +27,7 @@ from edgewright.controller.cli import (
     provenance,
     push,
     rollouts,
+    toolchain,
 )
 from edgewright.controller.cli.client import RefusedError
 from edgewright.controller.cli.output import console
@@ -137,6 +138,7 @@ app.add_typer(broker.app, name="broker")
 app.add_typer(people.app, name="people")
 app.command()(people.whoami)
 app.add_typer(audit.app, name="audit")
+app.add_typer(toolchain.app, name="toolchain")
 app.command()(provenance.provenance)
 app.command()(provenance.export)
 app.command()(provenance.verify)

@@ -1,0 +1,96 @@
+"""What every bench in another environment does alike: loading with its memory, and a race in turns.
+
+Latency is CPU time of the whole process, because a runtime may run an inference on a thread of its own: with
+one thread to run on, that is the inference's own time whatever else the machine does. Memory is what loading
+and running added to the process.
+"""
+
+import ctypes
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+Call = Callable[[], object]
+
+ROUNDS: Final = 60
+WARM_UP_ROUNDS: Final = 5
+FEWEST_ROUNDS: Final = 9
+LONGEST_RACE_S: Final = 6.0
+"""As in the bench of the build's own process."""
+
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class RefusedError(Exception):
+    """The runtime refuses an artifact.
+
+    Args:
+        stage: ``load`` or ``run``.
+        words: why.
+    """
+
+    def __init__(self, stage: str, words: str) -> None:
+        super().__init__(words)
+        self.stage = stage
+
+
+def answer(request: dict[str, Any], folder: Path, open_artifact: Callable[[bytes], Any]) -> dict[str, Any]:
+    """Do what a bench asks: ``outputs`` of one artifact, or a ``race`` of several.
+
+    Args:
+        request: ``do``, names of the ``artifacts``' files, names of the ``feeds``.
+        folder: where they lie.
+        open_artifact: loads one; what it returns has ``call(feeds)`` and ``placement``.
+    """
+    with np.load(folder / "feeds.npz", allow_pickle=False) as held:
+        feeds = {name: held[str(number)] for number, name in enumerate(request["feeds"])}
+    artifacts = [(folder / name).read_bytes() for name in request["artifacts"]]
+    try:
+        if request["do"] == "outputs":
+            return _outputs(open_artifact(artifacts[0]), feeds, folder)
+        return {"speeds": _race([partial(open_artifact, each) for each in artifacts], feeds)}
+    except RefusedError as error:
+        return {"refused": error.stage, "words": str(error)}
+
+
+def _outputs(session: Any, feeds: dict[str, Any], folder: Path) -> dict[str, Any]:
+    rows = len(next(iter(feeds.values())))
+    calls = [session.call({name: values[row] for name, values in feeds.items()}) for row in range(rows)]
+    names = list(calls[0])
+    stacked = {str(number): np.stack([call[name] for call in calls]) for number, name in enumerate(names)}
+    with (folder / "outputs.npz").open("wb") as file:
+        np.savez(file, **stacked)  # type: ignore[arg-type]  # its stub takes no name but its own options
+    return {"outputs": names, "placement": session.placement}
+
+
+def _race(openers: list[Callable[[], Any]], feeds: dict[str, Any]) -> list[dict[str, float]]:
+    first = {name: values[0] for name, values in feeds.items()}
+    sessions, memory = [], []
+    for open_one in openers:
+        before = _resident_bytes()
+        session = open_one()
+        session.call(first)
+        sessions.append(session)
+        memory.append(max(0, _resident_bytes() - before) / 2**20)
+    times: list[list[int]] = [[] for _ in sessions]
+    deadline = time.monotonic() + LONGEST_RACE_S
+    for turn in range(WARM_UP_ROUNDS + ROUNDS):
+        if turn >= WARM_UP_ROUNDS + FEWEST_ROUNDS and time.monotonic() > deadline:
+            break
+        for session, taken in zip(sessions, times, strict=True):
+            start = time.process_time_ns()
+            session.call(first)
+            if turn >= WARM_UP_ROUNDS:
+                taken.append(time.process_time_ns() - start)
+    medians = [float(np.median(taken)) / 1000 for taken in times]
+    return [{"latency_us": us, "memory_mb": mb} for us, mb in zip(medians, memory, strict=True)]
+
+
+def _resident_bytes() -> int:
+    ctypes.CDLL(None).malloc_trim(0)
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
