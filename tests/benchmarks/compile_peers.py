@@ -115,7 +115,7 @@ def _environment(name: str) -> Path:
     Raises:
         PeerError: it cannot be installed.
     """
-    folder, lock = ENVIRONMENTS / name, ROOT / ".ci" / f"requirements-{name}.lock"
+    folder, lock = ENVIRONMENTS / name, Path(__file__).with_name("peers") / f"{name}.lock"
     python, stamp = folder / "bin" / "python", folder / ".installed"
     if stamp.is_file() and stamp.stat().st_mtime >= lock.stat().st_mtime:
         return python
