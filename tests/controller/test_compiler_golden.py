@@ -87,7 +87,7 @@ def _draws(right: Logits, count: int) -> list[list[int]]:
 def test_few_chosen_vectors_catch_more_planted_faults_than_drawn_ones(
     planted: tuple[Logits, Logits], count: int
 ) -> None:
-    """The frames chosen of garment-packing, five by its input's size, catch more faults than the mean draw."""
+    """The frames chosen of garment-packing, five by the budget, catch more faults than the mean draw."""
     right, wrong = planted
     chosen = choose_rows(right, BUDGET_BYTES // count)
     assert len(chosen) == count

@@ -58,8 +58,9 @@ class TargetFacts:
         target, machine, runtime: of the target's row.
         candidate, precision, format: of the artifact that ships.
         sha256, length: of its bytes as they are published, so of the encrypted ones where there is a key.
-        golden_sha256, golden_count: golden vectors beside it.
+        golden_sha256: golden vectors beside it.
         verdicts: on all candidates that were judged.
+        golden_count: how many vectors, 0 where nobody counted.
         numbers: of the chosen candidate's verdict.
         tools: what made the artifact, with versions.
         proven_on: runtimes that the gates ran on, name and version and provider.
@@ -76,8 +77,8 @@ class TargetFacts:
     sha256: str
     length: int
     golden_sha256: str
-    golden_count: int
     verdicts: tuple[Verdict, ...]
+    golden_count: int = 0
     numbers: Mapping[str, float] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
     proven_on: tuple[str, ...] = ()
