@@ -13,6 +13,7 @@ from typing import Final
 
 from edgewright.agent.attempt import Means, Policy
 from edgewright.agent.budget import FILE_NAME, Budget
+from edgewright.agent.candidatework import CalledOff, CandidateBench, Try
 from edgewright.agent.chunks import TopicChunks
 from edgewright.agent.clock import Clock
 from edgewright.agent.confidential import ContentKeys
@@ -26,18 +27,22 @@ from edgewright.agent.greeting import Greeting, greet
 from edgewright.agent.journal import Deployment, Journal
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.outbox import Outbox
+from edgewright.agent.qualificationorder import InspectedOrder
+from edgewright.agent.qualifying import Qualifying
 from edgewright.agent.releasefiles import ReleaseFiles
 from edgewright.agent.salvage import open_database
 from edgewright.agent.samplefiles import SampleFiles
 from edgewright.agent.sealing import Sealer
+from edgewright.agent.settings import QualificationSettings
 from edgewright.agent.store import Store
 from edgewright.agent.transfer import Limits
+from edgewright.agent.trials import Trials
 from edgewright.agent.trust import Director, ImageRepository
 from edgewright.agent.vouching import held_in_slots, vouch_slots
 from edgewright.agent.work import Job, Noted, Workbench
 from edgewright.wire import messages, topics
 from edgewright.wire.deployment import State
-from edgewright.wire.errors import MalformedMessageError, UnsignedMessageError
+from edgewright.wire.errors import EdgewrightError, MalformedMessageError, UnsignedMessageError
 from edgewright.wire.messages import Hello, Release, Report
 from simulators.line_stub import LineStub
 from simulators.repository import DEVICE, TARGET, RepositorySimulator
@@ -54,6 +59,7 @@ class DeviceStub:
         folder: its data; a second object over the same folder is the device after a power cut.
         policy: when and how fast it fetches; its windows are of UTC.
         day_bytes: what it may fetch in a day, 0 for no limit.
+        qualification: what its owner lets be measured on it.
 
     Attributes:
         line: the stub.
@@ -76,13 +82,14 @@ class DeviceStub:
         monotonic: Callable[[], float] = time.monotonic,
         policy: Policy = QUICK,
         day_bytes: int = 0,
+        qualification: QualificationSettings | None = None,
     ) -> None:
         self.simulator, self.device = simulator, device
         self.key = DeviceKey.generate()
         self.sealer = Sealer(self.key)
         self.line = LineStub()
         self.wanted: list[str] = []
-        self.jobs: deque[Job] = deque()
+        self.jobs: deque[Job | Try] = deque()
         self.later: list[Callable[[], None]] = []
         self.qualification: Callable[[Path, Path, Path], QualificationResult] = _passes
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,10 +106,13 @@ class DeviceStub:
         budget = Budget(folder / FILE_NAME, day_bytes)
         chunks = TopicChunks(simulator.topics)
         means = Means(chunks, self.store, policy, budget, self.wanted.extend, UTC)
+        versions = VersionFetcher(means)
+        self._candidates = CandidateBench(versions, self.store, self._qualify)
+        self.trials = Trials(self._database)
         self._bench = Workbench(
             self.repository,
             self.director,
-            VersionFetcher(means),
+            versions,
             self.store,
             self._qualify,
             self._note,
@@ -119,12 +129,34 @@ class DeviceStub:
             ledger,
             ReleaseFiles(self.store, keys),
             submit=self.jobs.append,
-            call_off=self.jobs.clear,
+            call_off=self._call_off,
             send=self.line.send,
             later=lambda _seconds, event: self.later.append(event),
             replace_line=self.restart_line,
             monotonic=monotonic,
+            beside=self.trials.needed,
         )
+        self._owner = qualification or QualificationSettings()
+        self.qualifying = Qualifying(
+            self._owner,
+            self.gate,
+            self,
+            self.trials,
+            ledger,
+            self.jobs.append,
+            lambda: self.deployer.is_idle,
+            self.deployer.collect,
+            monotonic,
+        )
+
+    def put_order(
+        self, raw: bytes, floor: int, done: Callable[[InspectedOrder | EdgewrightError], None]
+    ) -> None:
+        """Verify an order at once, as the desk does beside the loop."""
+        try:
+            done(self.director.inspect_order(raw, floor))
+        except EdgewrightError as error:
+            done(error)
 
     def start(self, *, line_lives: bool = False) -> "DeviceStub":
         """Start agent and line: what the slots hold is verified without network, then loaded.
@@ -147,6 +179,9 @@ class DeviceStub:
             self.deployer.timestamp(raw)
         if raw := retained.get(topics.assignment(self.device)):
             self.deployer.document(raw)
+        raw = retained.get(topics.qualification(self.device)) if self._owner.accept else None
+        if raw:
+            self.qualifying.document(raw)
         self.settle()
 
     def hello(self) -> Hello:
@@ -180,19 +215,25 @@ class DeviceStub:
         """Work until no job and no answer is left."""
         while self.jobs or self.line.answers:
             self.step()
+            self.qualifying.drive()
 
     def step(self) -> None:
         """Do one job or hear one answer."""
         if self.line.answers:
             self.deployer.said(self.line.answers.popleft())
         elif self.jobs:
-            self.deployer.told(self._bench.do(self.jobs.popleft(), lambda: False))
+            job = self.jobs.popleft()
+            if isinstance(job, Try):
+                self.qualifying.told(self._candidates.do(job, lambda: False))
+            else:
+                self.deployer.told(self._bench.do(job, lambda: False))
 
     def wait(self) -> None:
         """Let the time of everything that waits come."""
         waiting, self.later = self.later, []
         for event in waiting:
             event()
+        self.qualifying.drive()
         self.settle()
 
     def restart_line(self) -> None:
@@ -241,6 +282,13 @@ class DeviceStub:
     def names(self) -> list[str]:
         """Names of errors and events that were reported, in order."""
         return [report.name for report in self.reports() if report.name]
+
+    def _call_off(self) -> None:
+        waiting = list(self.jobs)
+        self.jobs.clear()
+        for job in waiting:
+            if isinstance(job, Try):
+                self.qualifying.told(CalledOff(job.order, job.candidate.sha256))
 
     def _note(self, noted: Noted) -> None:
         self.deployer.told(noted)

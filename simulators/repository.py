@@ -29,7 +29,7 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization.json import JSONSerializer
 
-from edgewright.wire import messages, topics
+from edgewright.wire import messages, qualification, topics
 from edgewright.wire.assignment import FIELD, Orders, TargetCustom
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.manifest import Manifest, encode_manifest, split_blob, target_path
@@ -58,7 +58,8 @@ class RepositorySimulator:
         image_root, director_root: what a device is enrolled with.
         life: how long new documents last; a negative one makes expired documents.
         clock: the controller's, seconds since the epoch.
-        assignment_version: of the last document that ``assign`` numbered by itself.
+        assignment_version, qualification_version: of the last document that ``assign`` and
+            ``order_qualification`` numbered by themselves.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class RepositorySimulator:
         self.topics = broker or MemoryTopics()
         self.life = timedelta(days=7)
         self.clock: Callable[[], float] = time.time
-        self.assignment_version = 0
+        self.assignment_version = self.qualification_version = 0
         self._thresholds = dict(thresholds or {})
         self._signed_roots: dict[int, bytes] = {}
         self._keys: dict[str, CryptoSigner] = {}
@@ -222,6 +223,55 @@ class RepositorySimulator:
         self.topics.publish(topics.assignment(device), raw)
         return raw
 
+    def propose(self, name: str, manifest: Manifest, *blobs: bytes) -> TargetFile:
+        """Publish a candidate's manifest and blobs, which no role signs; what an order names it by."""
+        for data in (*blobs, encode_manifest(manifest)):
+            for piece in split_blob(data)[1]:
+                self.topics.publish(topics.chunk(sha256_hex(piece)), piece)
+        path = qualification.candidate_path(manifest.model, manifest.target, manifest.version, name)
+        custom = TargetCustom(
+            manifest.model,
+            manifest.target,
+            manifest.version,
+            manifest.release_counter,
+            confidential=manifest.encryption is not None,
+        )
+        return _target_file(path, encode_manifest(manifest), custom)
+
+    def order_qualification(
+        self,
+        *candidates: TargetFile,
+        device: str = DEVICE,
+        version: int | None = None,
+        orders: Mapping[str, Any] | None = None,
+        life: timedelta = timedelta(days=1),
+        signed_by: "str | StolenKeys" = "director",
+    ) -> bytes:
+        """Sign and retain an order that a device shall measure candidates; its bytes.
+
+        Args:
+            candidates: see ``propose``.
+            device: whose topic it goes to.
+            version: of the document, the next one by itself.
+            orders: fields of ``QualificationOrders`` that differ from the honest ones.
+            life: from its issue to its expiry.
+            signed_by: whose keys sign it, a role or stolen ones.
+        """
+        if version is None:
+            self.qualification_version += 1
+            version = self.qualification_version
+        honest = qualification.QualificationOrders(device, int(self.clock()), self._director_root.version)
+        said = msgspec.structs.replace(honest, **(orders or {}))
+        document = Targets(
+            version=version,
+            targets={candidate.path: candidate for candidate in candidates},
+            unrecognized_fields={qualification.FIELD: msgspec.to_builtins(said)},
+        )
+        signers = self._signers(signed_by) if isinstance(signed_by, str) else signed_by.signers
+        raw = self._sign_with(document, signers, life)
+        self.topics.publish(topics.qualification(device), raw)
+        return raw
+
     def sign_assignment(
         self,
         path: str,
@@ -280,9 +330,11 @@ class RepositorySimulator:
     def _sign(self, signed: Signed, role: str) -> bytes:
         return self._sign_with(signed, self._signers(role))
 
-    def _sign_with(self, signed: Signed, signers: Sequence[CryptoSigner]) -> bytes:
-        life = timedelta(days=700) if isinstance(signed, Root) else self.life
-        signed.expires = self._now() + life
+    def _sign_with(
+        self, signed: Signed, signers: Sequence[CryptoSigner], life: timedelta | None = None
+    ) -> bytes:
+        usual = timedelta(days=700) if isinstance(signed, Root) else self.life
+        signed.expires = self._now() + (usual if life is None else life)
         metadata: Metadata[Any] = Metadata(signed)
         for signer in signers:
             metadata.sign(signer, append=True)

@@ -116,6 +116,18 @@ ALTER TABLE outbox ADD COLUMN line_taken INTEGER NOT NULL DEFAULT 0;
 DROP INDEX unsent;
 CREATE INDEX unsent ON messages (rank, level, id DESC, count) WHERE seq IS NULL;
 """,
+    """
+CREATE TABLE qualification (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    number INTEGER NOT NULL DEFAULT 0,
+    sha256 TEXT NOT NULL DEFAULT '',
+    expires REAL NOT NULL DEFAULT 0,
+    day INTEGER NOT NULL DEFAULT 0,
+    seconds REAL NOT NULL DEFAULT 0
+);
+INSERT INTO qualification (id) VALUES (1);
+CREATE TABLE candidates (place INTEGER PRIMARY KEY, target BLOB NOT NULL, starts INTEGER NOT NULL DEFAULT 0);
+""",
 )
 """What each schema version adds; a folder of an older agent takes the steps that it lacks."""
 

@@ -63,6 +63,7 @@ class Deployer:
         later: calls a function after some seconds, on this thread.
         replace_line: ends a line that does not answer.
         monotonic: seconds that only grow.
+        beside: see ``Underway``.
     """
 
     def __init__(
@@ -77,9 +78,10 @@ class Deployer:
         later: Callable[[float, Callable[[], None]], None],
         replace_line: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
+        beside: Callable[[], set[str]] = set,
     ) -> None:
         self._gate, self._journal, self._submit, self._later = gate, journal, submit, later
-        self._underway = Underway(journal, ledger, files, monotonic)
+        self._underway = Underway(journal, ledger, files, monotonic, beside)
         self._line = Swapping(self._underway, send, replace_line)
         self._work = Obtaining(self._underway, gate, submit, call_off, later, self._agreed)
         self._seen_timestamp = ""
@@ -97,6 +99,15 @@ class Deployer:
         """The release in the other slot."""
         slot = self._underway.active_slot
         return self._underway.release_in(other(slot)) if slot else None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no deployment is under way."""
+        return self._underway.current is None
+
+    def collect(self) -> None:
+        """Remove files that nothing needs."""
+        self._underway.collect()
 
     # The agent's own life
 

@@ -7,10 +7,11 @@ it. Of the documents that wait only the newest counts: a retained topic says wha
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from edgewright.agent.agreement import DirectorTrust
 from edgewright.agent.control import SlotName
+from edgewright.agent.qualificationorder import InspectedOrder
 from edgewright.agent.verifier.seam import DirectorReader, ImageCatalogue, Inspected
 from edgewright.agent.vouching import Held, vouch_slots
 from edgewright.wire.errors import EdgewrightError, VerifierError
@@ -18,6 +19,8 @@ from edgewright.wire.errors import EdgewrightError, VerifierError
 log = logging.getLogger(__name__)
 
 Event = Callable[[], None]
+
+_T = TypeVar("_T", Inspected, InspectedOrder)
 
 
 class Opened(NamedTuple):
@@ -50,6 +53,7 @@ class DocumentDesk:
         self._wake = threading.Condition()
         self._opening: Event | None = None
         self._document: Event | None = None
+        self._order: Event | None = None
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="documents", daemon=True)
 
@@ -72,11 +76,24 @@ class DocumentDesk:
         """Verify a document; ``done`` is called on the loop, unless a newer document comes first."""
 
         def work() -> None:
-            found = self._inspect(raw, floor)
+            found = self._verified(lambda: self._director.inspect(raw, floor))
             self._post(lambda: done(found))
 
         with self._wake:
             self._document = work
+            self._wake.notify()
+
+    def put_order(
+        self, raw: bytes, floor: int, done: Callable[[InspectedOrder | EdgewrightError], None]
+    ) -> None:
+        """Verify an order to measure candidates; see ``put``. Assignments are verified first."""
+
+        def work() -> None:
+            found = self._verified(lambda: self._director.inspect_order(raw, floor))
+            self._post(lambda: done(found))
+
+        with self._wake:
+            self._order = work
             self._wake.notify()
 
     def stop(self) -> None:
@@ -96,9 +113,9 @@ class DocumentDesk:
             log.exception("What the slots hold could not be verified.")
             return Opened(None, {}, VerifierError(f"The slots could not be verified: {error!r}."))
 
-    def _inspect(self, raw: bytes, floor: int) -> Inspected | EdgewrightError:
+    def _verified(self, inspect: Callable[[], _T]) -> _T | EdgewrightError:
         try:
-            return self._director.inspect(raw, floor)
+            return inspect()
         except EdgewrightError as error:
             return error
         except Exception as error:
@@ -109,13 +126,20 @@ class DocumentDesk:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._stopping or self._opening or self._document)
+                self._wake.wait_for(lambda: self._stopping or self._opening or self._document or self._order)
                 if self._stopping:
                     return
-                work = self._opening or self._document
-                if self._opening is not None:
-                    self._opening = None
-                else:
-                    self._document = None
+                work = self._next()
             if work is not None:
                 work()
+
+    def _next(self) -> Event | None:
+        """What is verified next; called with the lock."""
+        work: Event | None
+        if self._opening is not None:
+            work, self._opening = self._opening, None
+        elif self._document is not None:
+            work, self._document = self._document, None
+        else:
+            work, self._order = self._order, None
+        return work

@@ -21,6 +21,7 @@ from edgewright.agent.agreement import (
 from edgewright.agent.clock import Clock
 from edgewright.agent.journal import Deployment, Journal
 from edgewright.agent.ledger import Ledger
+from edgewright.agent.qualificationorder import InspectedOrder
 from edgewright.agent.refusals import Refusals
 from edgewright.agent.sealing import Sealer
 from edgewright.agent.verifier.seam import DirectorReader, Inspected
@@ -115,6 +116,11 @@ class Gate:
         """The newest time that was signed for this device, seconds since the epoch."""
         return self._clock.floor
 
+    @property
+    def director_root(self) -> int:
+        """Version of the newest root of the director that was ever trusted."""
+        return self._journal.device().director_root
+
     def knows(self, raw: bytes) -> bool:
         """Whether a document is the accepted one: then nobody has to verify it again."""
         return sha256_hex(raw) == self._journal.device().sha256
@@ -129,9 +135,12 @@ class Gate:
         self._director_expires = trust.expires
         self._sealer.ack_keys = trust.ack_keys
 
-    def outdated(self, found: Inspected | EdgewrightError) -> bool:
+    def outdated(self, found: Inspected | InspectedOrder | EdgewrightError) -> bool:
         """Whether a newer root was trusted since a document was verified: it has to be verified again."""
-        return isinstance(found, Inspected) and found.trust.version < self._journal.device().director_root
+        return (
+            not isinstance(found, EdgewrightError)
+            and found.trust.version < self._journal.device().director_root
+        )
 
     def inspect(self, raw: bytes) -> Inspected | EdgewrightError:
         """Verify a document's signatures."""

@@ -24,6 +24,7 @@ class Greeting(msgspec.Struct, frozen=True):
     runtimes: tuple[str, ...]
     certificate_expires: float
     machine: Machine = Machine()
+    qualifies: bool = False
 
 
 class Running(Protocol):
@@ -71,6 +72,7 @@ def greet(
         seen_timestamp=record.seen.timestamp,
         director_root=record.director_root,
         certificate_expires=me.certificate_expires,
+        qualifies=me.qualifies,
         machine=me.machine.architecture[:MAX_MACHINE_CHARACTERS],
         cpu=me.machine.cpu,
         memory_mb=me.machine.memory_mb,

@@ -187,8 +187,8 @@ class Journal:
         Args:
             version: of the root.
             keys: ids of the keys that may sign assignments from now on.
-            restarts: whether they replace all others: versions of assignments begin again, and so does the
-                clock's floor, which those others had raised.
+            restarts: whether they replace all others: versions of assignments and numbers of qualification
+                orders begin again, and so does the clock's floor, which those others had raised.
         """
         with self._database.transaction() as connection:
             connection.execute(
@@ -197,6 +197,8 @@ class Journal:
             )
             if restarts:
                 connection.execute("UPDATE device SET assignments_restart = 1, clock = 0")
+                connection.execute("UPDATE qualification SET number = 0, sha256 = '', expires = 0")
+                connection.execute("DELETE FROM candidates")
 
     def note_agreed(self, target: ImageTarget, proof: bytes) -> None:
         """Remember what both signers have said of a release: its bytes, how far back the model may go, and

@@ -13,7 +13,7 @@ from edgewright.agent.journal import Deployment, Journal
 from edgewright.agent.outbox import Outbox
 from edgewright.wire.deployment import Event
 from edgewright.wire.errors import EdgewrightError
-from edgewright.wire.messages import Report
+from edgewright.wire.messages import Release, Report
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +77,7 @@ class Ledger:
 
     def report(self, deployment: Deployment | None, **fields: Any) -> None:
         """Put a report into the outbox; ``fields`` are those of ``Report``."""
-        now = time.time()
-        record = Report(
-            device=self._device,
-            stream="",
-            seq=0,
-            sent_at=now,
+        self._put(
             release=deployment.release if deployment else None,
             assignment_version=deployment.assignment.version
             if deployment
@@ -90,4 +85,11 @@ class Ledger:
             fetched_bytes=deployment.fetched_bytes if deployment else 0,
             **fields,
         )
-        self._outbox.put(record, now)
+
+    def report_about(self, release: Release, **fields: Any) -> None:
+        """Put a report about a release that was not deployed into the outbox."""
+        self._put(release=release, assignment_version=self._journal.device().version, **fields)
+
+    def _put(self, **fields: Any) -> None:
+        now = time.time()
+        self._outbox.put(Report(device=self._device, stream="", seq=0, sent_at=now, **fields), now)

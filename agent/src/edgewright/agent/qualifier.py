@@ -10,7 +10,7 @@ from typing import Final
 from edgewright.agent.control import QualificationResult, decode_qualification
 from edgewright.agent.environments import NO_ENVIRONMENTS, Environments, runner_command
 from edgewright.agent.fetcher import Interrupt
-from edgewright.agent.trial import bounds, run_trial
+from edgewright.agent.trial import Bounds, bounds, run_trial
 from edgewright.wire.errors import (
     ConfidentialKeyError,
     DeviceError,
@@ -69,10 +69,13 @@ def qualify(
     *,
     environments: Environments = NO_ENVIRONMENTS,
     threads: int = 0,
+    most: Bounds | None = None,
+    niceness: int = 0,
 ) -> QualificationResult:
     """Run the runner's ``qualify`` with the Python that has the manifest's runtime.
 
-    It reads the content key from its standard input. ``threads`` of an inference; 0 lets it choose.
+    It reads the content key from its standard input. ``threads`` of an inference; 0 lets it choose. ``most``
+    bounds it whatever the manifest promises.
 
     Raises:
         RunnerCrashError: the process ended without its line.
@@ -85,7 +88,9 @@ def qualify(
     command = [*runner_command(promised.runtime, environments), "qualify", "--threads", str(threads)]
     command += ["--manifest", str(manifest), "--artifact", str(artifact), "--golden", str(golden)]
     allowed = bounds(promised.limits, promised.artifact.length + promised.golden.length)
-    output = run_trial(command, content_key, allowed, interrupt)
+    if most is not None:
+        allowed = Bounds(min(allowed.seconds, most.seconds), min(allowed.memory_mb, most.memory_mb))
+    output = run_trial(command, content_key, allowed, interrupt, niceness)
     try:
         return decode_qualification(output)
     except MalformedMessageError as error:

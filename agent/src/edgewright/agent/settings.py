@@ -244,6 +244,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     interlock: InterlockSettings = InterlockSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     machine: MachineSettings = MachineSettings()
+    qualification: QualificationSettings = QualificationSettings()
     source: SourceSettings = SourceSettings()
     sinks: tuple[SinkSettings, ...] = ()
 

@@ -23,6 +23,7 @@ from typing import Final
 
 from edgewright.agent import control
 from edgewright.agent.byhand import HandDoor
+from edgewright.agent.candidatework import CalledOff, CandidateBench, Tried
 from edgewright.agent.cellprocess import OwnCell
 from edgewright.agent.clock import Clock
 from edgewright.agent.confidential import ContentKeys
@@ -44,6 +45,7 @@ from edgewright.agent.link import Link
 from edgewright.agent.machine import look
 from edgewright.agent.outbox import Outbox
 from edgewright.agent.qualifier import qualify
+from edgewright.agent.qualifying import Qualifying, trial_of
 from edgewright.agent.releasefiles import ReleaseFiles
 from edgewright.agent.renewing import RenewalWatch
 from edgewright.agent.salvage import open_database
@@ -52,6 +54,7 @@ from edgewright.agent.sealing import Sealer
 from edgewright.agent.servicemanager import ALIVE, READY, STOPPING, notify
 from edgewright.agent.settings import Settings
 from edgewright.agent.store import Store
+from edgewright.agent.trials import Trials
 from edgewright.agent.verifier.process import VerifierProcess, verifier_command
 from edgewright.agent.verifier.seam import Inspected
 from edgewright.agent.vouching import held_in_slots
@@ -143,10 +146,11 @@ class Supervisor:
         trust = settings.folder / "trust"
         self._verifier = VerifierProcess(lambda descriptor: verifier_command(trust, descriptor), fetcher)
         keys = ContentKeys.of(settings.device, settings.folder)
+        versions = VersionFetcher(means_of(settings, self._link, store, self._want))
         bench = Workbench(
             self._verifier,
             self._verifier,
-            VersionFetcher(means_of(settings, self._link, store, self._want)),
+            versions,
             store,
             partial(qualify, environments=runtime.environments, threads=runtime.threads),
             self._told_by_worker,
@@ -154,7 +158,9 @@ class Supervisor:
             environments=runtime.environments,
         )
         self._desk = DocumentDesk(self._verifier, self._verifier, self._post)
-        self._worker = Worker(bench, self._told_by_worker)
+        candidates = CandidateBench(versions, store, trial_of(settings), runtime.environments)
+        self._worker = Worker(bench, candidates, self._told_by_worker)
+        trials = Trials(self._database)
         self._line = LineProcess(
             settings.line_socket,
             line_command(settings),
@@ -181,6 +187,17 @@ class Supervisor:
             send=self._line.send,
             later=self._later,
             replace_line=self._line.kill,
+            beside=trials.needed,
+        )
+        self._qualifying = Qualifying(
+            settings.qualification,
+            self._gate,
+            self._desk,
+            trials,
+            self._ledger,
+            self._worker.submit,
+            lambda: self._deployer.is_idle,
+            self._deployer.collect,
         )
         self._news = LineNews(self._outbox, self._ledger, self._tell_line, self._deployer.runner_replaced)
         self._cell = OwnCell(settings, self._ledger, self._post, self._later)
@@ -250,6 +267,8 @@ class Supervisor:
             topics.timestamp(): (self._deployer.timestamp, 1),
             topics.ack(device): (self._acknowledged, 1),
         }
+        if self._settings.qualification.accept:
+            handlers[topics.qualification(device)] = self._qualifying.document, 1
         for topic, (handler, qos) in handlers.items():
             self._link.subscribe(topic, self._posting(handler), qos)
 
@@ -295,6 +314,7 @@ class Supervisor:
             tuple(map(str, find_runtimes(settings.runtime.environments))),
             self._identity.certificate_expires,
             self._machine,
+            settings.qualification.accept,
         )
         hello = greet(
             me,
@@ -355,8 +375,11 @@ class Supervisor:
 
     # The worker and the line
 
-    def _told_by_worker(self, result: Result) -> None:
-        self._post(lambda: self._deployer.told(result))
+    def _told_by_worker(self, result: Result | Tried | CalledOff) -> None:
+        if isinstance(result, Tried | CalledOff):
+            self._post(lambda: self._qualifying.told(result))
+        else:
+            self._post(lambda: self._deployer.told(result))
 
     def _said(self, message: control.Up) -> None:
         match message:
@@ -428,6 +451,7 @@ class Supervisor:
         notify(ALIVE)
         self._line.watch()
         self._deployer.watch()
+        self._qualifying.drive()
         if self._greeted and self._told_held != (self._deployer.active, self._deployer.standby):
             self._hello()
         self._cell.watch()

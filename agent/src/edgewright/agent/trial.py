@@ -50,6 +50,9 @@ FIRST_MEMORY_MB: Final = 256
 MEMORY_FACTOR: Final = 4
 """A runtime holds the graph some times while it optimises it, and golden vectors beside."""
 
+LOWEST_PRIORITY: Final = 19
+"""The largest nice value (setpriority(2)): such a process gets what nobody else wants."""
+
 SLICE_SECONDS: Final = 0.1
 """How often time, memory and the interrupt are looked at."""
 
@@ -79,7 +82,9 @@ def bounds(limits: Limits, read_bytes: int) -> Bounds:
     return Bounds(min(seconds, LONGEST_SECONDS), round(memory))
 
 
-def run_trial(command: Sequence[str], given: bytes, allowed: Bounds, interrupt: Interrupt) -> bytes:
+def run_trial(
+    command: Sequence[str], given: bytes, allowed: Bounds, interrupt: Interrupt, niceness: int = 0
+) -> bytes:
     """Run a command; what it wrote to its standard output.
 
     Args:
@@ -87,6 +92,7 @@ def run_trial(command: Sequence[str], given: bytes, allowed: Bounds, interrupt: 
         given: what it reads from its standard input, less than a pipe's buffer.
         allowed: see ``Bounds``.
         interrupt: whether the trial is called off.
+        niceness: of it and of all that it starts, 0 to ``LOWEST_PRIORITY``.
 
     Raises:
         RunnerCrashError: it ended badly.
@@ -95,16 +101,18 @@ def run_trial(command: Sequence[str], given: bytes, allowed: Bounds, interrupt: 
         RuntimeLoadError: it cannot be started.
         Interrupted: it was called off.
     """
-    code, output = _run(command, given, allowed, interrupt)
+    code, output = _run(command, given, allowed, interrupt, niceness)
     if code < 0:
         log.warning("The qualification ended %s; it is tried once more.", _ending(code))
-        code, output = _run(command, given, allowed, interrupt)
+        code, output = _run(command, given, allowed, interrupt, niceness)
     if code != 0:
         raise RunnerCrashError(f"The qualification ended {_ending(code)}.")
     return output
 
 
-def _run(command: Sequence[str], given: bytes, allowed: Bounds, interrupt: Interrupt) -> tuple[int, bytes]:
+def _run(
+    command: Sequence[str], given: bytes, allowed: Bounds, interrupt: Interrupt, niceness: int
+) -> tuple[int, bytes]:
     """Run a command once; its exit status, negative for a signal, and its output."""
     try:
         # A session of its own: its children are in its group and end with it.
@@ -115,6 +123,7 @@ def _run(command: Sequence[str], given: bytes, allowed: Bounds, interrupt: Inter
         raise RuntimeLoadError(f"The Python {command[0]} cannot be started: {error.strerror}.") from error
     try:
         _bound_memory(process.pid, allowed.memory_mb)
+        _lower_priority(process.pid, niceness)
         _hand_over(process, given)
         output = _wait(process, allowed, interrupt)
     finally:
@@ -136,6 +145,13 @@ def _bound_memory(pid: int, memory_mb: int) -> None:
     most = 2 * memory_mb * _MIB
     with contextlib.suppress(ProcessLookupError):
         resource.prlimit(pid, resource.RLIMIT_DATA, (most, most))
+
+
+def _lower_priority(pid: int, niceness: int) -> None:
+    """Threads and processes that it starts from now on have its priority; it has started none yet."""
+    if niceness:
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, pid, niceness)
 
 
 def _hand_over(process: subprocess.Popen[bytes], given: bytes) -> None:

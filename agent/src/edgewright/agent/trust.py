@@ -23,9 +23,9 @@ import contextlib
 import datetime
 import logging
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -35,8 +35,10 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from edgewright.agent.agreement import Assignment, DirectorTrust, ImageTarget, Seen
 from edgewright.agent.fetcher import MetadataSource, MissingFile, inflate
+from edgewright.agent.qualificationorder import InspectedOrder, QualificationOrder
 from edgewright.agent.verifier.seam import Inspected
 from edgewright.wire import assignment as wire
+from edgewright.wire import qualification
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.errors import (
     BlobTimeoutError,
@@ -56,6 +58,8 @@ MAX_PROOF_BYTES: Final = 16_000_000
 """After decompression; three files of ngclient's largest size."""
 
 _BASE = "topics:tuf/"
+
+_D = TypeVar("_D", Assignment, QualificationOrder)
 
 _ROLES_ABOVE: Final = (Targets.type,)
 """Over a model's own role there is the targets role and nothing else (controller: one role a model)."""
@@ -93,6 +97,10 @@ class Director:
         """What ``read`` gives, with the root that vouches for it."""
         return Inspected(self.read(raw, floor), self.trust)
 
+    def inspect_order(self, raw: bytes, floor: int) -> InspectedOrder:
+        """The order to measure candidates in a document, and the root that vouches for it; see ``read``."""
+        return InspectedOrder(self._vouched(raw, floor, self._verified_order), self.trust)
+
     def read(self, raw: bytes, floor: int = 0) -> Assignment:
         """The assignment in a document that the director signed.
 
@@ -108,19 +116,23 @@ class Director:
             RollbackAttackError: a root that the device has trusted, or the document demands, is withheld.
             TransferError: nobody could be asked for newer roots; what the document says is not known.
         """
+        return self._vouched(raw, floor, self._verified)
+
+    def _vouched(self, raw: bytes, floor: int, verified: Callable[[bytes], _D]) -> _D:
+        """What ``verified`` reads, under the newest root that this device, or the document, demands."""
         if len(raw) > wire.MAX_ASSIGNMENT_BYTES:
-            raise TamperedMetadataError(f"An assignment of {len(raw)} bytes exceeds the limit.")
+            raise TamperedMetadataError(f"A document of {len(raw)} bytes exceeds the limit.")
         self.follow(floor)
-        assignment = self._verified(raw)
-        if assignment.orders.min_director_root > self._root.version:
-            self.follow(assignment.orders.min_director_root)
-            assignment = self._verified(raw)
-        needed = max(floor, assignment.orders.min_director_root)
+        document = verified(raw)
+        if document.orders.min_director_root > self._root.version:
+            self.follow(document.orders.min_director_root)
+            document = verified(raw)
+        needed = max(floor, document.orders.min_director_root)
         if self._root.version < needed:
             raise RollbackAttackError(
                 f"The broker shows the director's root {self._root.version}; {needed} is demanded."
             )
-        return assignment
+        return document
 
     def follow(self, demanded: int) -> DirectorTrust:
         """Trust every newer root that verifies: those that are demanded, and those that the hint names.
@@ -136,11 +148,32 @@ class Director:
                 self._keep(content)
         return self.trust
 
-    def _verified(self, raw: bytes) -> Assignment:
+    def _signed(self, raw: bytes) -> Targets:
+        """A document that the director's keys have signed, whatever it says."""
         with _as_ours():
             metadata: Metadata[Targets] = Metadata[Targets].from_bytes(raw)
             self._root.verify_delegate("targets", metadata.signed_bytes, metadata.signatures)
-        signed = metadata.signed
+        return metadata.signed
+
+    def _verified_order(self, raw: bytes) -> QualificationOrder:
+        signed = self._signed(raw)
+        few = (
+            1 <= len(signed.targets) <= qualification.MAX_CANDIDATES if signed.type == Targets.type else False
+        )
+        if not few or signed.delegations is not None or wire.FIELD in signed.unrecognized_fields:
+            raise TamperedMetadataError("The signed document is no order to measure candidates.")
+        try:
+            _demand_bounded(signed.version, "A version")
+            said = qualification.read_orders(signed.unrecognized_fields.get(qualification.FIELD))
+            candidates = tuple(_image_target(target) for target in signed.targets.values())
+        except MalformedMessageError as error:
+            raise TamperedMetadataError(f"The signed document is no order: {error.sentence}") from error
+        return QualificationOrder(
+            signed.version, sha256_hex(raw), signed.expires.timestamp(), candidates, said
+        )
+
+    def _verified(self, raw: bytes) -> Assignment:
+        signed = self._signed(raw)
         if signed.type != Targets.type or signed.delegations is not None or len(signed.targets) != 1:
             raise TamperedMetadataError("The signed document is no assignment of one release.")
         try:

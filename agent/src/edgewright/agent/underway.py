@@ -43,6 +43,7 @@ class Underway:
         ledger: moves deployments and reports that.
         files: what is stored.
         monotonic: seconds that only grow.
+        beside: manifests whose files are needed for something else, as long as no deployment is under way.
 
     Attributes:
         journal, ledger, files: the same, for both halves.
@@ -54,9 +55,10 @@ class Underway:
         ledger: Ledger,
         files: ReleaseFiles,
         monotonic: Callable[[], float] = time.monotonic,
+        beside: Callable[[], set[str]] = set,
     ) -> None:
         self.journal, self.ledger, self.files = journal, ledger, files
-        self.monotonic = monotonic
+        self.monotonic, self._beside = monotonic, beside
         self._current: Deployment | None = None
         self._since = monotonic()
 
@@ -262,7 +264,8 @@ class Underway:
     def collect(self) -> None:
         """Remove files that neither a slot, the current deployment nor the last commits need."""
         digests = needed(self.journal, self._current)
-        self.files.keep_only(digests)
+        # A deployment gets the whole room of the store; what it takes away can be fetched again.
+        self.files.keep_only(digests if self._current else digests | self._beside())
         self.journal.keep_proofs(digests)
 
     def _set(self, deployment: Deployment | None) -> None:

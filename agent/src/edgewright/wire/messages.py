@@ -35,6 +35,7 @@ import msgspec
 from edgewright.wire.deployment import State
 from edgewright.wire.errors import MalformedMessageError
 from edgewright.wire.handshake import PROTOCOL
+from edgewright.wire.qualification import Measured
 
 MAX_WINDOW_BYTES: Final = 2048
 MAX_MESSAGE_BYTES: Final = 512 * 1024
@@ -151,6 +152,8 @@ class Report(msgspec.Struct, frozen=True, tag_field="kind", tag="report", kw_onl
         assignment_version: the assignment that caused it.
         swap_gap_us: time between the last decision of the old and the first of the new model.
         fetched_bytes: payload bytes that this deployment took from the network.
+        measured: of a candidate, where the report is the answer to an order to measure it. It is a field and
+            no message of its own, so that an older controller stores and acknowledges it as any other report.
     """
 
     device: str
@@ -166,6 +169,7 @@ class Report(msgspec.Struct, frozen=True, tag_field="kind", tag="report", kw_onl
     assignment_version: int = 0
     swap_gap_us: int = 0
     fetched_bytes: int = 0
+    measured: Measured | None = None
 
 
 class Outcomes(msgspec.Struct, frozen=True, array_like=True):

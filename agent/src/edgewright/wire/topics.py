@@ -102,6 +102,11 @@ def assignment(device: str) -> str:
     return f"{ROOT}/d/{check_device_id(device)}/assignment"
 
 
+def qualification(device: str) -> str:
+    """Retained signed document with candidates that this device shall measure; empty while there are none."""
+    return f"{ROOT}/d/{check_device_id(device)}/qualify"
+
+
 def ack(device: str) -> str:
     """The controller's acknowledgement of stored upward messages; not retained."""
     return f"{ROOT}/d/{check_device_id(device)}/ack"

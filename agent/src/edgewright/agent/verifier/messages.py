@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from edgewright.agent.agreement import DirectorTrust, ImageTarget, Seen
+from edgewright.agent.qualificationorder import InspectedOrder
 from edgewright.agent.verifier.seam import Inspected
 from edgewright.wire import errors
 from edgewright.wire.errors import EdgewrightError, VerifierError
@@ -36,6 +37,13 @@ _BY_NUMBER: Final[dict[int, type[EdgewrightError]]] = {kind.number: kind for kin
 
 class Inspect(msgspec.Struct, frozen=True, tag=True):
     """Verify an assignment document; see ``trust.Director.read``."""
+
+    raw: bytes
+    floor: int
+
+
+class InspectOrder(msgspec.Struct, frozen=True, tag=True):
+    """Verify an order to measure candidates; see ``trust.Director.inspect_order``."""
 
     raw: bytes
     floor: int
@@ -99,6 +107,12 @@ class Document(msgspec.Struct, frozen=True, tag=True):
     inspected: Inspected
 
 
+class Order(msgspec.Struct, frozen=True, tag=True):
+    """Answer to ``InspectOrder``."""
+
+    inspected: InspectedOrder
+
+
 class Trusted(msgspec.Struct, frozen=True, tag=True):
     """Answer to ``Follow``."""
 
@@ -125,9 +139,9 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
     sentence: str
 
 
-Question = Inspect | Follow | RefreshImages | Prove | Vouch
+Question = Inspect | InspectOrder | Follow | RefreshImages | Prove | Vouch
 Request = WantImages | WantDirectorRoot
-Answer = Document | Trusted | Images | Proof | Refused
+Answer = Document | Order | Trusted | Images | Proof | Refused
 Down = Question | File | NoFile
 Up = Request | Answer
 

@@ -16,6 +16,7 @@ import msgspec
 
 from edgewright.agent.agreement import DirectorTrust, ImageTarget, Seen
 from edgewright.agent.fetcher import MetadataSource, MissingFile
+from edgewright.agent.qualificationorder import InspectedOrder
 from edgewright.agent.verifier import messages
 from edgewright.agent.verifier.seam import Inspected
 from edgewright.wire.errors import EdgewrightError, VerifierError
@@ -62,6 +63,10 @@ class VerifierProcess:
     def inspect(self, raw: bytes, floor: int) -> Inspected:
         """See ``seam.DirectorReader``."""
         return self._ask(messages.Inspect(raw, floor), messages.Document).inspected
+
+    def inspect_order(self, raw: bytes, floor: int) -> InspectedOrder:
+        """See ``seam.DirectorReader``."""
+        return self._ask(messages.InspectOrder(raw, floor), messages.Order).inspected
 
     def follow(self, demanded: int) -> DirectorTrust:
         """See ``seam.DirectorReader``."""

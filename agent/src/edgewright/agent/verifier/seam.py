@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from edgewright.agent.agreement import Assignment, DirectorTrust, ImageTarget, Seen
+from edgewright.agent.qualificationorder import InspectedOrder
 
 
 class Inspected(msgspec.Struct, frozen=True):
@@ -19,10 +20,13 @@ class Inspected(msgspec.Struct, frozen=True):
 
 
 class DirectorReader(Protocol):
-    """Verifies assignment documents; ``trust.Director`` says what each method does."""
+    """Verifies what the director signed; ``trust.Director`` says what each method does."""
 
     def inspect(self, raw: bytes, floor: int) -> Inspected:
         """The assignment in a document; ``floor`` is the newest root version that was ever trusted."""
+
+    def inspect_order(self, raw: bytes, floor: int) -> InspectedOrder:
+        """The order to measure candidates in a document."""
 
     def follow(self, demanded: int) -> DirectorTrust:
         """Trust newer roots."""

@@ -67,6 +67,8 @@ class Service:
         match question:
             case messages.Inspect():
                 return messages.Document(self._director.inspect(question.raw, question.floor))
+            case messages.InspectOrder():
+                return messages.Order(self._director.inspect_order(question.raw, question.floor))
             case messages.Follow():
                 if question.demanded is None:
                     return messages.Trusted(self._director.trust)

@@ -1,0 +1,272 @@
+"""Measuring candidates: what a device takes, what it does first, what it remembers and what it gives back."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tuf.api.metadata import TargetFile
+
+from edgewright.agent.control import QualificationResult
+from edgewright.agent.settings import QualificationSettings
+from edgewright.agent.trials import DAY_SECONDS
+from edgewright.wire.errors import (
+    ConfidentialKeyError,
+    EdgewrightError,
+    IncompatibleTargetError,
+    RebootLoopError,
+    RunnerCrashError,
+)
+from edgewright.wire.messages import Report
+from edgewright.wire.qualification import MAX_CANDIDATES, Measured
+from simulators.device import DeviceStub
+from simulators.releases import GOLDEN, make_manifest, random_artifact
+from simulators.repository import MODEL, TARGET, RepositorySimulator
+
+WILLING = QualificationSettings(accept=True)
+ARTIFACTS = [random_artifact(number) for number in range(1, 4)]
+
+
+def propose(simulator: RepositorySimulator, count: int = 2, first: int = 0) -> list[TargetFile]:
+    """Candidates of version 9, each with an artifact of its own."""
+    return [
+        simulator.propose(f"c{n}", make_manifest(9, ARTIFACTS[n]), ARTIFACTS[n], GOLDEN)
+        for n in range(first, first + count)
+    ]
+
+
+def measured(device: DeviceStub) -> list[Measured]:
+    """What the device has told of candidates."""
+    return [report.measured for report in device.reports() if report.measured is not None]
+
+
+def make_device(folder: Path, simulator: RepositorySimulator, **options: object) -> DeviceStub:
+    """A willing device that has started."""
+    options.setdefault("qualification", WILLING)
+    return DeviceStub(simulator, folder, **options).start()  # type: ignore[arg-type]  # options are named
+
+
+def numbers(p50: int) -> Callable[[Path, Path, Path], QualificationResult]:
+    """A trial that measures so much."""
+    return lambda *_: QualificationResult(
+        ok=True, latency_p50_us=p50, latency_p99_us=2 * p50, threads=2, placement={"CPU": 7}
+    )
+
+
+def test_each_candidate_is_measured_and_reported(tmp_path: Path) -> None:
+    """Each candidate of an order is fetched, tried and told of in one report, and no file of it stays."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    device.qualification = numbers(70)
+    simulator.order_qualification(*propose(simulator))
+    device.read_topics()
+    told = measured(device)
+    assert [(m.order, m.ok, m.latency_p50_us, m.threads) for m in told] == [(1, True, 70, 2)] * 2
+    assert len({m.manifest_sha256 for m in told}) == 2
+    assert told[0].placement == {"CPU": 7}
+    assert told[0].runtime.startswith("onnxruntime ")
+    assert device.store.digests() == set()
+    assert device.running is None
+    assert not device.journal.deployments()
+
+
+def test_a_report_of_a_candidate_is_no_error_of_the_device(tmp_path: Path) -> None:
+    """A candidate that fails is told of with its number; the report itself has none."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    device.qualification = lambda *_: QualificationResult(ok=False, error=43, detail="It differs.")
+    simulator.order_qualification(*propose(simulator, 1))
+    device.read_topics()
+    (report,) = [report for report in device.reports() if report.measured]
+    assert (report.error, report.state, report.name) == (0, None, "CandidateFailed")
+    assert report.measured is not None
+    assert (report.measured.ok, report.measured.error, report.measured.detail) == (False, 43, "It differs.")
+    assert report.release is not None
+    assert (report.release.model, report.release.version) == (MODEL, 9)
+
+
+def test_a_crash_of_one_candidate_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    """A trial that ends badly is that candidate's result; the others are measured."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    first = [True]
+
+    def trial(*_: Path) -> QualificationResult:
+        if first.pop() if first else False:
+            raise RunnerCrashError("It ended.")
+        return QualificationResult(ok=True)
+
+    device.qualification = trial
+    simulator.order_qualification(*propose(simulator))
+    device.read_topics()
+    assert [(m.ok, m.error) for m in measured(device)] == [(False, 45), (True, 0)]
+
+
+def test_the_same_order_again_measures_nothing_again(tmp_path: Path) -> None:
+    """An order that is delivered twice is done once, after a restart too."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    simulator.order_qualification(*propose(simulator, 1))
+    device.read_topics()
+    device.read_topics()
+    device.stop()
+    again = make_device(tmp_path, simulator)
+    again.read_topics()
+    assert len(measured(again)) == 1
+
+
+def test_an_order_is_taken_up_after_a_kill(tmp_path: Path) -> None:
+    """What was not measured when the power went is measured after the next start, without a new order."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    simulator.order_qualification(*propose(simulator))
+    device.qualifying.document(simulator.topics.retained["ew/1/d/robot-1/qualify"])
+    device.step()
+    assert len(measured(device)) == 1
+    device.cut_power()
+    again = make_device(tmp_path, simulator)
+    again.qualifying.drive()
+    again.settle()
+    assert [m.ok for m in measured(again)] == [True, True]
+
+
+def test_a_candidate_that_takes_the_agent_with_it_is_given_up(tmp_path: Path) -> None:
+    """After three starts of a trial that no end followed, the candidate has failed and the next one comes."""
+    simulator = RepositorySimulator()
+    candidates = propose(simulator)
+    device = make_device(tmp_path, simulator)
+    simulator.order_qualification(*candidates)
+    device.qualifying.document(simulator.topics.retained["ew/1/d/robot-1/qualify"])
+    for _ in range(2):
+        device.cut_power()
+        device = make_device(tmp_path, simulator)
+        device.jobs.clear()
+        device.qualifying.drive()
+        assert not measured(device)
+    device.cut_power()
+    device = make_device(tmp_path, simulator)
+    device.qualifying.drive()
+    device.settle()
+    assert [(m.ok, m.error) for m in measured(device)] == [(False, RebootLoopError.number), (True, 0)]
+
+
+def test_a_deployment_comes_first(tmp_path: Path) -> None:
+    """While a deployment is under way no candidate is tried; afterwards it is, and its start counts once."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    simulator.order_qualification(*propose(simulator, 1))
+    device.qualifying.document(simulator.topics.retained["ew/1/d/robot-1/qualify"])
+    assert len(device.jobs) == 1
+    path = simulator.release(make_manifest(1, ARTIFACTS[2]), ARTIFACTS[2], GOLDEN)
+    simulator.assign(path)
+    device.deployer.document(simulator.topics.retained["ew/1/d/robot-1/assignment"])
+    assert [type(job).__name__ for job in device.jobs] == ["Agree"], "the try has made room"
+    device.qualifying.drive()
+    assert len(device.jobs) == 1
+    assert [candidate.starts for candidate in device.trials.open()] == [0]
+    device.settle()
+    assert device.running is not None
+    assert [m.ok for m in measured(device)] == [True]
+    assert device.running.version == 1, "what was measured decides nothing"
+
+
+def test_an_order_that_is_past_its_expiry_ends(tmp_path: Path) -> None:
+    """A device that was away until after the expiry measures nothing, and says so."""
+    simulator = RepositorySimulator()
+    clock = [1_800_000_000.0]
+    simulator.clock = lambda: clock[0]
+    device = make_device(tmp_path, simulator, system_time=lambda: clock[0])
+    simulator.order_qualification(*propose(simulator), life=timedelta(hours=1))
+    device.qualifying.document(simulator.topics.retained["ew/1/d/robot-1/qualify"])
+    device.jobs.clear()
+    device.cut_power()
+    clock[0] += 3700
+    again = make_device(tmp_path, simulator, system_time=lambda: clock[0])
+    again.qualifying.drive()
+    again.settle()
+    assert not measured(again)
+    assert "QualificationExpired" in again.names()
+    assert not again.trials.open()
+
+
+def test_a_newer_order_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
+    """Open candidates of an order that was replaced are not measured any more."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    one, two, three = propose(simulator, 3)
+    simulator.order_qualification(one, two)
+    device.qualifying.document(simulator.topics.retained["ew/1/d/robot-1/qualify"])
+    simulator.order_qualification(three)
+    device.read_topics()
+    assert [(m.order, m.ok) for m in measured(device)] == [(2, True)]
+
+
+def test_trials_of_a_day_end(tmp_path: Path) -> None:
+    """Once trials have taken the owner's minutes of a day, the next one waits for another day."""
+    simulator = RepositorySimulator()
+    clock = [1_800_000_000.0]
+    simulator.clock = lambda: clock[0]
+    uptime = [0.0]
+    device = make_device(tmp_path, simulator, system_time=lambda: clock[0], monotonic=lambda: uptime[0])
+    device.trials.spend(3600.0, clock[0])
+    simulator.order_qualification(*propose(simulator, 1), life=timedelta(days=2))
+    device.read_topics()
+    assert not measured(device)
+    clock[0] += DAY_SECONDS
+    device.qualifying.drive()
+    assert not device.jobs, "it is not looked at each second"
+    uptime[0] += 60.0
+    device.qualifying.drive()
+    device.settle()
+    assert [m.ok for m in measured(device)] == [True]
+
+
+def test_the_bytes_of_the_day_count_for_candidates_too(tmp_path: Path) -> None:
+    """A candidate that does not fit the day's bytes waits; the order stays open."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator, day_bytes=400_000)
+    simulator.order_qualification(*propose(simulator))
+    device.read_topics()
+    assert len(measured(device)) == 1
+    assert len(device.trials.open()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"target": "aarch64-ort-cpu"}, IncompatibleTargetError),
+        ({"confidential": True}, ConfidentialKeyError),
+    ],
+)
+def test_what_this_device_cannot_measure_is_refused_whole(
+    tmp_path: Path, changed: dict[str, object], error: type[EdgewrightError]
+) -> None:
+    """An order with a candidate for another target, or a confidential one, is refused before a byte comes."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    manifest = make_manifest(9, ARTIFACTS[0], target=changed.get("target", TARGET))
+    candidate = simulator.propose("c0", manifest, ARTIFACTS[0], GOLDEN)
+    if "confidential" in changed:
+        candidate.unrecognized_fields["custom"]["confidential"] = True
+    simulator.order_qualification(candidate)
+    device.read_topics()
+    assert device.names() == [error.__name__.removesuffix("Error")]
+    assert device.store.digests() == set()
+    assert device.trials.accepted.version == 0
+
+
+def test_more_candidates_than_an_order_may_have(tmp_path: Path) -> None:
+    """An order with more candidates than the contract allows is no order."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    manifest = make_manifest(9, ARTIFACTS[0])
+    many = [simulator.propose(f"c{n}", manifest, ARTIFACTS[0], GOLDEN) for n in range(MAX_CANDIDATES + 1)]
+    simulator.order_qualification(*many)
+    device.read_topics()
+    assert device.names() == ["TamperedMetadata"]
+
+
+def test_a_report_without_a_measurement_reads_as_before() -> None:
+    """A report of an agent that knows no candidates has none."""
+    report = Report(device="r1", stream="s", seq=1, sent_at=0.0)
+    assert report.measured is None
