@@ -79,6 +79,26 @@ def test_devices_are_listed(parts: Parts, capsys: Capture) -> None:
     assert [d["active_version"] for d in found] == [2, 1, 1, 1]
 
 
+def test_a_device_that_does_not_fit_is_told(parts: Parts, capsys: Capture) -> None:
+    """Lists say which robot is not what its target asks for and why, and a robot's own page what it is."""
+    with parts.db.session() as session:
+        robot = session.get_one(Device, "robot-1")
+        robot.machine, robot.cpu, robot.memory_mb = "x86_64", ["sse4"], 2048
+        robot.runtimes = ["onnxruntime 1.31.1 CPUExecutionProvider"]
+    where = ["--data", str(parts.data)]
+    listed = said(capsys, "devices", *where)
+    assert "robot-1 is not what x86_64-ort-cpu asks for: its processor lacks vnni." in listed
+    assert "x86_64-ort-cpu-fp32 would fit robot-1" in listed
+    shown = said(capsys, "device", "robot-1", *where)
+    assert "x86_64 with sse4" in shown
+    assert "2048 MiB" in shown
+    assert json.loads(said(capsys, "device", "robot-1", *where, "--json"))["fits"] == "no"
+    targets = {t["name"]: t for t in json.loads(said(capsys, "targets", *where, "--json"))}
+    assert targets["x86_64-ort-cpu-fp32"]["fitting"] == 1
+    assert "x86_64-cuda is not yet qualified: " in said(capsys, "targets", *where)
+    assert "fitting" not in json.loads(said(capsys, "targets", "--json"))[0]
+
+
 def test_models_drift_events_and_targets_are_told(parts: Parts, capsys: Capture) -> None:
     """Each listing command prints a table, and with --json a document."""
     assert "rebuilt from v1" in said(capsys, "models", "--data", parts.data)

@@ -271,7 +271,7 @@ def test_the_first_robot_is_one_that_was_seen_last(fleet: Fleet) -> None:
             device = session.get_one(Device, name)
             device.connected, device.last_seen = False, seen
     with fleet.db.reading() as session:
-        assert matching_devices(session, "m", 2, "") == ["r3", "r2", "r1"]
+        assert [d.id for d in matching_devices(session, "m", 2, "")] == ["r3", "r2", "r1"]
 
 
 def test_reports_without_a_pause_leave_room_between_steps(fleet: Fleet) -> None:

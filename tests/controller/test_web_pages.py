@@ -25,7 +25,16 @@ from tests.controller.parts import TOKEN, Parts, make_parts
 from tests.controller.storyline import MODEL, tell
 
 VOID = {"meta", "link", "input", "br", "rect", "circle"}
-PAGES = ["/", "/?since=86400", "/models", f"/models/{MODEL}", "/rollouts", "/rollouts/2", "/devices/robot-1"]
+PAGES = [
+    "/",
+    "/?since=86400",
+    "/models",
+    f"/models/{MODEL}",
+    "/targets",
+    "/rollouts",
+    "/rollouts/2",
+    "/devices/robot-1",
+]
 
 
 @dataclass

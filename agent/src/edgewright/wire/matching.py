@@ -15,9 +15,6 @@ import msgspec
 from edgewright.wire.manifest import RuntimeRange
 from edgewright.wire.versions import is_within
 
-RUNTIMES: Final = ("onnxruntime", "litert", "tflite-runtime")
-"""Those that an agent knows."""
-
 _SAME_MACHINE: Final = {"amd64": "x86_64", "arm64": "aarch64", "armv8l": "armv7l"}
 """Other names of the same architectures; armv8l is a 64-bit processor under 32-bit programs."""
 

@@ -24,6 +24,7 @@ from edgewright.controller.broker.nats import MOST_BYTES
 from edgewright.controller.broker.probe import Address
 from edgewright.controller.broker.report import BrokerWatch
 from edgewright.controller.broker.site import Site, open_embedded, open_external
+from edgewright.controller.compiler.targets import site_table
 from edgewright.controller.confidential.vault import StorageVault
 from edgewright.controller.confidential.wrapping import Wrapper
 from edgewright.controller.database.engine import Database
@@ -39,6 +40,7 @@ from edgewright.controller.ingest.retention import Retention
 from edgewright.controller.ingest.writer import Ingest, Listeners
 from edgewright.controller.link import BrokerLink
 from edgewright.controller.listeners import LOOPBACK, ON_LOOPBACK, Door, listen, loopback_server
+from edgewright.controller.matching import Targets
 from edgewright.controller.monitor import Monitor
 from edgewright.controller.people import heads
 from edgewright.controller.publisher import Publisher
@@ -178,11 +180,16 @@ def _compose(
     retention: Retention,
 ) -> Services:
     assigner = Assigner(db, director, repository, publisher, Wrapper(db, root))
+
+    def targets() -> Targets:
+        return site_table(root).target
+
+    targets()  # One that is wrong is told now, and not by the first rollout.
     awake = threading.Event()
     retirement = Retirement(db, repository, publisher)
-    rollouts = RolloutService(db, assigner, awake.set, retirement.need)
+    rollouts = RolloutService(db, assigner, awake.set, retirement.need, targets)
     signing = Signing(db, repository, publisher, rollouts, retirement, lambda: assigner.renew(0.0))
-    reconciler = Reconciler(db, assigner, awake)
+    reconciler = Reconciler(db, assigner, awake, targets)
     workflows = Workflows(root, db, blobs, repository, publisher, rollouts)
     monitor = Monitor(db, blobs, workflows.enqueue_for_alarm)
     answers = _Again(assigner.answer, "signed time")

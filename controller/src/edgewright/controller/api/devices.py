@@ -11,15 +11,19 @@ from edgewright.controller.api.schemas import (
     EnrolBody,
     EnrolmentView,
     Health,
+    TargetView,
     TelemetryView,
     TokenBody,
     TokenView,
 )
 from edgewright.controller.api.seams import Services
+from edgewright.controller.compiler.targets import site_table
 from edgewright.controller.database.tables import Device
 from edgewright.controller.errors import UnknownDeviceError
 from edgewright.controller.identity.requests import decode_base64
 from edgewright.controller.ingest.gaps import telemetry_of
+from edgewright.controller.matching import Targets, judge
+from edgewright.controller.targetrows import target_rows
 from edgewright.controller.web import rows
 from edgewright.controller.web.references import References
 
@@ -37,7 +41,8 @@ def create_router(services: Services, references: References) -> APIRouter:
     def list_devices() -> list[DeviceView]:
         """The fleet, by id."""
         with services.db.reading() as session:
-            return [DeviceView.model_validate(device) for device in rows.devices(session)]
+            targets = site_table(services.data).target
+            return [_view(device, targets) for device in rows.devices(session)]
 
     @guarded.get("/devices/{device}", operation_id="show_device", dependencies=[need("device.read")])
     def show_device(device: str) -> DeviceView:
@@ -46,7 +51,7 @@ def create_router(services: Services, references: References) -> APIRouter:
             row = session.get(Device, device)
             if row is None:
                 raise UnknownDeviceError(f"There is no device {device!r}.")
-            return DeviceView.model_validate(row)
+            return _view(row, site_table(services.data).target)
 
     @guarded.get(
         "/devices/{device}/telemetry", operation_id="show_telemetry", dependencies=[need("device.read")]
@@ -69,8 +74,21 @@ def create_router(services: Services, references: References) -> APIRouter:
         )
         return TokenView(token=made)
 
+    @guarded.get("/targets", operation_id="list_targets", dependencies=[need("device.read")])
+    def list_targets() -> list[TargetView]:
+        """Targets that models can be compiled for, and those that are not qualified yet."""
+        with services.db.reading() as session:
+            fleet = rows.devices(session)
+        return [TargetView(**row) for row in target_rows(site_table(services.data), fleet)]
+
     router.include_router(guarded)
     return router
+
+
+def _view(device: Device, targets: Targets) -> DeviceView:
+    verdict = judge(device, targets)
+    said = {"fits": verdict.fits, "reasons": list(verdict.reasons), "better": verdict.better}
+    return DeviceView.model_validate(device).model_copy(update=said)
 
 
 def _add_open(router: APIRouter, services: Services) -> None:

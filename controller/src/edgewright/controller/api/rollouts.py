@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from edgewright.controller import aliases
 from edgewright.controller.api.access import bearer_scheme, need, verify_scope
 from edgewright.controller.api.schemas import (
+    LeftOutView,
     NewRollout,
     OrderBody,
     RolloutBody,
@@ -55,7 +56,9 @@ def create_router(services: Services, references: References) -> APIRouter:
             if row is None:
                 raise UnknownRolloutError(f"There is no rollout {number}.")
             parts = [RolloutDeviceView.model_validate(p) for p in rows.rollout_devices(session, number)]
-            return RolloutDetail.model_validate(row).model_copy(update={"devices": parts})
+            left_out = [LeftOutView.model_validate(row) for row in rows.left_out(session, number)]
+            found = {"devices": parts, "left_out": left_out}
+            return RolloutDetail.model_validate(row).model_copy(update=found)
 
     _add_orders(router, services)
     return router

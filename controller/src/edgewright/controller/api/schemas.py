@@ -32,7 +32,14 @@ class DeviceView(_FromRow):
     id: str
     target: str
     tags: dict[str, str]
-    runtime: str
+    runtime: str = Field(description="The first of its runtimes: name and version")
+    runtimes: list[str] = Field(description="Name, version and provider of each")
+    machine: str = Field(description="Processor architecture; empty where it is not known")
+    cpu: list[str] = Field(description="Processor features that matter to inference")
+    memory_mb: int = Field(description="0 where it is not known")
+    fits: str = Field("not known", description="Whether it is what its target asks for: yes, no, not known")
+    reasons: list[str] = Field([], description="What contradicts its target")
+    better: str = Field("", description="A better target that it could have, in a sentence; or empty")
     agent_version: str
     enrolled_at: float
     connected: bool
@@ -46,6 +53,28 @@ class DeviceView(_FromRow):
     detail: str
     revoked_at: float = Field(description="0 where it is not revoked")
     suspicion: str = Field(description="Why it may be a copy or restored; empty where nothing says so")
+
+
+class TargetView(BaseModel):
+    """A target that models can be compiled for, or one that is described and not qualified yet."""
+
+    name: str
+    summary: str
+    qualified: bool
+    missing: str = Field(description="What one that is not qualified lacks")
+    site: bool = Field(description="It stands in this controller's own table")
+    machine: str
+    cpu: list[str] = []
+    runtime: dict[str, Any] = Field({}, description="name, minimum, below, provider")
+    environment: str = Field("", description="The toolchain that has the runtime; empty for the controller's")
+    format: str = ""
+    needs: list[str] = Field([], description="Toolchains that make its candidates")
+    precisions: list[str] = []
+    activation: str = ""
+    memory_mb: float = 0.0
+    latency_us: float = 0.0
+    enrolled: int = Field(0, description="Devices that enrolled with it")
+    fitting: int = Field(0, description="Devices that say all it asks for")
 
 
 class MissingView(_FromRow):
@@ -192,10 +221,18 @@ class RolloutDeviceView(_FromRow):
     swap_gap_us: int
 
 
+class LeftOutView(_FromRow):
+    """A device that a rollout leaves out, because it contradicts its target."""
+
+    device: str
+    reason: str
+
+
 class RolloutDetail(RolloutView):
     """A rollout with its devices."""
 
     devices: list[RolloutDeviceView] = []
+    left_out: list[LeftOutView] = []
 
 
 class NewRollout(BaseModel):

@@ -1,6 +1,8 @@
 """Commands that look at the fleet: devices, targets, drift, events; and the enrolment token."""
 
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,14 +11,17 @@ from rich.text import Text
 from edgewright.controller.cli.client import Client, connect
 from edgewright.controller.cli.options import AsJson, Data, Reason, Url
 from edgewright.controller.cli.output import STYLES, console, print_json, print_table, styled, version
-from edgewright.controller.errors import InvalidRequestError
+from edgewright.controller.errors import ControllerUnreachableError, InvalidRequestError
 from edgewright.controller.web.words import (
+    FITS,
+    NONE,
     Word,
     age,
     clock,
     day,
     deployment_word,
     event_tone,
+    machine_text,
     percent,
 )
 
@@ -32,11 +37,12 @@ def devices(url: Url = None, data: Data = None, as_json: AsJson = False) -> None
         return
     now = time.time()
     print_table(
-        ("device", "target", "state", "model", "version", "tags", "seen>"),
+        ("device", "target", "fits", "state", "model", "version", "tags", "seen>"),
         (
             (
                 d["id"],
                 d["target"],
+                styled(FITS[d["fits"]]),
                 styled(_device_word(d)),
                 d["active_model"] or "–",
                 version(d["active_version"]),
@@ -48,8 +54,46 @@ def devices(url: Url = None, data: Data = None, as_json: AsJson = False) -> None
         "No device is enrolled. Make a token with `edgewright token`.",
     )
     for d in found:
-        if d["suspicion"]:
-            console().print(f"{d['id']} is suspicious. {d['suspicion']}", soft_wrap=True)
+        for sentence in _device_notes(d):
+            console().print(sentence, soft_wrap=True)
+
+
+def _device_notes(device: dict[str, Any]) -> Iterator[str]:
+    """What a person should know of a device beside its row."""
+    name = device["id"]
+    if device["suspicion"]:
+        yield f"{name} is suspicious. {device['suspicion']}"
+    if device["reasons"]:
+        yield f"{name} is not what {device['target']} asks for: {'; '.join(device['reasons'])}."
+    if device["better"]:
+        yield device["better"]
+
+
+def device(
+    name: Annotated[str, typer.Argument(help="Its id.", metavar="DEVICE")],
+    url: Url = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one device: what it is, what it runs, and whether it is what its target asks for."""
+    with connect(url, data) as client:
+        found = client.get(f"/devices/{name}")
+    if as_json:
+        print_json(found)
+        return
+    runs = f"{found['active_model']} {version(found['active_version'])}"
+    said = {
+        "state": _device_word(found).text,
+        "target": f"{found['target']} (fits: {found['fits']})",
+        "processor": machine_text(found["machine"], found["cpu"]),
+        "memory": f"{found['memory_mb']} MiB" if found["memory_mb"] else "not told",
+        "runtimes": ", ".join(found["runtimes"]) or found["runtime"] or "not told",
+        "agent": found["agent_version"] or "not told",
+        "runs": runs if found["active_version"] else "nothing",
+    }
+    print_table((name, ""), said.items(), "")
+    for sentence in _device_notes(found):
+        console().print(sentence, soft_wrap=True)
 
 
 def _device_word(device: dict[str, Any]) -> Word:
@@ -62,22 +106,52 @@ def _device_word(device: dict[str, Any]) -> Word:
     return deployment_word(device["state"])
 
 
-def targets(as_json: AsJson = False) -> None:
-    """List the device targets that models can be compiled for."""
-    from edgewright.controller.compiler.targets import TARGETS
+def targets(url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
+    """List targets: what models can be compiled for, how many devices fit each, and what is not qualified.
 
-    rows = [
-        {"name": t.name, "runtime": t.runtime.name, "precisions": list(t.precisions), "summary": t.summary}
-        for t in TARGETS.values()
-    ]
+    Where no controller answers, the shipped table is shown, or that of the data folder, without devices.
+    """
+    from edgewright.controller.targetrows import runtime_text
+
+    rows = _target_rows(url, data)
     if as_json:
         print_json(rows)
         return
+    shipped = [row for row in rows if row["qualified"]]
     print_table(
-        ("target", "runtime", "precisions", "what"),
-        ((t.name, t.runtime.name, ", ".join(t.precisions), t.summary) for t in TARGETS.values()),
+        ("target", "processor", "runtime", "precisions", "devices>", "fit>", "what"),
+        (
+            (
+                f"{t['name']} (site)" if t["site"] else t["name"],
+                machine_text(t["machine"], t["cpu"]),
+                runtime_text(t["runtime"]),
+                ", ".join(t["precisions"]),
+                str(t.get("enrolled", NONE)),
+                str(t.get("fitting", NONE)),
+                t["summary"],
+            )
+            for t in shipped
+        ),
         "There is none.",
     )
+    for row in rows:
+        if not row["qualified"]:
+            console().print(f"{row['name']} is not yet qualified: {row['missing']}.", soft_wrap=True)
+
+
+def _target_rows(url: str | None, data: Path | None) -> list[dict[str, Any]]:
+    from edgewright.controller.compiler.targets import SHIPPED, site_table
+    from edgewright.controller.targetrows import target_rows
+
+    try:
+        with connect(url, data) as client:
+            rows: list[dict[str, Any]] = client.get("/targets")
+            return rows
+    except ControllerUnreachableError:
+        if url:
+            raise
+    uncounted = target_rows(site_table(data) if data else SHIPPED, ())
+    return [{k: v for k, v in row.items() if k not in {"enrolled", "fitting"}} for row in uncounted]
 
 
 def drift(model: ModelName = None, url: Url = None, data: Data = None, as_json: AsJson = False) -> None:

@@ -123,6 +123,7 @@ def version() -> None:
 
 app.command()(push.push)
 app.command()(fleet.devices)
+app.command()(fleet.device)
 app.add_typer(models.app, name="models")
 app.add_typer(alias.app, name="alias")
 app.command()(fleet.targets)

@@ -127,6 +127,8 @@ def show(number: Number, url: Url = None, data: Data = None, as_json: AsJson = F
         ),
         "It has no device.",
     )
+    for left in found["left_out"]:
+        console().print(f"left out: {left['device']}: {left['reason']}", soft_wrap=True)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -29,7 +29,7 @@ from edgewright.controller.compiler.subject import Format
 from edgewright.controller.errors import TargetTableError, UnknownTargetError, UnqualifiedTargetError
 from edgewright.controller.model_toml import Precision
 from edgewright.wire.handshake import CPU_FEATURES
-from edgewright.wire.matching import RUNTIMES, Demands
+from edgewright.wire.matching import Demands
 from edgewright.wire.targets import TABLE, table_text
 from edgewright.wire.versions import is_within
 
@@ -72,6 +72,9 @@ class DescribedTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     missing: str
 
 
+_Row = TypeVar("_Row", Target, DescribedTarget)
+
+
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All targets, by name; of two that a device fits, the better one stands first."""
 
@@ -107,22 +110,35 @@ def parse_table(text: str, file: str) -> Table:
         TargetTableError: it is wrong; the sentence names the entry.
     """
     try:
-        table = msgspec.convert(tomllib.loads(text), Table)
+        content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TargetTableError(f"{file} is no TOML: {error}.") from error
-    except msgspec.ValidationError as error:
-        raise TargetTableError(f"{file} is wrong: {error}.") from error
-    named = Table(
-        {name: msgspec.structs.replace(target, name=name) for name, target in table.target.items()},
-        {name: msgspec.structs.replace(target, name=name) for name, target in table.described.items()},
-    )
-    for name, target in named.target.items():
-        _verify(name, target, file)
-    for name in named.described:
-        _verify_name(name, file, "described")
-        if name in named.target:
+    if unknown := sorted(content.keys() - {"target", "described"}):
+        raise TargetTableError(f"{file}: it has [target.NAME] and [described.NAME], and no {unknown[0]!r}.")
+    table = Table(_rows(content, "target", Target, file), _rows(content, "described", DescribedTarget, file))
+    for name, target in table.target.items():
+        _verify(f"{file}: [target.{name}]", target)
+        if name in table.described:
             raise TargetTableError(f"{file}: {name} stands in it as a target and as one that is described.")
-    return named
+    return table
+
+
+def _rows(content: dict[str, Any], part: str, kind: type[_Row], file: str) -> dict[str, _Row]:
+    rows = content.get(part, {})
+    if not isinstance(rows, dict):
+        raise TargetTableError(f"{file}: `{part}` is no table of tables.")
+    read: dict[str, _Row] = {}
+    for name, row in rows.items():
+        entry = f"{file}: [{part}.{name[:80]}]"
+        if not _NAME.fullmatch(name):
+            raise TargetTableError(f"{entry}: a name is of letters, digits, `_`, `.` and `-`, at most 64.")
+        if isinstance(row, dict) and "name" in row:
+            raise TargetTableError(f"{entry}: its name stands in the brackets.")
+        try:
+            read[name] = msgspec.structs.replace(msgspec.convert(row, kind), name=name)
+        except msgspec.ValidationError as error:
+            raise TargetTableError(f"{entry}: {error}.") from error
+    return read
 
 
 def site_table(data: Path) -> Table:
@@ -151,21 +167,11 @@ def read_site(path: Path) -> Table:
     return Table(target, own.described | {n: row for n, row in SHIPPED.described.items() if not own.has(n)})
 
 
-def _verify_name(name: str, file: str, table: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise TargetTableError(
-            f"{file}: [{table}.{name[:80]}]: a target's name is of letters, digits, `_`, `.` and `-`."
-        )
-
-
-def _verify(name: str, target: Target, file: str) -> None:
-    """What has the right types and cannot be right."""
-    _verify_name(name, file, "target")
-    entry, runtime = f"{file}: [target.{name}]", target.runtime
+def _verify(entry: str, target: Target) -> None:
+    """Refuse what has the right types and cannot be right."""
+    runtime = target.runtime
     if unknown := [feature for feature in target.cpu if feature not in CPU_FEATURES]:
         raise TargetTableError(f"{entry} cpu: {unknown[0]!r} is none of {', '.join(CPU_FEATURES)}.")
-    if runtime.name not in RUNTIMES:
-        raise TargetTableError(f"{entry} runtime: {runtime.name!r} is none of {', '.join(RUNTIMES)}.")
     if not is_within(runtime.minimum, runtime.minimum, runtime.below):
         raise TargetTableError(
             f"{entry} runtime: {runtime.minimum!r} to below {runtime.below!r} is no range of versions."

@@ -6,6 +6,7 @@ table                   written by
 Alias                   aliases
 Qualification           qualification
 IdleVersion             retirement
+LeftOut                 rollouts
 ======================  =====================================================
 """
 
@@ -46,6 +47,14 @@ class Qualification(SQLModel, table=True):
     """What the device measured and signed; see the wire's ``Qualified``."""
     error: int = 0
     detail: str = ""
+
+
+class LeftOut(SQLModel, table=True):
+    """A device that a rollout leaves out, because what it says of itself contradicts its target."""
+
+    rollout: int = Field(primary_key=True)
+    device: str = Field(primary_key=True)
+    reason: str
 
 
 class IdleVersion(SQLModel, table=True):

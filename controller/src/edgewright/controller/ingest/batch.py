@@ -21,6 +21,7 @@ from edgewright.controller.database.tables import (
 from edgewright.controller.events import record
 from edgewright.controller.ingest.bounds import (
     STREAMS,
+    describe,
     own_tags,
     shortened,
     told_time,
@@ -156,7 +157,7 @@ class Batch:
             self._told.event(device, "device.connected", sentence)
         device.connected, device.connected_at = True, self._now
         device.agent_version = hello.agent_version
-        device.runtime = ", ".join(hello.runtimes) or hello.runtime
+        describe(device, hello)
         device.target = device.target or hello.target
         device.tags = {**own_tags(hello.tags), **device.bound_tags}
         device.assignment_version = hello.assignment_version

@@ -10,6 +10,7 @@ import msgspec
 
 from edgewright.controller.database.tables import Device
 from edgewright.wire.errors import MalformedMessageError
+from edgewright.wire.handshake import CPU_FEATURES
 from edgewright.wire.messages import (
     MAX_IMAGE_BYTES,
     PIECE_BYTES,
@@ -36,6 +37,9 @@ PIECES: Final = 1024
 CLOCK_S: Final = 300.0
 """What a device's clock may be ahead of the controller's."""
 
+MEMORY_MB: Final = 1 << 30
+"""No device has more; it fits into any database's integer."""
+
 DAY_S: Final = 24 * 3600.0
 EVENTS_A_DAY: Final = 2000
 SAMPLE_BYTES_A_DAY: Final = 1024**3
@@ -51,6 +55,15 @@ def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """
     short = [(k, v) for k, v in tags.items() if len(k) <= TAG_LETTERS and len(v) <= TAG_LETTERS]
     return dict(short[:TAGS])
+
+
+def describe(device: Device, hello: Hello) -> None:
+    """Take over what a device says that it is: hints for people and for the choice of a rollout's devices."""
+    device.runtime = hello.runtime
+    device.runtimes = list(hello.runtimes)
+    device.machine = hello.machine
+    device.cpu = [feature for feature in CPU_FEATURES if feature in hello.cpu]
+    device.memory_mb = min(max(hello.memory_mb, 0), MEMORY_MB)
 
 
 def verify_lengths(message: Hello | Sequenced) -> None:

@@ -18,13 +18,16 @@ from edgewright.controller import aliases, canary_gate
 from edgewright.controller.database import Session, col, func, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Assignment, Device, Outcome, Rollout, RolloutDevice
+from edgewright.controller.database.versiontables import LeftOut
 from edgewright.controller.events import record
+from edgewright.controller.matching import Choice, Targets, choose
 from edgewright.controller.monitor import close_alarms
 from edgewright.controller.rollouts import policy
 from edgewright.controller.rollouts.assigner import Assigner
 from edgewright.controller.rollouts.policy import RolloutState, Step
-from edgewright.controller.rollouts.service import matching_devices, move, send_back
+from edgewright.controller.rollouts.service import leave_out, matching_devices, move, send_back
 from edgewright.wire.deployment import State
+from edgewright.wire.targets import shipped_demands
 
 TICK_S: Final = 0.5
 """Soaks and time limits are looked at this often; reports wake the thread before that."""
@@ -45,8 +48,15 @@ _log = logging.getLogger(__name__)
 class Reconciler:
     """See the module's text; setting ``awake`` makes it look soon."""
 
-    def __init__(self, db: Database, assigner: Assigner, awake: threading.Event) -> None:
+    def __init__(
+        self,
+        db: Database,
+        assigner: Assigner,
+        awake: threading.Event,
+        targets: Callable[[], Targets] = shipped_demands,
+    ) -> None:
         self._db = db
+        self._targets = targets
         self._assigner = assigner
         self._awake = awake
         self._ending = threading.Event()
@@ -185,11 +195,17 @@ class Reconciler:
     def _take_in(self, number: int) -> None:
         with self._db.reading() as session:
             rollout = session.get(Rollout, number)
-            if rollout is None or rollout.state != RolloutState.FINISHED or not _joining(session, rollout):
+            if rollout is None or rollout.state != RolloutState.FINISHED:
+                return
+            targets = self._targets()
+            if not any(_joining(session, rollout, targets)):
                 return
         with self._assigner.issuing() as issue:
-            joining = _joining(issue.session, rollout)
+            joining, left_out = _joining(issue.session, rollout, targets)
+            leave_out(issue.session, number, left_out)
             for device in joining:
+                if was_left_out := issue.session.get(LeftOut, (number, device)):
+                    issue.session.delete(was_left_out)
                 if issue.session.get(RolloutDevice, (number, device)) is None:
                     last = len(rollout.waves) - 1
                     issue.session.add(RolloutDevice(rollout=number, device=device, wave=last))
@@ -266,9 +282,13 @@ def _unassigned(session: Session) -> bool:
     return session.exec(select(Device.id).where(col(Device.id).not_in(assigned))).first() is not None
 
 
-def _joining(session: Session, rollout: Rollout) -> list[str]:
-    """Devices without an assignment that the rollout would have taken."""
+def _joining(session: Session, rollout: Rollout, targets: Targets) -> Choice:
+    """Devices without an assignment that the rollout would have taken, and those newly left out."""
     assigned = select(Assignment.device)
-    return matching_devices(
+    known = select(LeftOut.device).where(col(LeftOut.rollout) == rollout.id)
+    found = matching_devices(
         session, rollout.model, rollout.version, rollout.selector, col(Device.id).not_in(assigned)
     )
+    chosen = choose(found, targets)
+    told = set(session.exec(known)) if chosen.left_out else set()
+    return Choice(chosen.taken, {d: why for d, why in chosen.left_out.items() if d not in told})

@@ -1,7 +1,7 @@
 """What people and the rebuild loop ask of rollouts: start, pause, resume, abort, roll back."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Artifact, Device, ModelVersion, Rollout, RolloutDevice
+from edgewright.controller.database.versiontables import LeftOut
 from edgewright.controller.errors import (
     NoMatchingDeviceError,
     RolloutStateError,
@@ -16,14 +17,18 @@ from edgewright.controller.errors import (
     VersionNotReadyError,
 )
 from edgewright.controller.events import record
+from edgewright.controller.matching import Targets, choose
 from edgewright.controller.rollouts.assigner import Assigner, Issue
 from edgewright.controller.rollouts.policy import TRANSITIONS, RolloutState, Step, Wave, plan_waves
 from edgewright.controller.rollouts.selectors import matches
 from edgewright.wire.deployment import FINISHED, State
+from edgewright.wire.targets import shipped_demands
 
 DEFAULT_WAVES: Final = (Wave("first robot", count=1), Wave("all the others"))
 REBUILD_WAVES: Final = (Wave("first robot", count=1, gate="quality"), Wave("all the others"))
 ROLLBACK_WAVES: Final = (Wave("all at once"),)
+NAMED: Final = 3
+"""Devices that a sentence names of those that are left out; the rollout's page has all of them."""
 
 
 class RolloutService:
@@ -34,6 +39,7 @@ class RolloutService:
         assigner: issues the ways back.
         wake: lets the reconciler look.
         need: returns when a model's version lies on the broker.
+        targets: what each target asks of a device.
     """
 
     def __init__(
@@ -42,11 +48,13 @@ class RolloutService:
         assigner: Assigner,
         wake: Callable[[], None],
         need: Callable[[str, int], None] = lambda _model, _version: None,
+        targets: Callable[[], Targets] = shipped_demands,
     ) -> None:
         self._db = db
         self._assigner = assigner
         self._wake = wake
         self._need = need
+        self._targets = targets
 
     def create(
         self,
@@ -63,7 +71,8 @@ class RolloutService:
         Raises:
             UnknownModelError: no such version.
             VersionNotReadyError: it is not built, failed or was withdrawn.
-            NoMatchingDeviceError: the selector takes no device that the version was compiled for.
+            NoMatchingDeviceError: the selector takes no device that the version was compiled for, or only
+                such as contradict their target; the sentence says why.
             BrokerFullError, BrokerUnreachableError: the version was retired, and cannot be published again.
         """
         now = time.time()
@@ -74,9 +83,12 @@ class RolloutService:
         self._need(model, version)
         with self._db.session() as session:
             _ready_version(session, model, version)
-            devices = matching_devices(session, model, version, selector)
+            found = matching_devices(session, model, version, selector)
+            # Back to what they ran is for all of them, whatever they say that they are.
+            chosen = choose(found, {} if allow_rollback else self._targets())
+            devices = chosen.taken
             if not devices:
-                raise NoMatchingDeviceError(f"No device of {selector or 'the fleet'!r} can run {model}.")
+                raise NoMatchingDeviceError(_nobody(selector or "the fleet", model, chosen.left_out))
             self._end_running(session, model, version)
             rollout = Rollout(
                 model=model,
@@ -95,6 +107,9 @@ class RolloutService:
             for device, wave in plan_waves(devices, tuple(waves)).items():
                 session.add(RolloutDevice(rollout=number, device=device, wave=wave))
             sentence = f"Rollout {number} of {model} v{version} to {len(devices)} devices started."
+            if chosen.left_out:
+                leave_out(session, number, chosen.left_out)
+                sentence += f" Left out: {_told(chosen.left_out)}"
             record(session, "rollout.started", sentence, model=model, version=version, rollout=number)
         self._wake()
         return number
@@ -198,8 +213,8 @@ def send_back(issue: Issue, rollout: Rollout, *, only_unfinished: bool) -> None:
 
 def matching_devices(
     session: Session, model: str, version: int, selector: str, *conditions: Any
-) -> list[str]:
-    """Ids of devices that the selector takes and that the version was compiled for, in order.
+) -> list[Device]:
+    """Devices that the selector takes and that the version was compiled for, in order.
 
     Connected devices come first, so that the first robot of a rollout is one that answers; of the others
     those that were seen last. ``conditions`` on ``Device`` narrow it down in the database.
@@ -215,7 +230,25 @@ def matching_devices(
     devices: Iterable[Device] = session.exec(statement)
     chosen = [d for d in devices if matches(selector, {**d.tags, "id": d.id, "target": d.target})]
     chosen.sort(key=lambda d: (not d.connected, 0.0 if d.connected else -d.last_seen, d.id))
-    return [d.id for d in chosen]
+    return chosen
+
+
+def leave_out(session: Session, rollout: int, left_out: Mapping[str, str]) -> None:
+    """Write down whom a rollout leaves out and why, once each."""
+    for device, reason in left_out.items():
+        if session.get(LeftOut, (rollout, device)) is None:
+            session.add(LeftOut(rollout=rollout, device=device, reason=reason))
+
+
+def _nobody(whom: str, model: str, left_out: Mapping[str, str]) -> str:
+    said = f"No device of {whom!r} can run {model}."
+    return f"{said} {_told(left_out)}" if left_out else said
+
+
+def _told(left_out: Mapping[str, str]) -> str:
+    """The first few devices with their reasons, and how many there are beside them."""
+    first = [f"{device}: {reason}" for device, reason in list(left_out.items())[:NAMED]]
+    return " ".join([*first, *([f"And {len(left_out) - NAMED} more."] if len(left_out) > NAMED else [])])
 
 
 def _ready_version(session: Session, model: str, version: int) -> ModelVersion:

@@ -79,6 +79,9 @@ class RolloutCard(msgspec.Struct, frozen=True):
     total: int
     waves: tuple[WaveRow, ...]
     may: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Devices that contradict their target, with the reason; the first of them."""
+    left_out_total: int = 0
 
 
 class Tile(msgspec.Struct, frozen=True):

@@ -62,7 +62,7 @@ def _add_views(router: APIRouter, services: Services, references: References) ->
         return HTMLResponse(page(present_person(request), "overview", model, since, number))
 
     reading = [need("page.read")]
-    lists = {"/models": "models", "/rollouts": "rollouts"}
+    lists = {"/models": "models", "/targets": "targets", "/rollouts": "rollouts"}
     for address, name in lists.items():
         router.add_api_route(address, _list_page(page, name), dependencies=reading)
     details = {"/devices/{key}": "device", "/models/{key}": "model", "/rollouts/{key}": "rollout"}

@@ -24,6 +24,7 @@ from edgewright.controller.database.tables import (
     Rollup,
     Window,
 )
+from edgewright.controller.database.versiontables import LeftOut
 from edgewright.controller.web.activity import Activity
 from edgewright.controller.web.charts import MARKS, ROLLUP_FROM_S, Moment, Sums
 from edgewright.controller.web.fleet import PAGE_ROWS, FleetCounts, Page
@@ -112,6 +113,12 @@ def rollout_counts(session: Session, numbers: Sequence[int]) -> dict[int, dict[i
     for rollout, wave, number, through in session.exec(statement):
         found.setdefault(rollout, {})[wave] = (number, through)
     return found
+
+
+def left_out(session: Session, rollout: int, limit: int | None = None) -> list[LeftOut]:
+    """Devices that a rollout leaves out, by id."""
+    statement = select(LeftOut).where(col(LeftOut.rollout) == rollout).order_by(col(LeftOut.device))
+    return list(session.exec(statement.limit(limit)))
 
 
 def rollout_parts(session: Session, rollout: int, waves: int) -> list[RolloutDevice]:

@@ -7,12 +7,17 @@ they cannot differ. A page's state is its address.
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from edgewright.controller.api.seams import Services
+from edgewright.controller.compiler.targets import site_table
 from edgewright.controller.database import Session
 from edgewright.controller.database.tables import Device, Model, Rebuild, Rollout
 from edgewright.controller.errors import UnknownDeviceError, UnknownModelError, UnknownRolloutError
 from edgewright.controller.ingest.gaps import telemetry_of
+from edgewright.controller.matching import judge
 from edgewright.controller.people.person import Person
+from edgewright.controller.targetrows import runtime_text, target_rows
 from edgewright.controller.web import rows
 from edgewright.controller.web.activity import BUCKET_S, CELLS, recent, recent_start
 from edgewright.controller.web.charts import ROLLUP_FROM_S, Charts, Reference, bucket_for, shape_charts
@@ -29,8 +34,11 @@ from edgewright.controller.web.overview import (
 )
 from edgewright.controller.web.references import References
 from edgewright.controller.web.story import headline, is_current, steps_of
+from edgewright.controller.web.words import machine_text
 
 FEED: Final = 30
+LEFT_OUT: Final = 20
+"""Devices that a rollout's card names of those that it leaves out."""
 RANGES: Final = ((300, "5 min"), (900, "15 min"), (3600, "1 h"), (86400, "1 day"), (604800, "1 week"))
 
 LARGE_FLEET: Final = 500
@@ -123,7 +131,10 @@ def _answer(session: Session, rebuild: Rebuild | None) -> Rollout | None:
 def _card(session: Session, rollout: Rollout) -> RolloutCard:
     number = rollout.id or 0
     counts = rows.rollout_counts(session, [number]).get(number, {})
-    return rollout_card(rollout, counts, rows.rollout_parts(session, number, len(rollout.waves)))
+    card = rollout_card(rollout, counts, rows.rollout_parts(session, number, len(rollout.waves)))
+    left_out = rows.left_out(session, number)
+    named = tuple((row.device, row.reason) for row in left_out[:LEFT_OUT])
+    return msgspec.structs.replace(card, left_out=named, left_out_total=len(left_out))
 
 
 def _device(source: Source, key: str, since_s: int) -> Context:
@@ -150,6 +161,8 @@ def _device(source: Source, key: str, since_s: int) -> Context:
         "row": device_row(device, activities, references.get(device.active_version), now),
         "history": history,
         "telemetry": telemetry,
+        "machine": machine_text(device.machine, device.cpu),
+        "verdict": judge(device, site_table(source.services.data).target),
         "feed": feed,
         "charts": charts,
         "since_s": since_s,
@@ -204,6 +217,21 @@ def _models(source: Source, key: str, since_s: int) -> Context:
     return {"person": source.person, "models": listed, "broker": broker, "since_s": since_s}
 
 
+def _targets(source: Source, key: str, since_s: int) -> Context:
+    with source.services.db.reading() as session:
+        found = target_rows(site_table(source.services.data), rows.devices(session))
+    listed = [
+        {
+            **row,
+            "processor": machine_text(row["machine"], row.get("cpu", ())),
+            "runtime": runtime_text(row["runtime"]) if row["qualified"] else "",
+        }
+        for row in found
+        if key in ("", row["name"])
+    ]
+    return {"person": source.person, "targets": listed, "since_s": since_s}
+
+
 def _rollouts(source: Source, key: str, since_s: int) -> Context:
     with source.services.db.reading() as session:
         found = rows.rollouts(session, model=key)
@@ -235,6 +263,7 @@ VIEWS: Final[dict[str, View]] = {
         {"versions": "parts/versions.html", "evidence": "parts/evidence.html"},
         _model,
     ),
+    "targets": View("targets.html", {"targets": "parts/targets.html"}, _targets),
     "rollouts": View("rollouts.html", {"rollouts": "parts/rollouts.html"}, _rollouts),
     "rollout": View(
         "rollout.html",

@@ -4,7 +4,7 @@ Every state and kind has one word and one tone here. Tones are the page's only c
 (nothing to see), ``move`` (something is under way), ``good``, ``warn``, ``bad``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
 
@@ -50,6 +50,13 @@ ROLLOUTS: Final[dict[str, Word]] = {
     "finished": Word("finished", "good"),
     "stopped": Word("stopped", "bad"),
 }
+
+FITS: Final[dict[str, Word]] = {
+    "yes": Word("yes", "good"),
+    "no": Word("no", "bad"),
+    "not known": Word("not known", "quiet"),
+}
+"""Whether a device is what its target asks for."""
 
 VERSIONS: Final[dict[str, Word]] = {
     "building": Word("building", "move"),
@@ -154,6 +161,15 @@ def audit_sentence(detail: Mapping[str, Any]) -> str:
 def rate(part: float, whole: float) -> float | None:
     """A share, or None where there is nothing to divide by."""
     return part / whole if whole else None
+
+
+def machine_text(machine: str, cpu: Sequence[str]) -> str:
+    """A processor in words.
+
+    >>> machine_text("x86_64", ["avx2", "vnni"]), machine_text("", [])
+    ('x86_64 with avx2, vnni', 'not told')
+    """
+    return (machine + (f" with {', '.join(cpu)}" if cpu else "")) or "not told"
 
 
 def percent(value: float | None) -> str:

@@ -1,0 +1,330 @@
+"""Devices that are, or are not, what their targets ask for: in the table, in rollouts, in what people see."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from fastapi.testclient import TestClient
+
+from edgewright.controller import matching
+from edgewright.controller.api.app import create_app
+from edgewright.controller.blobs import BlobStore
+from edgewright.controller.compiler.targets import SHIPPED, TARGETS, find_target, in_force, site_table
+from edgewright.controller.database import select
+from edgewright.controller.database.tables import Artifact, Device, Event, ModelVersion, RolloutDevice
+from edgewright.controller.database.versiontables import LeftOut
+from edgewright.controller.errors import (
+    NoMatchingDeviceError,
+    TargetTableError,
+    UnknownTargetError,
+    UnqualifiedTargetError,
+)
+from edgewright.controller.ingest.batch import Batch
+from edgewright.controller.rollouts.policy import Wave
+from edgewright.controller.rollouts.reconciler import Reconciler
+from edgewright.wire.messages import Hello
+from tests.controller.parts import TOKEN, Parts, make_assigner, make_parts
+
+ORT = "onnxruntime 1.31.1 CPUExecutionProvider"
+VNNI: dict[str, Any] = {"machine": "x86_64", "cpu": ["avx2", "vnni"], "runtimes": [ORT], "memory_mb": 8000}
+PLAIN: dict[str, Any] = {**VNNI, "cpu": ["avx2"]}
+BOARD: dict[str, Any] = {"machine": "aarch64", "cpu": ["neon"], "runtimes": [ORT], "memory_mb": 1900}
+
+SITE = """
+[target.press]
+summary = "The press's computer."
+machine = "x86_64"
+cpu = ["avx2"]
+runtime = { name = "onnxruntime", minimum = "1.24", below = "2.0", provider = "CPUExecutionProvider" }
+precisions = ["fp32"]
+activation = "uint8"
+memory_mb = 4000
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "told", "fits", "better", "could"),
+    [
+        ("x86_64-ort-cpu", VNNI, "yes", "", ("x86_64-ort-cpu", "x86_64-ort-cpu-fp32")),
+        (
+            "x86_64-ort-cpu-fp32",
+            VNNI,
+            "yes",
+            "x86_64-ort-cpu would fit r1: its processor has vnni.",
+            ("x86_64-ort-cpu", "x86_64-ort-cpu-fp32"),
+        ),
+        (
+            "x86_64-ort-cpu",
+            PLAIN,
+            "no",
+            "x86_64-ort-cpu-fp32 would fit r1: it has what that needs.",
+            ("x86_64-ort-cpu-fp32",),
+        ),
+        (
+            "x86_64-ort-cpu",
+            BOARD,
+            "no",
+            "aarch64-ort-cpu would fit r1: it has what that needs.",
+            ("aarch64-ort-cpu",),
+        ),
+        ("x86_64-ort-cpu", {}, "not known", "", ()),
+        ("x86_64-ort-cpu", {"runtime": "onnxruntime 1.31.1"}, "not known", "", ()),
+        ("somebodys-own", {}, "not known", "", ()),
+        ("x86_64-ort-cpu", {**BOARD, "machine": "riscv64"}, "no", "", ()),
+    ],
+)
+def test_a_device_is_judged(
+    target: str, told: dict[str, Any], fits: str, better: str, could: tuple[str, ...]
+) -> None:
+    """A device's facts say whether its target fits, and which better one it could have."""
+    verdict = matching.judge(Device(id="r1", target=target, **told), TARGETS)
+    assert (verdict.fits, verdict.better, verdict.could) == (fits, better, could)
+    assert bool(verdict.reasons) == (fits == "no")
+
+
+def test_a_site_brings_targets_of_its_own(tmp_path: Path) -> None:
+    """What the data folder's table has stands before the shipped rows and replaces one of the same name; a
+    described target becomes one that models are compiled for.
+    """
+    assert site_table(tmp_path) is SHIPPED
+    own = SITE + SITE.replace("target.press", "target.x86_64-cuda").replace("4000", "1")
+    own += SITE.replace("target.press", "target.x86_64-ort-cpu").replace("4000", "2")
+    own += '[described.aarch64-litert]\nsummary = "s"\nmachine = "aarch64"\nmissing = "our board is away"\n'
+    (tmp_path / "targets.toml").write_text(own)
+    table = site_table(tmp_path)
+    assert list(table.target)[:4] == ["press", "x86_64-cuda", "x86_64-ort-cpu", "x86_64-openvino"]
+    assert table.target["x86_64-ort-cpu"].memory_mb == 2
+    assert "x86_64-cuda" not in table.described
+    with pytest.raises(UnqualifiedTargetError, match="our board is away"):
+        table.find("aarch64-litert")
+    with in_force(table):
+        assert find_target("press").name == "press"
+    with pytest.raises(UnknownTargetError):
+        find_target("press")
+    assert matching.judge(Device(id="r1", target="x86_64-ort-cpu-fp32", **VNNI), table.target).could == (
+        "press",
+        "x86_64-cuda",
+        "x86_64-ort-cpu",
+        "x86_64-ort-cpu-fp32",
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("[target", "is no TOML"),
+        (SITE.replace("memory_mb", "memory_gb"), r"\[target.press\]: .* unknown field `memory_gb`"),
+        (SITE.replace("machine = ", "# "), r"\[target.press\]: .* missing required field `machine`"),
+        (SITE.replace('"avx2"', '"avx9"'), r"\[target.press\] cpu: 'avx9' is none of sse4"),
+        (SITE.replace('"onnxruntime"', '"torch"'), r"\[target.press\]: Invalid enum value 'torch'"),
+        (SITE.replace('"2.0"', '"1.0"'), r"\[target.press\] runtime: '1.24' to below '1.0' is no range"),
+        (SITE.replace('"1.24"', '"first"'), r"\[target.press\] runtime: 'first' to below"),
+        (SITE.replace('["fp32"]', "[]"), r"\[target.press\] precisions: at least one"),
+        (SITE.replace('["fp32"]', '["int4"]'), r"\[target.press\]: Invalid enum value 'int4'"),
+        (SITE.replace("4000", "-1"), r"\[target.press\]: a limit is not below 0"),
+        (SITE.replace("target.press", 'target."../press"'), "a name is of letters"),
+        (SITE + 'name = "other"', "its name stands in the brackets"),
+        ("target = 1", "`target` is no table of tables"),
+        ("[target]\npress = 1", r"\[target.press\]: Expected `object`"),
+        (
+            SITE + '[described.press]\nsummary = "s"\nmachine = "m"\nmissing = "m"\n',
+            "press stands in it as a target and as one that is described",
+        ),
+        ("[other]\n", "and no 'other'"),
+    ],
+)
+def test_a_wrong_table_is_refused_by_name(tmp_path: Path, wrong: str, said: str) -> None:
+    """A site's table that is wrong is a numbered error whose sentence names the entry."""
+    (tmp_path / "targets.toml").write_text(wrong)
+    with pytest.raises(TargetTableError, match=said):
+        site_table(tmp_path)
+
+
+def test_a_hello_fills_the_columns(tmp_path: Path) -> None:
+    """What a device says that it is stands in its row, within bounds; the first runtime stands for all."""
+    parts = make_parts(tmp_path)
+    hello = Hello(
+        device="r1",
+        agent_version="1",
+        target="t",
+        tags={},
+        runtime="onnxruntime 1.31.1",
+        runtimes=(ORT, "litert 2.3.0 XNNPACK"),
+        sent_at=1.0,
+        machine="x86_64",
+        cpu=("vnni", "avx2", "time travel"),
+        memory_mb=1 << 40,
+    )
+    for told in (hello, msgspec.structs.replace(hello, sent_at=2.0, machine="", cpu=(), memory_mb=-5)):
+        with parts.db.session() as session:
+            if told is hello:
+                session.add(Device(id="r1", target="t"))
+                session.flush()
+            batch = Batch(session, BlobStore(tmp_path / "blobs"), now=1000.0)
+            batch.apply(told)
+            batch.finish()
+            device = session.get_one(Device, "r1")
+            assert device.runtime == "onnxruntime 1.31.1"
+            assert device.runtimes == [ORT, "litert 2.3.0 XNNPACK"]
+            seen = (device.machine, device.cpu, device.memory_mb)
+        assert seen == (("x86_64", ["avx2", "vnni"], 1 << 30) if told is hello else ("", [], 0))
+    parts.db.close()
+
+
+@dataclass
+class Fleet:
+    """Four robots of one target, one of which is another machine; two versions of a model."""
+
+    parts: Parts
+    client: TestClient
+
+    def get(self, path: str) -> Any:
+        """What the API answers."""
+        return self.client.get(path).json()
+
+    def taken(self, rollout: int) -> set[str]:
+        """Devices of a rollout."""
+        with self.parts.db.reading() as session:
+            return {p.device for p in session.exec(select(RolloutDevice)) if p.rollout == rollout}
+
+    def left_out(self, rollout: int) -> dict[str, str]:
+        """Devices that a rollout leaves out."""
+        with self.parts.db.reading() as session:
+            return {row.device: row.reason for row in session.exec(select(LeftOut)) if row.rollout == rollout}
+
+    def describe(self, device: str, **told: Any) -> None:
+        """Change what a device has said."""
+        with self.parts.db.session() as session:
+            row = session.get(Device, device) or Device(id=device, target="x86_64-ort-cpu")
+            row.sqlmodel_update(told)
+            session.add(row)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """The fleet on a new data folder."""
+    parts = make_parts(tmp_path)
+    client = TestClient(
+        create_app(parts),
+        base_url="http://127.0.0.1/api/v1",
+        headers={"Authorization": f"Bearer {TOKEN}"},
+    )
+    made = Fleet(parts, client)
+    for name, told in {"r1": VNNI, "r2": PLAIN, "r3": {}, "r4": BOARD}.items():
+        made.describe(name, connected=True, **told)
+    with parts.db.session() as session:
+        for version in (1, 2):
+            session.add(
+                ModelVersion(model="m", version=version, state="ready", source="push", created_at=1.0)
+            )
+            session.add(
+                Artifact(
+                    model="m",
+                    version=version,
+                    target="x86_64-ort-cpu",
+                    precision="int8",
+                    qualification="",
+                    manifest_sha256=f"{version}" * 64,
+                    manifest_length=1,
+                    artifact_sha256="",
+                    artifact_length=1,
+                    profile_sha256="",
+                )
+            )
+    yield made
+    parts.db.close()
+
+
+def test_a_rollout_leaves_out_what_contradicts_its_target(fleet: Fleet) -> None:
+    """A robot without VNNI and one of another architecture are left out and named with the reason, in the
+    event, the API, and on the page; one that has said nothing takes part.
+    """
+    number = fleet.parts.rollouts.create("m", 2)
+    assert fleet.taken(number) == {"r1", "r3"}
+    lacks = "x86_64-ort-cpu does not fit: its processor lacks vnni."
+    assert fleet.left_out(number)["r2"] == lacks
+    assert "processor is aarch64" in fleet.left_out(number)["r4"]
+    with fleet.parts.db.reading() as session:
+        said = [event.sentence for event in session.exec(select(Event)) if event.rollout == number]
+    assert f"to 2 devices started. Left out: r2: {lacks}" in said[0]
+    assert [row["device"] for row in fleet.get(f"/rollouts/{number}")["left_out"]] == ["r2", "r4"]
+    pages = TestClient(create_app(fleet.parts), base_url="http://127.0.0.1", follow_redirects=True)
+    pages.get("/", params={"token": TOKEN})
+    assert lacks in pages.get(f"/rollouts/{number}").text
+
+
+def test_a_rollout_without_a_device_says_why(fleet: Fleet) -> None:
+    """Where all devices contradict their target the refusal names them and the reasons."""
+    with pytest.raises(
+        NoMatchingDeviceError, match=r"^E092 .* r2: x86_64-ort-cpu does not fit: .* lacks vnni"
+    ):
+        fleet.parts.rollouts.create("m", 2, "id=r2")
+    for number in range(5, 9):
+        fleet.describe(f"r{number}", **BOARD)
+    with pytest.raises(NoMatchingDeviceError, match=r"r2.* r4.* r5.* And 3 more\."):
+        fleet.parts.rollouts.create("m", 2, "id in (r2, r4, r5, r6, r7, r8)")
+
+
+def test_the_way_back_leaves_nobody_out(fleet: Fleet) -> None:
+    """Devices that got a version go back, whatever they have said of themselves since."""
+    number = fleet.parts.rollouts.create("m", 2, "id in (r1, r3)", waves=(Wave("all"),))
+    with fleet.parts.db.session() as session:
+        for part in session.exec(select(RolloutDevice)):
+            part.previous_version = 1
+            session.add(part)
+    fleet.describe("r1", **BOARD)
+    assert fleet.taken(fleet.parts.rollouts.rollback(number)) == {"r1", "r3"}
+
+
+def test_a_late_joiner_that_does_not_fit_is_named_until_it_does(fleet: Fleet) -> None:
+    """A device that enrols later and contradicts its target is left out once, and taken in when it has told
+    otherwise.
+    """
+    parts = fleet.parts
+    assigner = make_assigner(parts.data, parts.db, parts.publisher)
+    reconciler = Reconciler(parts.db, assigner, threading.Event())
+    number = parts.rollouts.create("m", 2, "id in (r1, r3, r9)", waves=(Wave("all"),))
+    reconciler.step()
+    with parts.db.session() as session:
+        for part in session.exec(select(RolloutDevice)):
+            part.state = "committed"
+            session.add(part)
+    fleet.describe("r9", connected=True, **PLAIN)
+    for _ in range(3):
+        reconciler.step()
+    assert (fleet.taken(number), set(fleet.left_out(number))) == ({"r1", "r3"}, {"r9"})
+    fleet.describe("r9", **VNNI)
+    reconciler.step()
+    assert (fleet.taken(number), fleet.left_out(number)) == ({"r1", "r3", "r9"}, {})
+
+
+def test_devices_and_targets_are_told_apart_by_the_api(fleet: Fleet) -> None:
+    """A device's view has its facts, the verdict and what it could be; a target's view counts who fits."""
+    devices = {device["id"]: device for device in fleet.get("/devices")}
+    assert {name: device["fits"] for name, device in devices.items()} == {
+        "r1": "yes",
+        "r2": "no",
+        "r3": "not known",
+        "r4": "no",
+    }
+    assert devices["r2"] == fleet.get("/devices/r2")
+    assert devices["r2"]["reasons"] == ["its processor lacks vnni"]
+    assert devices["r2"]["better"] == "x86_64-ort-cpu-fp32 would fit r2: it has what that needs."
+    (fleet.parts.data / "targets.toml").write_text(SITE)
+    targets = {target["name"]: target for target in fleet.get("/targets")}
+    assert {
+        name: (t["enrolled"], t["fitting"], t["site"]) for name, t in targets.items() if t["fitting"]
+    } == {
+        "press": (0, 2, True),
+        "x86_64-ort-cpu": (4, 1, False),
+        "x86_64-ort-cpu-fp32": (0, 2, False),
+        "aarch64-ort-cpu": (0, 1, False),
+    }
+    assert not targets["x86_64-cuda"]["qualified"]
+    assert targets["x86_64-cuda"]["missing"]
+    json.dumps(targets)
