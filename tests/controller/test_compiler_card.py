@@ -53,6 +53,7 @@ def test_refused_candidates_stand_with_their_reasons() -> None:
     rows = _rows(compile_facts(), "Refused")
     assert rows[1][:2] == ["x86_64-ort-cpu", "fp16"]
     assert "relative logit error 0.3100 (at most 0.1)" in rows[1][2]
+    assert "look at: the layer head/MatMul" in rows[1][2]
     assert (
         "No candidate that was tried failed"
         in make_card(compile_facts(targets=(emulated_target(),))).decode()

@@ -8,7 +8,7 @@ import msgspec
 from jsonschema import Draft7Validator  # type: ignore[import-untyped]  # its stubs are one more package
 from referencing import Registry, Resource
 
-from edgewright.controller.compiler.facts import CompileFacts
+from edgewright.controller.compiler.facts import CompileFacts, DataFacts
 from edgewright.controller.compiler.sbom import SPEC_VERSION, make_sbom
 from tests.controller.compile_facts import NUMBERS, compile_facts, target_facts
 
@@ -36,12 +36,13 @@ def _components(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_document_is_valid_by_the_official_schema() -> None:
-    """CycloneDX's schema takes bills of a full, a smallest and a secret model, and refuses a spoilt one."""
+    """CycloneDX's schema takes bills of four kinds of model, and refuses a spoilt one."""
     validator = _validator()
     smallest = compile_facts(
         version=0, parent=0, labels=(), data=(), preprocessing=None, targets=(target_facts(),), notes=()
     )
-    for facts in (compile_facts(), smallest, compile_facts(confidential=True)):
+    drawn = compile_facts(data=(DataFacts("holdout", "drawn", "", 32, synthetic=True),))
+    for facts in (compile_facts(), smallest, drawn, compile_facts(confidential=True)):
         assert [error.message for error in validator.iter_errors(_read(facts))] == []
     spoilt = _read(compile_facts())
     spoilt["metadata"]["component"]["modelCard"]["modelParameters"]["datasets"] = [{"digest": "x"}]

@@ -13,9 +13,10 @@ from edgewright.controller import registry
 from edgewright.controller.compiler.protocol import BuildResult, Built
 from edgewright.controller.database.tables import Rebuild
 from edgewright.controller.errors import DataFolderDamagedError, ProvenanceError
-from edgewright.controller.provenance.attest import attest, files_in, gather, verify_build
+from edgewright.controller.provenance.attest import attest, byproducts_in, files_in, gather, verify_build
 from edgewright.controller.provenance.bundle import open_bundle
-from edgewright.controller.provenance.statements import make_test_result
+from edgewright.controller.provenance.statements import SBOM, TOOLCHAIN, make_provenance, make_test_result
+from edgewright.controller.provenance.words import tell
 from edgewright.controller.trust.envelopes import BuildKey, open_envelope
 from edgewright.wire.canonical import sha256_hex
 from tests.controller.attested import MODEL, TARGET, Attested, attested_version
@@ -202,3 +203,51 @@ def test_a_rebuild_names_its_frames(tmp_path: Path) -> None:
 
 def _with(bench: Attested, built: Built) -> BuildResult:
     return msgspec.structs.replace(bench.result, built=(built,))
+
+
+def test_the_statement_names_data_by_use_and_what_was_made_beside(bench: Attested) -> None:
+    """Calibration, holdout and replay stand by digest, and the bill of materials that the build stored."""
+    predicate = open_bundle(bench.bundle(), bench.manifest()).provenance["predicate"]
+    data = predicate["buildDefinition"]["internalParameters"]["data"]
+    frames = bench.files["data/calibration.npz"]
+    assert data == {"calibration": frames, "holdout": bench.files["data/holdout.npz"], "replay": frames}
+    named = byproducts_in({"predicate": predicate})
+    assert named[SBOM] == bench.result.sbom_sha256
+    assert json.loads(bench.blobs.read(named[SBOM]))["bomFormat"] == "CycloneDX"
+
+
+def test_the_statement_names_runtimes_numbers_and_toolchains_but_no_times(bench: Attested) -> None:
+    """What the gates ran on and measured is signed, and what made the artifact; a time or memory is not."""
+    built = next(built for built in bench.plain.built if built.target == TARGET)
+    numbers = {**built.numbers, "latency_ratio": 0.5, "fp32_latency_us": 12.0, "memory_mb": 3.0}
+    tools = {"onnx2tf": "2.6.9", **built.tools}
+    manifest = bench.manifest()
+    changed = msgspec.structs.replace(built, numbers=numbers, tools=tools)
+    statement = json.loads(make_provenance(bench.facts, changed, manifest, {}))
+    internal = statement["predicate"]["buildDefinition"]["internalParameters"]
+    assert internal["provenOn"] == list(built.proven_on)
+    assert internal["provenOn"][0].startswith("onnxruntime ")
+    assert internal["numbers"]["agreement"] == built.numbers["agreement"]
+    assert not [name for name in internal["numbers"] if "latency" in name or "memory" in name]
+    named = _dependencies(statement)
+    assert named["pkg:pypi/onnx2tf@2.6.9"]["annotations"]["role"] == TOOLCHAIN
+    ours = [uri for uri in named if uri.startswith("pkg:pypi/onnxruntime@")]
+    assert len(ours) == 1
+    assert "annotations" not in named[ours[0]]
+
+
+def test_a_person_is_told_all_of_it(bench: Attested) -> None:
+    """In plain words: data by use, runtimes, numbers, card and bill; older statements are told without."""
+    told = open_bundle(bench.bundle(), bench.manifest())
+    key = bench.manifest().build_key
+    said = {line.about: line.said for line in tell(told, key)}
+    assert said["Proven on"].startswith("onnxruntime ")
+    assert said["Measured"].startswith("agrees with fp32 on ")
+    assert said["SBOM"] == f"SHA-256 {bench.result.sbom_sha256[:12]}"
+    uses = [line.said.split()[0] for line in tell(told, key) if line.about == "Used as"]
+    assert uses == ["calibration", "holdout", "replay"]
+    internal = told.provenance["predicate"]["buildDefinition"]["internalParameters"]
+    for name in ("provenOn", "numbers", "data"):
+        del internal[name]
+    del told.provenance["predicate"]["runDetails"]["byproducts"]
+    assert {"Compilers", "Gates"} <= {line.about for line in tell(told, key)}

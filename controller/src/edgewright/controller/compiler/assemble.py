@@ -83,6 +83,7 @@ class Assembly:
             format=compiled.format,
             proven_on=compiled.proven_on,
             numbers=compiled.verdict.numbers,
+            tools=compiled.tools,
         )
 
     def _encode(self, manifest: Manifest) -> bytes:

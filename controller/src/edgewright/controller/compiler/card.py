@@ -21,10 +21,10 @@ from edgewright.controller.compiler.facts import (
     CompileFacts,
     TargetFacts,
     chosen_verdict,
-    is_measured,
     known_limits,
 )
 from edgewright.controller.compiler.gates import Verdict
+from edgewright.controller.compiler.measured import is_measured
 from edgewright.controller.compiler.subject import Port
 from edgewright.controller.model_toml import CARD_NAME
 
@@ -111,7 +111,7 @@ def _data(facts: CompileFacts) -> str:
             one.file + (", drawn" if one.synthetic else ""),
             str(one.rows or "not counted"),
             USES[one.use],
-            one.sha256,
+            one.sha256 or "-",
         )
         for one in facts.data
     ]
@@ -160,6 +160,8 @@ def _gates(facts: CompileFacts) -> str:
         ("relative error of the outputs", f"at most {gates.logit_error:g}"),
         ("loss of accuracy in any class, upper 95 % bound", f"at most {gates.per_class_loss:.2%}"),
         ("time relative to fp32 on the same runtime", f"at most {gates.latency_ratio:g}"),
+        ("size relative to fp32", f"at most {gates.size_ratio:g}"),
+        ("share that fp32 decides rightly", f"at least {gates.accuracy:.2%}" if gates.accuracy else "none"),
         ("precisions that may ship", ", ".join(gates.precisions)),
     )
     return f"## Gates\n\n{_table(('gate', 'limit'), rows)}"
@@ -181,6 +183,8 @@ def _reasons(verdict: Verdict) -> Iterator[str]:
     """Why a candidate failed, without a time or a size of memory that another run would not give."""
     for gate, sentence in zip(verdict.failed_gates, verdict.failures, strict=True):
         yield f"{gate}: above the limit when it was measured" if is_measured(gate) else sentence
+    if verdict.broken_at:
+        yield f"look at: {verdict.broken_at}"
 
 
 def _classes(facts: CompileFacts) -> str:

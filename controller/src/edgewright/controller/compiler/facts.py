@@ -1,7 +1,8 @@
 """What is known of a compiled model, as one value: model card and bill of materials are written from it.
 
 Everything in it follows from what went in and what came out, but two kinds of numbers that differ from run to
-run: times and memory, which ``is_measured`` names. What is signed, or has its digest signed, leaves them out.
+run: times and memory, which ``measured.is_measured`` names. What is signed, or has its digest signed, leaves
+them out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,6 @@ from edgewright.controller.compiler.licences import Stated
 from edgewright.controller.compiler.subject import Format, Port
 from edgewright.controller.model_toml import GatesPart
 from edgewright.wire.manifest import Preprocessing, RuntimeRange
-
-_MEASURED: Final = ("latency", "memory")
-"""Words in the names of gates and numbers that a clock or the operating system gives."""
 
 Use = Literal["calibration", "holdout", "replay"]
 
@@ -36,7 +34,7 @@ class DataFacts:
     Attributes:
         use: what it is used for.
         file: path in the model's folder, or a name in words where it was drawn.
-        sha256: of its bytes.
+        sha256: of its bytes, empty where it was drawn.
         rows: how many examples, 0 where nobody counted.
         classes: how many of each label.
         synthetic: whether it was drawn, not recorded.
@@ -163,17 +161,3 @@ def chosen_verdict(one: TargetFacts) -> Verdict:
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-def is_measured(name: str) -> bool:
-    """Whether a gate or a number is a measured time or memory.
-
-    >>> is_measured("fp32_latency_us"), is_measured("logit_error")
-    (True, False)
-    """
-    return any(word in name for word in _MEASURED)
-
-
-def settled(numbers: Mapping[str, float]) -> dict[str, float]:
-    """The numbers that the same build gives again."""
-    return {name: value for name, value in sorted(numbers.items()) if not is_measured(name)}

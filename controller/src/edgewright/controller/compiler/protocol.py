@@ -87,6 +87,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
         format: of the artifact, onnx or tflite.
         proven_on: runtimes that the gates ran on.
         numbers: of the chosen candidate's verdict.
+        tools: what made the artifact, with versions.
     """
 
     target: str
@@ -107,6 +108,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     format: str = "onnx"
     proven_on: tuple[str, ...] = ()
     numbers: dict[str, float] = {}
+    tools: dict[str, str] = {}
 
 
 class BuildResult(msgspec.Struct, frozen=True, tag_field="kind", tag="result", kw_only=True):

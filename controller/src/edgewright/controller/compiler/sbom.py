@@ -31,9 +31,9 @@ from edgewright.controller.compiler.facts import (
     DataFacts,
     TargetFacts,
     known_limits,
-    settled,
 )
 from edgewright.controller.compiler.licences import THE_FILE, THE_MODEL, Stated
+from edgewright.controller.compiler.measured import settled
 from edgewright.controller.compiler.subject import Port
 from edgewright.wire.canonical import canonical_json, sha256_hex
 from edgewright.wire.manifest import RuntimeRange
@@ -138,7 +138,7 @@ def _data(facts: CompileFacts) -> Iterator[Component]:
             name=data.file,
             description=f"The {data.use} set: {USES[data.use]}.",
             bom_ref=_data_ref(data),
-            hashes=[_sha256(data.sha256)],
+            hashes=[_sha256(data.sha256)] if data.sha256 else None,
             properties=_properties(told),
         )
 

@@ -19,6 +19,9 @@ from edgewright.controller.errors import ProvenanceError
 from edgewright.controller.model_toml import CARD_NAME, FILE_NAME, ModelSpec, parse_model
 from edgewright.controller.provenance.bundle import encode_bundle, open_bundle
 from edgewright.controller.provenance.statements import (
+    CARD,
+    GATES_LOG,
+    SBOM,
     Facts,
     Material,
     gate_log,
@@ -69,6 +72,7 @@ def gather(session: Session, blobs: BlobStore, version: ModelVersion, ranges_sha
         parents={row.target: row.manifest_sha256 for row in parents},
         parameters=_parameters(rebuild) if rebuild is not None else {},
         gates=msgspec.to_builtins(spec.gates),
+        data=_data(version.files, spec),
         confidential=spec.confidential.enabled,
     )
 
@@ -93,14 +97,15 @@ def attest(facts: Facts, result: BuildResult, blobs: BlobStore, key: BuildKey) -
     Raises:
         DataFolderDamagedError: a blob or the build key cannot be read.
     """
-    built = tuple(_attest(facts, one, blobs, key) for one in result.built)
+    made = {CARD: result.card_sha256, SBOM: result.sbom_sha256}
+    built = tuple(_attest(facts, one, made, blobs, key) for one in result.built)
     return msgspec.structs.replace(result, built=built)
 
 
-def _attest(facts: Facts, built: Built, blobs: BlobStore, key: BuildKey) -> Built:
+def _attest(facts: Facts, built: Built, made: Mapping[str, str], blobs: BlobStore, key: BuildKey) -> Built:
     manifest = decode_manifest(blobs.read(built.sha256))
     log = blobs.put(gate_log(built.verdicts))
-    provenance = make_provenance(facts, built, manifest, log)
+    provenance = make_provenance(facts, built, manifest, {GATES_LOG: log, **made})
     tests = make_test_result(facts, built, manifest)
     bundle = blobs.put(encode_bundle(key.sign(provenance), key.sign(tests)))
     manifest = msgspec.structs.replace(
@@ -159,6 +164,12 @@ def verify_build(result: BuildResult, files: Mapping[str, str], blobs: BlobStore
                 raise ProvenanceError(f"A blob of the build for {built.target} is gone.")
 
 
+def byproducts_in(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """What a provenance statement names beside the artifact: name to SHA-256."""
+    items = provenance["predicate"]["runDetails"].get("byproducts", [])
+    return {item["name"]: item["digest"]["sha256"] for item in items}
+
+
 def files_in(provenance: Mapping[str, Any]) -> dict[str, str]:
     """Source files that a provenance statement names: path to SHA-256."""
     materials = provenance["predicate"]["buildDefinition"]["resolvedDependencies"]
@@ -178,6 +189,15 @@ def judged_in(tests: Mapping[str, Any]) -> tuple[list[str], list[str], list[str]
 def _judged(built: Built) -> tuple[list[str], list[str], list[str]]:
     verdict = next(verdict for verdict in built.verdicts if verdict.name == built.chosen)
     return list(verdict.passed_gates), list(verdict.unjudged_gates), list(verdict.failed_gates)
+
+
+def _data(files: Mapping[str, str], spec: ModelSpec) -> dict[str, str]:
+    named = {
+        "calibration": spec.data.calibration,
+        "holdout": spec.data.holdout,
+        "replay": spec.data.replay,
+    }
+    return {use: files[path] for use, path in named.items() if path in files}
 
 
 def _rebuild_of(session: Session, version: ModelVersion) -> Rebuild | None:

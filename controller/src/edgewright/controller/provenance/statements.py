@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from edgewright.controller.compiler.gates import Verdict
+from edgewright.controller.compiler.measured import settled
 from edgewright.controller.compiler.protocol import Built
 from edgewright.wire.canonical import canonical_json
 from edgewright.wire.manifest import Manifest
@@ -36,6 +37,12 @@ COMPILERS: Final = (
     "opencv-python-headless",
     "scipy",
 )
+
+TOOLCHAIN: Final = "made the artifact"
+"""Role of a tool, beside the compilers, that a candidate was made with."""
+
+GATES_LOG, CARD, SBOM = "gates.json", "model-card.md", "sbom.cdx.json"
+"""Names of what a build gives beside its artifacts."""
 
 _ARTIFACT, _GOLDEN = "artifact", "golden"
 
@@ -68,6 +75,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         parents: by target, the digest of the parent's manifest.
         parameters: of a rebuild: its number, its rung, its cause.
         gates: the limits that model.toml declares.
+        data: digests of the files of data by what they are used for: calibration, holdout, replay.
         confidential: whether model.toml says so.
     """
 
@@ -80,6 +88,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     parents: dict[str, str]
     parameters: dict[str, Any]
     gates: dict[str, Any]
+    data: dict[str, str] = {}
     confidential: bool = False
 
 
@@ -113,21 +122,15 @@ def gate_log(verdicts: Sequence[Verdict]) -> bytes:
     )
 
 
-def make_provenance(facts: Facts, built: Built, manifest: Manifest, log_sha256: str) -> bytes:
-    """Canonical bytes of the SLSA provenance of one artifact."""
-    materials = [
-        {
-            "uri": item.uri,
-            "digest": {"sha256": item.sha256},
-            "annotations": {"role": item.role, **item.counts},
-        }
-        for item in facts.materials
-    ]
-    if sha256 := facts.parents.get(built.target):
-        uri = f"version:{facts.model}/{built.target}/{facts.parent}"
-        annotations = {"role": "manifest of the parent version"}
-        materials.append({"uri": uri, "digest": {"sha256": sha256}, "annotations": annotations})
-    tools = [{"uri": f"pkg:pypi/{name}@{version}"} for name, version in compilers().items()]
+def make_provenance(facts: Facts, built: Built, manifest: Manifest, byproducts: Mapping[str, str]) -> bytes:
+    """Canonical bytes of the SLSA provenance of one artifact.
+
+    Args:
+        facts: what the control plane knows.
+        built: what was made.
+        manifest: of the artifact.
+        byproducts: digests of what was made beside it, by name; an empty one was not made.
+    """
     definition = {
         "buildType": BUILD_TYPE,
         "externalParameters": {
@@ -141,11 +144,14 @@ def make_provenance(facts: Facts, built: Built, manifest: Manifest, log_sha256: 
             "candidate": built.chosen,
             "precision": built.precision,
             "qualification": built.qualification,
+            "provenOn": list(built.proven_on),
+            "numbers": settled(built.numbers),
+            "data": facts.data,
             "gates": facts.gates,
             "rebuild": facts.parameters,
             "confidential": facts.confidential,
         },
-        "resolvedDependencies": [*materials, *tools],
+        "resolvedDependencies": [*_materials(facts, built), *_tools(built)],
     }
     details = {
         "builder": {
@@ -153,9 +159,38 @@ def make_provenance(facts: Facts, built: Built, manifest: Manifest, log_sha256: 
             "version": {"edgewright-controller": compilers()["edgewright-controller"]},
         },
         "metadata": {"invocationId": f"{facts.model}/{facts.version}/{built.target}"},
-        "byproducts": [{"name": "gates.json", "digest": {"sha256": log_sha256}}],
+        "byproducts": [
+            {"name": name, "digest": {"sha256": sha256}} for name, sha256 in byproducts.items() if sha256
+        ],
     }
     return _statement(manifest, PROVENANCE, {"buildDefinition": definition, "runDetails": details})
+
+
+def _materials(facts: Facts, built: Built) -> list[dict[str, Any]]:
+    materials: list[dict[str, Any]] = [
+        {
+            "uri": item.uri,
+            "digest": {"sha256": item.sha256},
+            "annotations": {"role": item.role, **item.counts},
+        }
+        for item in facts.materials
+    ]
+    if sha256 := facts.parents.get(built.target):
+        uri = f"version:{facts.model}/{built.target}/{facts.parent}"
+        annotations = {"role": "manifest of the parent version"}
+        materials.append({"uri": uri, "digest": {"sha256": sha256}, "annotations": annotations})
+    return materials
+
+
+def _tools(built: Built) -> list[dict[str, Any]]:
+    """Compilers of the controller's environment, then what else made the artifact, in one of its own."""
+    own = [{"uri": f"pkg:pypi/{name}@{version}"} for name, version in compilers().items()]
+    others: list[dict[str, Any]] = [
+        {"uri": f"pkg:pypi/{name}@{version}", "annotations": {"role": TOOLCHAIN}}
+        for name, version in sorted(built.tools.items())
+        if compilers().get(name) != version
+    ]
+    return [*own, *others]
 
 
 def make_test_result(facts: Facts, built: Built, manifest: Manifest) -> bytes:

@@ -4,12 +4,20 @@ import hashlib
 from typing import Any, Final, NamedTuple
 
 from edgewright.controller.provenance.bundle import Told
+from edgewright.controller.provenance.statements import CARD, SBOM, TOOLCHAIN
 
 LEVEL: Final = "signed by the controller outside the compiling process (SLSA Build L2-like)"
 _ROLES: Final = {
     "source model": "Source model",
     "recipe": "Recipe",
     "declaration and gates": "Declaration",
+}
+_BYPRODUCTS: Final = {CARD: "Model card", SBOM: "SBOM"}
+_NUMBERS: Final = {
+    "agreement": "agrees with fp32 on {:.2%}",
+    "logit_error": "relative error {:.4f}",
+    "worst_class_bound": "loses at most {:.2%} in the worst class",
+    "size_ratio": "{:.2f} of fp32's size",
 }
 _DIGEST_SHOWN: Final = 12
 
@@ -46,9 +54,17 @@ def tell(told: Told, build_key: str) -> tuple[Line, ...]:
         for item in materials
         if item["uri"].startswith("dataset:") or "frames" in _role(item)
     ]
-    tools = [item["uri"].removeprefix("pkg:pypi/") for item in materials if item["uri"].startswith("pkg:")]
-    lines.append(Line("Compilers", ", ".join(tool.replace("@", " ") for tool in tools)))
+    lines += [Line("Used as", said) for said in _uses(internal)]
+    lines.append(Line("Compilers", _tools(materials, "")))
+    if toolchains := _tools(materials, TOOLCHAIN):
+        lines.append(Line("Toolchains", toolchains))
+    # Statements that were signed before these were told have none of them.
+    if runtimes := internal.get("provenOn"):
+        lines.append(Line("Proven on", ", ".join(runtimes)))
     lines.append(Line("Gates", _gates(told.tests["predicate"])))
+    if numbers := _numbers(internal.get("numbers", {})):
+        lines.append(Line("Measured", numbers))
+    lines += _byproducts(told)
     if internal.get("confidential"):
         lines.append(Line("Encrypted", "devices open it with a key that is wrapped for each of them"))
     lines.append(Line("Signed by", f"build key {key_id(build_key)}; {LEVEL}"))
@@ -76,6 +92,24 @@ def _gates(tests: dict[str, Any]) -> str:
     if tests["warnedTests"]:
         said += f"; not judged on the building machine: {', '.join(tests['warnedTests'])}"
     return said
+
+
+def _uses(internal: dict[str, Any]) -> list[str]:
+    return [f"{use} (SHA-256 {sha256[:_DIGEST_SHOWN]})" for use, sha256 in internal.get("data", {}).items()]
+
+
+def _tools(materials: list[dict[str, Any]], role: str) -> str:
+    tools = [item["uri"] for item in materials if item["uri"].startswith("pkg:") and _role(item) == role]
+    return ", ".join(tool.removeprefix("pkg:pypi/").replace("@", " ") for tool in tools)
+
+
+def _numbers(numbers: dict[str, float]) -> str:
+    return ", ".join(text.format(numbers[name]) for name, text in _NUMBERS.items() if name in numbers)
+
+
+def _byproducts(told: Told) -> list[Line]:
+    made = told.provenance["predicate"]["runDetails"].get("byproducts", [])
+    return [Line(_BYPRODUCTS[item["name"]], _short(item)) for item in made if item["name"] in _BYPRODUCTS]
 
 
 def _role(item: dict[str, Any]) -> str:
