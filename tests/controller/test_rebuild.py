@@ -84,6 +84,7 @@ def expect_version_2(plant: Plant) -> None:
         (rollout,) = session.exec(select(Rollout)).all()
     assert (version.state, version.source, version.parent) == ("ready", "rebuild", 1)
     assert version.labels == ["red", "green", "blue"]
+    assert (version.lineage["kind"], version.lineage["rung"]) == ("rebuild", "centroids")
     assert parse_model(plant.blobs.read(version.files["model.toml"])).model.labels == ("red", "green", "blue")
     holdout = read_frames(plant.blobs.path(version.files["holdout.npz"]))
     assert holdout.labels[:80] == ("red",) * 40 + ("green",) * 40

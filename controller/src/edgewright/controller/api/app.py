@@ -21,6 +21,7 @@ from edgewright.controller.api import (
     rollouts,
     settling,
     signing,
+    versions,
 )
 from edgewright.controller.api.access import Need, need, needs_of
 from edgewright.controller.api.answers import answer_problem
@@ -53,7 +54,7 @@ def create_app(services: Services, names: Sequence[str] = ()) -> FastAPI:
     _handle_errors(app)
     references = References(services.blobs)
     of_people = (people, audit, signing, director, settling)
-    for part in (devices, models, aliases, provenance, rollouts, evidence, broker, *of_people):
+    for part in (devices, models, aliases, versions, provenance, rollouts, evidence, broker, *of_people):
         app.include_router(part.create_router(services, references), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_revocation(services), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_est(services), responses=PROBLEMS)

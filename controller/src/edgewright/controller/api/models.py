@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from starlette.requests import ClientDisconnect
 
 from edgewright.controller import registry
-from edgewright.controller.api.access import bearer_scheme, need
+from edgewright.controller.api.access import Asking, bearer_scheme, need
 from edgewright.controller.api.schemas import (
     ArtifactView,
     ModelView,
@@ -23,6 +23,9 @@ from edgewright.controller.api.seams import Services
 from edgewright.controller.database import Session
 from edgewright.controller.database.tables import Model, ModelVersion
 from edgewright.controller.errors import InvalidRequestError, UnknownModelError
+from edgewright.controller.lineage import Imported, of_push
+from edgewright.controller.model_toml import FILE_NAME, parse_model
+from edgewright.controller.people.person import Person
 from edgewright.controller.web import rows
 from edgewright.controller.web.references import References
 
@@ -50,7 +53,7 @@ def create_router(services: Services, references: References) -> APIRouter:
         status_code=202,
         dependencies=[need("model.push")],
     )
-    def push_version(model: Annotated[Name, Path()], body: PushBody) -> VersionView:
+    def push_version(model: Annotated[Name, Path()], body: PushBody, person: Asking) -> VersionView:
         """Check a new version and queue its build; its blobs have to be here already.
 
         The check loads the model in a child process, so the answer takes a second or two.
@@ -59,13 +62,23 @@ def create_router(services: Services, references: References) -> APIRouter:
         if missing:
             raise InvalidRequestError(f"The blob of {missing[0]!r} was not uploaded.")
         checked = registry.verify_upload(services.blobs, model, body.files)
+        origin = _origin(services, body, person)
         with services.db.session() as session:
-            version = registry.add_version(session, model, body.files, "push", labels=checked.labels)
+            version = registry.add_version(
+                session, model, body.files, "push", labels=checked.labels, lineage=origin
+            )
         services.workflows.enqueue_build(model, version)
         with services.db.reading() as session:
             return VersionView.model_validate(_version(session, model, version))
 
     return router
+
+
+def _origin(services: Services, body: PushBody, person: Person) -> dict[str, Any]:
+    spec = parse_model(services.blobs.read(body.files[FILE_NAME]))
+    told = body.imported_from
+    imported = Imported(**told.model_dump()) if told else None
+    return of_push(spec, body.files, person.actor, body.run, body.note, imported)
 
 
 def _add_reading(router: APIRouter, services: Services) -> None:

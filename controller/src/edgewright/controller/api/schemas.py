@@ -117,6 +117,9 @@ class ArtifactView(_FromRow):
     artifact_length: int
     patch_lengths: dict[str, int] = Field(description="Version of the base to bytes of the patch")
     gates: dict[str, Any]
+    format: str = Field(description="onnx or tflite")
+    proven_on: list[str] = Field(description="Runtimes that the gates ran on: name, version and provider")
+    numbers: dict[str, float] = Field(description="What the gates measured of it")
 
 
 class VersionView(_FromRow):
@@ -134,6 +137,9 @@ class VersionView(_FromRow):
     metrics: dict[str, float]
     error: int
     detail: str
+    lineage: dict[str, Any] = Field(description="Where it comes from; see the lineage operation")
+    card_sha256: str = Field(description="Its model card; empty where it has none")
+    sbom_sha256: str = Field(description="Its bill of materials; empty where it has none")
 
 
 class VersionDetail(VersionView):
@@ -170,10 +176,32 @@ class RolloutOptions(BaseModel):
     reason: Annotated[str, Field(max_length=500)] = ""
 
 
+class ImportedBody(BaseModel):
+    """A version of another registry."""
+
+    registry: Literal["mlflow"]
+    address: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*(://[A-Za-z0-9.:\[\]-]+)?$", max_length=200)]
+    """Scheme, host and port; no path and nobody's password."""
+    model: Annotated[str, Field(max_length=256)]
+    version: Annotated[str, Field(max_length=64)]
+    run: Annotated[str, Field(max_length=64)] = ""
+    artifact_sha256: Sha256 | Literal[""] = ""
+    metrics: Annotated[
+        dict[_TagName, Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=200)
+    ] = {}
+    tags: Annotated[dict[_TagName, _TagValue], Field(max_length=100)] = {}
+
+
 class PushBody(BaseModel):
     """A new version: its files were uploaded as blobs before."""
 
     files: Annotated[dict[str, Sha256], Field(min_length=1, max_length=200)]
+    run: Annotated[str, Field(max_length=200)] = ""
+    """What the person calls the run or the revision that made it."""
+    note: Annotated[str, Field(max_length=500)] = ""
+    """Their remark."""
+    imported_from: ImportedBody | None = None
+    """Where it was fetched, if it was."""
 
 
 class RolloutBody(RolloutOptions):

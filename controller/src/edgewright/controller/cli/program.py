@@ -19,9 +19,11 @@ from edgewright.controller.cli import (
     alias,
     audit,
     broker,
+    compare,
     director,
     fleet,
     keys,
+    lineage,
     models,
     people,
     provenance,
@@ -140,6 +142,8 @@ app.add_typer(people.app, name="people")
 app.command()(people.whoami)
 app.add_typer(audit.app, name="audit")
 app.add_typer(toolchain.app, name="toolchain")
+app.command()(lineage.lineage)
+app.command()(compare.compare)
 app.command()(provenance.provenance)
 app.command()(provenance.export)
 app.command()(provenance.verify)

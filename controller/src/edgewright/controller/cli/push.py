@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
@@ -18,6 +19,7 @@ from edgewright.controller.cli.options import Data, Url
 from edgewright.controller.cli.output import console
 from edgewright.controller.cli.rollouts import read_wave
 from edgewright.controller.errors import NotAModelError, RolloutStateError, VersionNotReadyError
+from edgewright.controller.exchange.origin import read_origin
 from edgewright.controller.model_toml import locate_model, read_model, source_files
 from edgewright.controller.web.words import size
 
@@ -31,6 +33,8 @@ def push(
     ] = False,
     selector: Annotated[str, typer.Option(help="With --rollout: which devices.")] = "",
     wave: Annotated[list[str] | None, typer.Option(help="With --rollout: as in `rollout create`.")] = None,
+    run: Annotated[str, typer.Option(help="What made it, for its lineage: a run, or a revision.")] = "",
+    note: Annotated[str, typer.Option(help="A remark for its lineage.")] = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the build, and for the rollout's end.")
     ] = False,
@@ -43,9 +47,11 @@ def push(
     files = source_files(folder, spec)
     waves = [read_wave(text) for text in wave or []]
     name = spec.model.name
+    origin = read_origin(folder)
+    told = {"run": run, "note": note, "imported_from": msgspec.to_builtins(origin) if origin else None}
     with connect(url, data) as client, _progress() as progress:
         digests = _upload(client, files, progress)
-        number = client.post(f"/models/{name}/versions", {"files": digests})["version"]
+        number = client.post(f"/models/{name}/versions", {"files": digests, **told})["version"]
         progress.console.print(f"{name} v{number} was pushed.")
         if not (wait or rollout):
             return

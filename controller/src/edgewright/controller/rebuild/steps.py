@@ -19,6 +19,7 @@ from edgewright.controller import registry
 from edgewright.controller.database import Session, col, func, select
 from edgewright.controller.database.tables import Alarm, Rebuild, Rollout
 from edgewright.controller.errors import RecipeError
+from edgewright.controller.lineage import of_rebuild
 from edgewright.controller.model_toml import FILE_NAME, ModelSpec, parse_model, write_model
 from edgewright.controller.rebuild.context import Context
 from edgewright.controller.rebuild.dataset import count_labelled, labelled_items, snapshot
@@ -250,8 +251,10 @@ def _register(context: Context, rebuild: Rebuild) -> int:
         changed[spec.data.replay] = made["replay"]
     with context.db.session() as session:
         parent = registry.find_version(session, rebuild.model, rebuild.from_version)
+        files = {**parent.files, **changed}
+        origin = of_rebuild(spec, files, rebuild)
         version = registry.add_version(
-            session, rebuild.model, {**parent.files, **changed}, "rebuild", parent.version, labels
+            session, rebuild.model, files, "rebuild", parent.version, labels, lineage=origin
         )
         row = session.get_one(Rebuild, rebuild.id)
         row.new_version = rebuild.new_version = version

@@ -122,6 +122,22 @@ def version_word(state: str) -> Word:
     return VERSIONS.get(state, Word(state, "quiet"))
 
 
+def mark_word(mark: str, by: str = "") -> Word:
+    """The word for how a value stands to the first version's; a sign says it without colour.
+
+    >>> mark_word("better", "12 %").text, mark_word("other").text, mark_word("").text
+    ('▲ better, 12 %', '≠ other', '')
+    """
+    words: dict[str, Word] = {
+        "same": Word("= same", "quiet"),
+        "other": Word("≠ other", "move"),
+        "better": Word("▲ better", "good"),
+        "worse": Word("▼ worse", "bad"),
+    }
+    word = words.get(mark, Word("", "quiet"))
+    return Word(f"{word.text}, {by}", word.tone) if by else word
+
+
 def token_word(revoked_at: float, expires: float, now: float) -> Word:
     """The word for a token's state.
 
