@@ -104,7 +104,7 @@ def _other_input_shape(folder: Path) -> None:
 
 def _other_input_type(folder: Path) -> None:
     def change(model: onnx.ModelProto) -> None:
-        model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+        model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT32
         cast = helper.make_node("Cast", ["image"], ["image32"], to=TensorProto.FLOAT)
         model.graph.node[0].input[0] = "image32"
         model.graph.node.insert(0, cast)
@@ -159,7 +159,7 @@ REFUSALS: list[tuple[Callable[[Path], None], type[EdgewrightError], str]] = [
     (_broken_graph, UnknownOperatorError, "nowhere"),
     (_other_input_name, InputShapeError, "called 'image', not 'picture'"),
     (_other_input_shape, InputShapeError, r"\['any', 3, 32, 16\], not \[1, 3, 16, 16\]"),
-    (_other_input_type, InputShapeError, "float16"),
+    (_other_input_type, InputShapeError, "type int32, not float32"),
     (_lacking_label, InputShapeError, r"\[1, 4\]; 3 labels need \[1, 3\]"),
     (_other_output_name, InputShapeError, "no output 'scores'"),
     (_no_logits, InputShapeError, "no output 'logits'; it has embedding"),

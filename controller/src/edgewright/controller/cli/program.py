@@ -22,6 +22,7 @@ from edgewright.controller.cli import (
     compare,
     director,
     fleet,
+    init,
     keys,
     lineage,
     models,
@@ -123,6 +124,7 @@ def version() -> None:
     console().print(installed_version("edgewright-controller"))
 
 
+app.command()(init.init)
 app.command()(push.push)
 app.command()(fleet.devices)
 app.command()(fleet.device)

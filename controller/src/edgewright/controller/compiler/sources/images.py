@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgewright.controller.compiler.checks import read_holdout, verify_model
 from edgewright.controller.compiler.frames import Frames, read_frames
+from edgewright.controller.compiler.sources.tflitefile import is_tflite
 from edgewright.controller.compiler.subject import Port, Subject
 from edgewright.controller.model_toml import ModelSpec
 
@@ -43,7 +44,7 @@ def read_images(spec: ModelSpec, folder: Path) -> ImageModel:
     subject = Subject(
         name=spec.model.name,
         model=model,
-        format="onnx",
+        format="tflite" if is_tflite(model) else "onnx",
         inputs=(Port(spec.input.name, spec.input.dtype, spec.input.shape),),
         outputs=(Port(spec.output.name, "float32", spec.output_tensor.shape),),
         calibration={spec.input.name: _calls(calibration, spec)},

@@ -17,7 +17,7 @@ from edgewright.controller.compiler.graph import canonical_graph
 from edgewright.controller.compiler.ort import Session
 from edgewright.controller.compiler.sources import onnxgraph
 from edgewright.controller.compiler.sources.drawing import draw_calls
-from edgewright.controller.compiler.sources.ports import OpenPort, OpenPorts, Size, match_inputs
+from edgewright.controller.compiler.sources.ports import OpenPort, Size, match_inputs
 from edgewright.controller.compiler.subject import Feeds, Format, Outputs, Port
 from edgewright.controller.errors import (
     InputShapeError,
@@ -63,22 +63,13 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def look_at_onnx(data: bytes, beside: Path | None = None) -> OpenPorts:
-    """Inputs and outputs as the file declares them.
-
-    Args:
-        data: the file.
-        beside: its folder, for weights in files of their own.
-
-    Raises:
-        ModelError: the file cannot be compiled; the number says why.
-    """
-    model = onnxgraph.read_proto(data, beside)
-    onnxgraph.verify_nodes(model)
-    return onnxgraph.open_inputs(model), onnxgraph.open_outputs(model)
-
-
-def read_onnx(data: bytes, declared: Sequence[InputPart], beside: Path | None = None) -> Source:
+def read_onnx(
+    data: bytes,
+    declared: Sequence[InputPart],
+    beside: Path | None = None,
+    *,
+    keep_names: bool = False,
+) -> Source:
     """The source in an ONNX file.
 
     Args:
@@ -86,6 +77,7 @@ def read_onnx(data: bytes, declared: Sequence[InputPart], beside: Path | None = 
         declared: what model.toml says of inputs: sizes, and values to try the model with. Inputs that it
             does not name have to have all sizes in the file.
         beside: its folder, for weights in files of their own.
+        keep_names: whether names of ports stay, whatever they are.
 
     Raises:
         ModelError: the file cannot be compiled; the number says why.
@@ -96,7 +88,7 @@ def read_onnx(data: bytes, declared: Sequence[InputPart], beside: Path | None = 
     model = onnxgraph.inlined(model)
     notes = onnxgraph.tidy(model)
     ports = match_inputs(found, declared)
-    names = onnxgraph.rename_ports(model)
+    names = {} if keep_names else onnxgraph.rename_ports(model)
     notes += [f"{old!r} is called {new!r} in artifacts." for old, new in names.items()]
     inputs = tuple(Port(names.get(port.name, port.name), port.dtype, port.shape) for port in ports)
     probe = _probe(inputs, ports, declared)

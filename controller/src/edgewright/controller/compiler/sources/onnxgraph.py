@@ -15,8 +15,14 @@ import onnx
 import onnx.inliner
 import onnx.version_converter
 
+from edgewright.controller.compiler.sources.files import LARGEST_SOURCE_BYTES
 from edgewright.controller.compiler.sources.ports import OpenPort, Size
-from edgewright.controller.errors import NotAModelError, TensorTypeError, UnknownOperatorError
+from edgewright.controller.errors import (
+    ModelTooLargeError,
+    NotAModelError,
+    TensorTypeError,
+    UnknownOperatorError,
+)
 from edgewright.controller.model_tensors import DTYPES
 
 OPSET: Final = 17
@@ -87,6 +93,8 @@ def _load_weights(model: Any, beside: Path | None) -> None:
         names = sorted({_place(tensor) for tensor in _tensors(model)} - {""})
         named = f" ({', '.join(names)[:_LONGEST_SENTENCE_NAME]})" if names else ""
         raise NotAModelError(f"{said}{named}, which is not beside it or does not fit.") from error
+    if model.ByteSize() > LARGEST_SOURCE_BYTES:
+        raise ModelTooLargeError(f"The model has {model.ByteSize() / 1e6:.0f} MB with its weights.")
 
 
 def _place(tensor: Any) -> str:
@@ -183,6 +191,18 @@ def _size(dimension: Any) -> Size:
     # A size of zero or below is how some exporters write an open one.
     value = int(dimension.dim_value)
     return value if dimension.HasField("dim_value") and value > 0 else str(dimension.dim_param)
+
+
+def outputs_of(model: Any, operator: str) -> frozenset[str]:
+    """The model's outputs that come directly out of such an operator."""
+    leaving = {value.name for value in model.graph.output}
+    return frozenset(
+        name
+        for node in model.graph.node
+        if node.op_type == operator
+        for name in node.output
+        if name in leaving
+    )
 
 
 def tidy(model: Any) -> list[str]:

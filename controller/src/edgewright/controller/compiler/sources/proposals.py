@@ -31,6 +31,7 @@ from edgewright.controller.model_tensors import (
     TensorModelPart,
     TensorSpec,
 )
+from edgewright.controller.model_toml import LicencePart
 
 ONNX_TARGETS: Final = ("x86_64-ort-cpu", "aarch64-ort-cpu")
 TFLITE_TARGETS: Final = ("aarch64-litert",)
@@ -60,6 +61,9 @@ _MOST_ROWS: Final = 64
 _FEEDS_BYTES: Final = 32 << 20
 
 
+DRAWN: Final = "The calibration and holdout are drawn, not recorded: they show parity, not accuracy."
+
+
 @dataclass(frozen=True)
 class Picture:
     """What makes a model one for the line: one picture in, one row of numbers out.
@@ -69,6 +73,7 @@ class Picture:
         channels, height, width: of the picture.
         output: the row's name.
         classes: how many numbers it has.
+        probabilities: whether the row comes out of a Softmax.
     """
 
     layout: Literal["NCHW", "NHWC"]
@@ -77,6 +82,7 @@ class Picture:
     width: int
     output: str
     classes: int
+    probabilities: bool
 
 
 @dataclass(frozen=True)
@@ -105,11 +111,9 @@ def propose(path: Path) -> Proposal:
         data = export_onnx(path, ())
     if is_tflite(data):
         found, leaving = look_at_tflite(data)
-        inputs = next(_attempts(found, leaving))
         outputs = {port.name: tuple(int(size) for size in port.shape or ()) for port in leaving}
-        return _proposal(path, found, inputs, outputs, TFLITE_TARGETS)
-    found, inputs, outputs = _try_onnx(data, path.parent)
-    return _proposal(path, found, inputs, outputs, ONNX_TARGETS)
+        return _proposal(path, _Tried(found, next(_attempts(found, leaving)), outputs), TFLITE_TARGETS)
+    return _proposal(path, _try_onnx(data, path.parent), ONNX_TARGETS)
 
 
 def model_name(path: Path) -> str:
@@ -118,9 +122,24 @@ def model_name(path: Path) -> str:
     return plain if plain not in ("", "root", "targets", "snapshot", "timestamp") else "model"
 
 
-def _try_onnx(
-    data: bytes, beside: Path
-) -> tuple[tuple[OpenPort, ...], tuple[InputPart, ...], dict[str, tuple[int, ...]]]:
+@dataclass(frozen=True)
+class _Tried:
+    """A declaration with which the model runs.
+
+    Attributes:
+        found: the inputs in the file.
+        inputs: what is declared of them.
+        outputs: shapes of the outputs.
+        probabilities: outputs that come out of a Softmax.
+    """
+
+    found: tuple[OpenPort, ...]
+    inputs: tuple[InputPart, ...]
+    outputs: dict[str, tuple[int, ...]]
+    probabilities: frozenset[str] = frozenset()
+
+
+def _try_onnx(data: bytes, beside: Path) -> _Tried:
     model = onnxgraph.read_proto(data, beside)
     ports = onnxgraph.open_inputs(model), onnxgraph.open_outputs(model)
     onnxgraph.verify_nodes(model)
@@ -138,7 +157,8 @@ def _try_onnx(
         except InputShapeError as error:
             first = first or error
             continue
-        return found, parts, {name: values.shape[1:] for name, values in outputs.items()}
+        shapes = {name: values.shape[1:] for name, values in outputs.items()}
+        return _Tried(found, parts, shapes, onnxgraph.outputs_of(model, "Softmax"))
     if first and not any(port.is_open for port in found):
         raise first
     said = first.sentence if first else "They are too large."
@@ -225,24 +245,18 @@ def _may_be_equal(first: tuple[int | str, ...] | None, second: tuple[int | str, 
     )
 
 
-def _proposal(
-    path: Path,
-    found: Sequence[OpenPort],
-    inputs: tuple[InputPart, ...],
-    outputs: dict[str, tuple[int, ...]],
-    targets: tuple[str, ...],
-) -> Proposal:
-    decision = _decision(outputs)
-    picture = _picture(found, inputs, outputs, decision)
-    row_bytes = sum(prod(part.shape) * np.dtype(part.dtype).itemsize for part in inputs)
+def _proposal(path: Path, tried: _Tried, targets: tuple[str, ...]) -> Proposal:
+    decision = _decision(tried.outputs)
+    row_bytes = sum(prod(part.shape) * np.dtype(part.dtype).itemsize for part in tried.inputs)
     rows = max(_FEWEST_ROWS, min(_MOST_ROWS, _FEEDS_BYTES // max(1, row_bytes)))
     spec = TensorSpec(
         targets=targets,
         model=TensorModelPart(name=model_name(path), file=path.name, licence="unknown", decision=decision),
-        inputs=inputs,
+        inputs=tried.inputs,
         data=TensorDataPart(synthetic=SyntheticPart(seed=1, rows=rows)),
+        licence=LicencePart(unknown="warn"),
     )
-    return Proposal(spec, tuple(_guesses(found, inputs)), picture)
+    return Proposal(spec, tuple(_guesses(tried)), _picture(tried, decision))
 
 
 def _decision(outputs: dict[str, tuple[int, ...]]) -> str:
@@ -251,24 +265,21 @@ def _decision(outputs: dict[str, tuple[int, ...]]) -> str:
     return rows[0] if len(rows) == 1 and len(outputs) == 1 else ""
 
 
-def _picture(
-    found: Sequence[OpenPort],
-    inputs: Sequence[InputPart],
-    outputs: dict[str, tuple[int, ...]],
-    decision: str,
-) -> Picture | None:
-    if len(found) != 1 or not decision or not _is_picture(found[0]) or inputs[0].dtype[:5] != "float":
+def _picture(tried: _Tried, decision: str) -> Picture | None:
+    part = tried.inputs[0]
+    if len(tried.inputs) != 1 or not decision or not _is_picture(tried.found[0]):
         return None
-    shape, classes = inputs[0].shape, outputs[decision][1]
+    shape, classes = part.shape, tried.outputs[decision][1]
     layout: Literal["NCHW", "NHWC"] = "NCHW" if shape[1] in _PICTURE_CHANNELS else "NHWC"
     channels, height, width = shape[1:] if layout == "NCHW" else (shape[3], shape[1], shape[2])
-    if min(height, width) < _SMALLEST_PICTURE or classes > _MOST_CLASSES or shape[0] != 1:
+    large_enough = min(height, width) >= _SMALLEST_PICTURE
+    if np.dtype(part.dtype).kind != "f" or not large_enough or classes > _MOST_CLASSES or shape[0] != 1:
         return None
-    return Picture(layout, channels, height, width, decision, classes)
+    return Picture(layout, channels, height, width, decision, classes, decision in tried.probabilities)
 
 
-def _guesses(found: Sequence[OpenPort], inputs: Sequence[InputPart]) -> Iterator[str]:
-    for port, part in zip(found, inputs, strict=True):
+def _guesses(tried: _Tried) -> Iterator[str]:
+    for port, part in zip(tried.found, tried.inputs, strict=True):
         if any(isinstance(size, str) for size in (port.shape or ())[1:]):
             shape = ", ".join(str(size) if size else "any" for size in port.shape or ())
             yield (
@@ -279,4 +290,4 @@ def _guesses(found: Sequence[OpenPort], inputs: Sequence[InputPart]) -> Iterator
             yield f"The input {port.name!r} was taken for a constant of {part.value:g}."
         elif part.kind == "state":
             yield f"The input {port.name!r} was taken for a state that the output {part.feedback!r} becomes."
-    yield "The calibration and holdout are drawn, not recorded: they show parity, not accuracy."
+    yield DRAWN
