@@ -5,7 +5,7 @@ same calls. A layer's error has three parts: what its inputs brought, what its o
 added, and what rounding and clipping its result added. The last two are its own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,15 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.controller.compiler.candidate import Candidate
+from edgewright.controller.compiler.gates import ACCURACY_GATES, Verdict, blame
 from edgewright.controller.compiler.subject import Feeds, Subject
 from edgewright.controller.compiler.within import Layer, layers_of, read_within, spread_rows
 from edgewright.controller.errors import ModelError
 
-CALLS: Final = 8
+CALLS: Final = 4
 """Calls that the errors are measured on."""
 
 MOST_LAYERS: Final = 480
 """Of a longer graph layers are left out evenly, so that the cost stays bounded."""
+
+WEIGHTED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators with most of the weights and of the arithmetic."""
 
 _ROUNDED: Final = "_DequantizeLinear_Output"
 """What the quantiser appends to a tensor's name for the same tensor after rounding."""
@@ -32,16 +36,18 @@ class LayerError:
     """One layer's part in the error.
 
     Attributes:
-        layer: the node, as fp32 has it.
+        layer: the node, as fp32 has it; where several could be measured only together, the first of them.
         before: relative error of its worst input.
         computed: of its output before that is rounded.
         rounded: of its output after that; the same where it is not rounded.
+        outputs: tensors that were measured.
     """
 
     layer: Layer
     before: float
     computed: float
     rounded: float
+    outputs: tuple[str, ...]
 
     @property
     def rise(self) -> float:
@@ -69,6 +75,20 @@ def find_break(subject: Subject, candidate: Candidate) -> str:
     return describe_break(worst) if worst.rise > 0 else ""
 
 
+def explain(verdict: Verdict, subject: Subject, candidate: Candidate) -> Verdict:
+    """A verdict, with the layer that broke where the candidate says something else than fp32.
+
+    Args:
+        verdict: on the candidate.
+        subject: what is compiled.
+        candidate: the one that was judged.
+    """
+    if not ACCURACY_GATES & set(verdict.failed_gates):
+        return verdict
+    broken_at = find_break(subject, candidate)
+    return blame(verdict, broken_at) if broken_at else verdict
+
+
 def describe_break(error: LayerError) -> str:
     """One layer's error in words."""
     layer = error.layer
@@ -86,27 +106,36 @@ def layer_errors(fp32: bytes, candidate: bytes, feeds: Feeds) -> list[LayerError
         InputShapeError: the runtime cannot run it.
     """
     layers = layers_of(fp32)
-    theirs = {name for layer in layers_of(candidate) for name in layer.outputs}
-    shared = _thinned([name for layer in layers for name in layer.outputs if name in theirs])
-    pairs = {name: name for name in shared}
-    after = {name: f"{name}{_ROUNDED}" for name in shared if f"{name}{_ROUNDED}" in theirs}
-    computed = _errors([fp32, candidate], [pairs, pairs], feeds)
-    rounded = _errors([fp32, candidate], [{name: name for name in after}, after], feeds)
-    return list(_walk(layers, computed, rounded))
+    theirs = {name: layer.operator for layer in layers_of(candidate) for name in layer.outputs}
+    # The quantiser drops an activation that rounding does by itself, and gives its output's name to what came
+    # before: only after rounding that tensor is the same again.
+    same = _thinned(
+        [name for layer in layers for name in layer.outputs if theirs.get(name) == layer.operator]
+    )
+    after = _thinned([name for layer in layers for name in layer.outputs if f"{name}{_ROUNDED}" in theirs])
+    computed = _errors([fp32, candidate], [{name: name for name in same}] * 2, feeds)
+    names = [{name: name for name in after}, {name: f"{name}{_ROUNDED}" for name in after}]
+    return list(_walk(layers, computed, _errors([fp32, candidate], names, feeds)))
 
 
 def _walk(
     layers: Iterable[Layer], computed: Mapping[str, float], rounded: Mapping[str, float]
-) -> Iterable[LayerError]:
-    """Layers with their errors; a tensor that is not known has its layer's input's error."""
+) -> Iterator[LayerError]:
+    """Layers with their errors; an error stands for those before it that could not be measured."""
     known: dict[str, float] = {}
+    unmeasured: dict[str, Layer] = {}
     for layer in layers:
         before = max((known.get(name, 0.0) for name in layer.inputs), default=0.0)
+        origin = next((unmeasured[name] for name in layer.inputs if name in unmeasured), layer)
         for name in layer.outputs:
-            known[name] = max(rounded.get(name, 0.0), computed.get(name, before))
-        name = next((name for name in layer.outputs if name in computed), "")
-        if name:
-            yield LayerError(layer, before, computed[name], rounded.get(name, computed[name]))
+            found = computed.get(name), rounded.get(name)
+            known[name] = max((error for error in found if error is not None), default=before)
+            if found == (None, None):
+                unmeasured[name] = origin
+                continue
+            own = origin if origin.operator in WEIGHTED or layer.operator not in WEIGHTED else layer
+            at, end = (computed.get(name, known[name]), rounded.get(name, known[name]))
+            yield LayerError(own, before, at, end, layer.outputs)
 
 
 def _errors(models: Sequence[bytes], names: Sequence[Mapping[str, str]], feeds: Feeds) -> dict[str, float]:

@@ -8,6 +8,7 @@ artifact carries the head alone (measured: 622 bytes instead of 2.3 kB).
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from math import prod
 from typing import Final
 
 from edgewright.controller.compiler.candidate import Range
@@ -21,6 +22,10 @@ from edgewright.controller.compiler.within import spread_rows
 
 MOST_CALLS: Final = 512
 """Ranges hardly widen beyond; more calls are thinned evenly."""
+
+FEWEST_CALLS: Final = 64
+MOST_VALUES: Final = 20_000_000
+"""Input values that all calls together may have: 130 pictures of 224 x 224, and 64 of any larger size."""
 
 
 class Calibration:
@@ -56,7 +61,9 @@ class Calibration:
     @cached_property
     def observed(self) -> dict[str, Range]:
         """Ranges on the calibration calls, by the tensor's name."""
-        calls = spread_rows(self._subject.calibration, MOST_CALLS)
+        values = sum(prod(port.shape) for port in self._subject.inputs)
+        most = min(MOST_CALLS, max(FEWEST_CALLS, MOST_VALUES // max(values, 1)))
+        calls = spread_rows(self._subject.calibration, most)
         return self.quantiser.observe_ranges(calls, batches=self._subject.batches)
 
     @cached_property

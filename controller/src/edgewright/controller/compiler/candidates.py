@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Final
 
+from edgewright.controller.compiler.attribution import WEIGHTED
 from edgewright.controller.compiler.calibration import Calibration
 from edgewright.controller.compiler.candidate import Candidate, Range
 from edgewright.controller.compiler.gates import ACCURACY_GATES, Verdict, left_out
@@ -27,21 +28,20 @@ from edgewright.controller.compiler.graphedit import (
     float16_weights,
     int8_weights,
     is_quantised,
-    operators_of,
+    weight_share,
 )
 from edgewright.controller.compiler.mixed import search_mixed
 from edgewright.controller.compiler.ort import VERSION, halve
-from edgewright.controller.compiler.ranges import RangeTable
 from edgewright.controller.compiler.subject import Subject, rows_of
 from edgewright.controller.compiler.targets import Target
 from edgewright.controller.errors import GateFailedError, ModelError
 from edgewright.controller.model_toml import Precision
 
-WEIGHTED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Operators with most of the weights and of the arithmetic."""
-
 DYNAMIC: Final = ("Attention", "Gemm", "LSTM", "MatMul")
 """Operators that gain from being quantised call by call; convolutions become four times slower."""
+
+LEAST_SHARE: Final = 0.5
+"""Share of the weights that have to lie in such operators."""
 
 FLOAT32_PROVIDERS: Final = frozenset({"CPUExecutionProvider"})
 """Execution providers that convert float16 back to float32 around most operators (measured: 1.28 of fp32)."""
@@ -59,7 +59,7 @@ LeaveOut = Callable[[Verdict], None]
 def onnx_candidates(
     subject: Subject,
     target: Target,
-    inherited: RangeTable,
+    calibration: Calibration,
     verdicts: Verdicts,
     leave_out: LeaveOut = lambda _verdict: None,
 ) -> Iterator[Candidate]:
@@ -68,11 +68,11 @@ def onnx_candidates(
     Args:
         subject: what is compiled; an ONNX model.
         target: for what.
-        inherited: ranges of the parent version.
+        calibration: of the subject; targets share it.
         verdicts: those on the candidates so far, asked after each.
         leave_out: told of a form that could not be made.
     """
-    forms = _Forms(subject, target, inherited, verdicts, leave_out)
+    forms = _Forms(subject, target, calibration, verdicts, leave_out)
     for candidate in forms.all():
         yield candidate
         if forms.passed():
@@ -86,12 +86,12 @@ class _Forms:
         self,
         subject: Subject,
         target: Target,
-        inherited: RangeTable,
+        calibration: Calibration,
         verdicts: Verdicts,
         leave_out: LeaveOut,
     ) -> None:
         self._subject, self._target = subject, target
-        self._calibration = Calibration(subject, inherited)
+        self._calibration = calibration
         self._verdicts, self._leave_out = verdicts, leave_out
         self._allowed = [
             precision for precision in target.precisions if precision in subject.gates.precisions
@@ -122,7 +122,7 @@ class _Forms:
             yield from self._static()
         else:
             self._leave_out(left_out("int8", "int8", "there are no calibration data"))
-        if operators_of(self._subject.model) & {"LSTM", "GRU", "MatMul"}:
+        if weight_share(self._subject.model, DYNAMIC) >= LEAST_SHARE:
             yield from self._made("int8, dynamic", "int8", self._dynamic)
 
     def _static(self) -> Iterator[Candidate]:
@@ -166,15 +166,11 @@ class _Forms:
         yield candidate
 
     def _quantised(self, name: str, ranges: Mapping[str, Range], operators: Sequence[str] = ()) -> Candidate:
-        model = self._calibration.quantise(ranges, self._target.activation, operators)
-        if not is_quantised(model):
-            raise GateFailedError("the quantiser found nothing to quantise")
+        model = _whole(self._calibration.quantise(ranges, self._target.activation, operators))
         return Candidate(name, "int8", model, ranges=self._calibration.table(ranges), tools=_TOOLS)
 
     def _dynamic(self) -> Candidate:
-        model = canonical_graph(self._calibration.quantiser.quantise_dynamically(DYNAMIC))
-        if not is_quantised(model):
-            raise GateFailedError("the quantiser found nothing to quantise")
+        model = _whole(self._calibration.quantiser.quantise_dynamically(DYNAMIC))
         return Candidate("int8, dynamic", "int8", model, tools=_TOOLS)
 
     def _searched(self) -> Candidate:
@@ -201,3 +197,14 @@ class _Forms:
     def _error_of(self, name: str) -> float:
         verdicts = [verdict for verdict in self._verdicts() if verdict.name == name]
         return verdicts[-1].numbers.get("logit_error", inf) if verdicts else inf
+
+
+def _whole(model: bytes) -> bytes:
+    """A quantised model in canonical form, with the weights that the quantiser left stored as int8 too.
+
+    Raises:
+        GateFailedError: it left all of them.
+    """
+    if not is_quantised(model):
+        raise GateFailedError("the quantiser found nothing to quantise")
+    return canonical_graph(int8_weights(model))

@@ -182,14 +182,22 @@ def judge(measured: Measurement, gates: GatesPart) -> Verdict:
 
 def left_out(name: str, precision: Precision, reason: str) -> Verdict:
     """The verdict on a candidate that could not be made."""
-    text = f"could not be made: {reason}"
+    return _refused(name, precision, "made", f"could not be made: {reason}")
+
+
+def broken(name: str, precision: Precision, reason: str) -> Verdict:
+    """The verdict on a candidate that the target's runtime cannot load or run."""
+    return _refused(name, precision, "runs", f"does not run on the target's runtime: {reason}")
+
+
+def _refused(name: str, precision: Precision, gate: str, text: str) -> Verdict:
     return Verdict(
         name=name,
         passed=False,
         length=0,
         sentences=(f"FAIL: {text}",),
         failures=(text,),
-        failed_gates=("made",),
+        failed_gates=(gate,),
         precision=precision,
     )
 

@@ -5,7 +5,7 @@ each channel (or float16), and a ``Cast`` and a ``Mul`` bring it back. onnxrunti
 the model, because they depend on constants alone, so the graph that runs is the float one, at its speed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -49,6 +49,22 @@ def operators_of(model: bytes) -> frozenset[str]:
         NotAModelError: the bytes are no model.
     """
     return frozenset(node.op_type for graph in _graphs(parse_graph(model).graph) for node in graph.node)
+
+
+def weight_share(model: bytes, operators: Collection[str]) -> float:
+    """Share of the elements of all weights that some operators read directly, between 0 and 1.
+
+    Raises:
+        NotAModelError: the bytes are no model.
+    """
+    sizes: dict[str, int] = {}
+    readers: set[str] = set()
+    for graph in _graphs(parse_graph(model).graph):
+        _inline_constants(graph)
+        sizes |= {weight.name: int(np.prod(weight.dims)) for weight in graph.initializer}
+        readers |= {name for node in graph.node if node.op_type in operators for name in node.input}
+    read = sum(size for name, size in sizes.items() if name in readers)
+    return read / max(sum(sizes.values()), 1)
 
 
 def is_quantised(model: bytes) -> bool:

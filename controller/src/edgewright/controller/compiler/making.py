@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.benches.opening import open_bench
+from edgewright.controller.compiler.calibration import Calibration
 from edgewright.controller.compiler.compiled import Compiled
 from edgewright.controller.compiler.opened import Opened
 from edgewright.controller.compiler.ranges import RangeTable
@@ -37,6 +39,11 @@ class Maker:
     bases: Bases
     known: list[str] = field(default_factory=list)
 
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Ranges of the source's tensors, shared by all targets; nothing is measured before it is needed."""
+        return Calibration(self.source.subject, self.inherited)
+
     def make(self, target: Target) -> Compiled:
         """What was compiled before, or a new compilation, which is remembered.
 
@@ -56,5 +63,5 @@ class Maker:
     def _compile(self, target: Target) -> Compiled:
         subject = self.source.subject
         with open_bench(target, batches=subject.batches) as bench:
-            trial = try_candidates(subject, target, self.source.reference, self.inherited, bench)
+            trial = try_candidates(subject, target, self.source.reference, self.calibration, bench)
             return self.source.shape(target, trial, bench, self.put, self.bases(target))

@@ -102,7 +102,7 @@ def rank_layers(errors: Sequence[LayerError], layers: Sequence[Layer]) -> list[s
     units: list[tuple[float, list[str]]] = []
     for error in errors:
         units.append((error.computed - error.before, [error.layer.name]))
-        followers = [name for output in error.layer.outputs for name in readers.get(output, ())]
+        followers = [name for output in error.outputs for name in readers.get(output, ())]
         units.append((error.rounded - error.computed, [error.layer.name, *followers]))
     ranked = sorted(units, key=lambda unit: -unit[0])
     names = [name for gain, unit in ranked if gain > 0 for name in unit if name]

@@ -7,14 +7,16 @@ of it is asked for; what is left is fp32 in the form of the target's runtime, wh
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from edgewright.controller.compiler.attribution import explain
 from edgewright.controller.compiler.benches.seam import Bench
+from edgewright.controller.compiler.calibration import Calibration
 from edgewright.controller.compiler.candidate import Candidate
 from edgewright.controller.compiler.candidates import onnx_candidates
-from edgewright.controller.compiler.gates import Verdict, choose, judge
+from edgewright.controller.compiler.gates import Verdict, broken, choose, judge
 from edgewright.controller.compiler.measure import measure
-from edgewright.controller.compiler.ranges import RangeTable
 from edgewright.controller.compiler.subject import Outputs, Subject
 from edgewright.controller.compiler.targets import Target
+from edgewright.controller.errors import InputShapeError, UnknownOperatorError
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Trial:
 
 
 def try_candidates(
-    subject: Subject, target: Target, reference: Outputs, inherited: RangeTable, bench: Bench
+    subject: Subject, target: Target, reference: Outputs, calibration: Calibration, bench: Bench
 ) -> Trial:
     """Try candidates until one passes that no later one is preferred to.
 
@@ -40,7 +42,7 @@ def try_candidates(
         subject: what is compiled.
         target: for what.
         reference: outputs of the source on the holdout, from onnxruntime.
-        inherited: the parent's calibration ranges.
+        calibration: of the subject.
         bench: the target's runtime.
 
     Raises:
@@ -50,21 +52,25 @@ def try_candidates(
     verdicts: list[Verdict] = []
     tried: dict[str, tuple[Candidate, Outputs]] = {}
     raced = subject
-    for candidate in _candidates(subject, target, inherited, verdicts):
+    for candidate in _candidates(subject, target, calibration, verdicts):
         if candidate.precision == "fp32" and candidate.format != subject.format:
             raced = replace(subject, model=candidate.model, format=candidate.format)
-        outputs, measured = measure(raced, target, reference, candidate, bench)
+        try:
+            outputs, measured = measure(raced, target, reference, candidate, bench)
+        except (InputShapeError, UnknownOperatorError) as error:
+            verdicts.append(broken(candidate.name, candidate.precision, error.sentence.rstrip(".")))
+            continue
         tried[candidate.name] = (candidate, outputs)
-        verdicts.append(judge(measured, subject.gates))
+        verdicts.append(explain(judge(measured, subject.gates), subject, candidate))
     chosen, outputs = tried[choose(verdicts, target.name).name]
     return Trial(chosen, outputs, tuple(verdicts))
 
 
 def _candidates(
-    subject: Subject, target: Target, inherited: RangeTable, verdicts: list[Verdict]
+    subject: Subject, target: Target, calibration: Calibration, verdicts: list[Verdict]
 ) -> Iterator[Candidate]:
     if target.format == "onnx":
-        yield from onnx_candidates(subject, target, inherited, lambda: verdicts, verdicts.append)
+        yield from onnx_candidates(subject, target, calibration, lambda: verdicts, verdicts.append)
         return
     from edgewright.controller.compiler.tflite_forms import tflite_candidates
 

@@ -12,7 +12,7 @@ from edgewright.controller.compiler.graphedit import expose
 from edgewright.controller.compiler.ort import Session
 from edgewright.controller.compiler.subject import Feeds, rows_of, take_rows
 
-GROUP: Final = 24
+GROUP: Final = 48
 """Tensors that are read in one pass over the calls."""
 
 
