@@ -2,7 +2,7 @@
 
 A folder that was copied and renamed by half, a file exported from the wrong run: the name, the labels and the
 shapes fit, every gate holds the new network against itself, and it may even be right about its own holdout.
-What gives it away is that it has nothing to do with the version before it. Both decide the same holdout calls;
+Only the version before it gives it away, with which it has nothing to do. Both decide the same holdout calls;
 Cohen's kappa (1960, Educational and Psychological Measurement 20) says how far they agree beyond what their
 habits alone would give. Up to 0.2 it is called slight (Landis and Koch 1977, Biometrics 33).
 
