@@ -1,9 +1,9 @@
 """Which bench a target has."""
 
+from edgewright.controller.compiler.benches.child import ChildBench
 from edgewright.controller.compiler.benches.ort_bench import OrtBench
 from edgewright.controller.compiler.benches.seam import Bench
 from edgewright.controller.compiler.targets import Target
-from edgewright.controller.errors import ToolchainMissingError
 
 
 def open_bench(target: Target, *, batches: bool = False) -> Bench:
@@ -18,4 +18,4 @@ def open_bench(target: Target, *, batches: bool = False) -> Bench:
     """
     if not target.environment:
         return OrtBench(target.runtime.provider, batches=batches)
-    raise ToolchainMissingError(f"{target.name} needs the toolchain {target.environment}.")
+    return ChildBench(target)

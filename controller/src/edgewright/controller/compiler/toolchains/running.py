@@ -6,6 +6,7 @@ through into what they write. It ends with the thread that started it, and inher
 pickle crosses the border in either direction.
 """
 
+import io
 import json
 import signal
 import subprocess
@@ -101,11 +102,18 @@ def run_script(
     return Outcome(read["result"]) if "result" in read else Outcome(None, str(read["error"]).rstrip("."))
 
 
+def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Arrays as the bytes of a .npz file, numbered: their names may hold any character, and go elsewhere."""
+    packed = io.BytesIO()
+    np.savez(
+        packed, allow_pickle=False, **{str(n): np.asarray(each) for n, each in enumerate(arrays.values())}
+    )
+    return packed.getvalue()
+
+
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> list[str]:
-    """Write arrays beside a request; the names, which may hold any character, go into the request."""
-    numbered = {str(number): np.asarray(values) for number, values in enumerate(arrays.values())}
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **numbered)
+    """Write arrays beside a request; the names go into the request."""
+    path.write_bytes(pack_arrays(arrays))
     return list(arrays)
 
 

@@ -41,7 +41,7 @@ class _Session:
     def call(self, feeds: dict[str, Any]) -> dict[str, Any]:
         """Run once. Outputs are real numbers, unless the caller speaks the model's own integers."""
         try:
-            inputs = given(self._inputs, list(feeds))
+            inputs = given(self._interpreter, self._inputs, list(feeds))
             for name, values in feeds.items():
                 self._interpreter.set_tensor(inputs[name]["index"], to_stored(values, inputs[name]))
             self._interpreter.invoke()

@@ -32,38 +32,48 @@ def quantise(model: bytes, form: str, examples: list[dict[str, Any]]) -> bytes:
         form: a key of ``RECIPES``.
         examples: inputs by name; used where activations are quantised.
     """
-    model = signed(model)
+    model, signature, names = signed(model)
     worker = quantizer.Quantizer(bytearray(model))
     worker.load_quantization_recipe(RECIPES[form]())
     if not worker.need_calibration:
         return bytes(worker.quantize(enable_progress_report=False).quantized_model)
     calibrator = Calibrator(model, num_threads=1, qsv_update_func=min_max_update)
-    signature = next(iter(calibrator.get_signature_list()))
-    calibrator.calibrate({signature: examples}, worker._recipe_manager)  # noqa: SLF001 - its own calibrate averages
+    named = [{names.get(name, name): values for name, values in each.items()} for each in examples]
+    calibrator.calibrate({signature: named}, worker._recipe_manager)  # noqa: SLF001 - its own calibrate averages
     ranges = calibrator.get_model_qsvs()
     return bytes(worker.quantize(ranges, enable_progress_report=False).quantized_model)
 
 
-def signed(model: bytes) -> bytes:
-    """The file with a signature, which is how examples find their inputs; older converters wrote none."""
+def signed(model: bytes) -> tuple[bytes, str, dict[str, str]]:
+    """The file with a signature, which is how examples find their inputs; older converters wrote none.
+
+    Returns:
+        The file, the signature's key, and the signature's names of inputs by those of their tensors.
+    """
     content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model)))
-    if content.signatureDefs:
-        return model
     graph = content.subgraphs[0]
-    signature = schema.SignatureDefT()
-    signature.signatureKey, signature.subgraphIndex = SIGNATURE, 0
-    signature.inputs = [_port(graph, number) for number in graph.inputs]
-    signature.outputs = [_port(graph, number) for number in graph.outputs]
-    content.signatureDefs = [signature]
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(content.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    if not content.signatureDefs:
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = SIGNATURE, 0
+        signature.inputs = [_port(graph, number) for number in graph.inputs]
+        signature.outputs = [_port(graph, number) for number in graph.outputs]
+        content.signatureDefs = [signature]
+        builder = flatbuffers.Builder(len(model))
+        builder.Finish(content.Pack(builder), b"TFL3")
+        return signed(bytes(builder.Output()))
+    signature = content.signatureDefs[0]
+    names = {_text(graph.tensors[port.tensorIndex].name): _text(port.name) for port in signature.inputs}
+    return model, _text(signature.signatureKey), names
 
 
 def _port(graph: Any, number: int) -> Any:
     port = schema.TensorMapT()
     port.name, port.tensorIndex = graph.tensors[number].name, number
     return port
+
+
+def _text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def run(request: dict[str, Any], folder: Path) -> dict[str, Any]:

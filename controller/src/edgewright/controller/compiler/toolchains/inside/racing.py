@@ -53,7 +53,7 @@ def answer(request: dict[str, Any], folder: Path, open_artifact: Callable[[bytes
     try:
         if request["do"] == "outputs":
             return _outputs(open_artifact(artifacts[0]), feeds, folder)
-        return {"speeds": _race([partial(open_artifact, each) for each in artifacts], feeds)}
+        return _race([partial(open_artifact, each) for each in artifacts], feeds)
     except RefusedError as error:
         return {"refused": error.stage, "words": str(error)}
 
@@ -65,10 +65,10 @@ def _outputs(session: Any, feeds: dict[str, Any], folder: Path) -> dict[str, Any
     stacked = {str(number): np.stack([call[name] for call in calls]) for number, name in enumerate(names)}
     with (folder / "outputs.npz").open("wb") as file:
         np.savez(file, **stacked)  # type: ignore[arg-type]  # its stub takes no name but its own options
-    return {"outputs": names, "placement": session.placement}
+    return {"outputs": names, "placements": [session.placement]}
 
 
-def _race(openers: list[Callable[[], Any]], feeds: dict[str, Any]) -> list[dict[str, float]]:
+def _race(openers: list[Callable[[], Any]], feeds: dict[str, Any]) -> dict[str, Any]:
     first = {name: values[0] for name, values in feeds.items()}
     sessions, memory = [], []
     for open_one in openers:
@@ -88,7 +88,8 @@ def _race(openers: list[Callable[[], Any]], feeds: dict[str, Any]) -> list[dict[
             if turn >= WARM_UP_ROUNDS:
                 taken.append(time.process_time_ns() - start)
     medians = [float(np.median(taken)) / 1000 for taken in times]
-    return [{"latency_us": us, "memory_mb": mb} for us, mb in zip(medians, memory, strict=True)]
+    speeds = [{"latency_us": us, "memory_mb": mb} for us, mb in zip(medians, memory, strict=True)]
+    return {"speeds": speeds, "placements": [session.placement for session in sessions]}
 
 
 def _resident_bytes() -> int:

@@ -27,25 +27,28 @@ def open_interpreter(model: bytes, delegate: bool) -> Any:
 
 
 def ports(interpreter: Any) -> tuple[dict[str, Detail], dict[str, Detail]]:
-    """Inputs and outputs by name: the signature's names where the file has one, else those of its tensors.
+    """Inputs and outputs by name: by their tensors' names, and by the signature's where the file has one.
 
-    A converter keeps a signature's names while it renames tensors as it likes.
+    A converter keeps a signature's names, and may rename tensors.
     """
+    inputs = {each["name"]: each for each in interpreter.get_input_details()}
+    outputs = {each["name"]: each for each in interpreter.get_output_details()}
     signatures = interpreter.get_signature_list()
     if len(signatures) == 1:
         runner = interpreter.get_signature_runner(next(iter(signatures)))
-        return runner.get_input_details(), runner.get_output_details()
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    return {each["name"]: each for each in inputs}, {each["name"]: each for each in outputs}
+        inputs |= runner.get_input_details()
+        outputs |= runner.get_output_details()
+    return inputs, outputs
 
 
-def given(inputs: dict[str, Detail], names: list[str]) -> dict[str, Detail]:
-    """The inputs by the caller's names: by name where it has all of them, else in order."""
-    if set(names) == set(inputs):
+def given(interpreter: Any, inputs: dict[str, Detail], names: list[str]) -> dict[str, Detail]:
+    """The inputs by the caller's names: by name where all are known, else in order."""
+    if set(names) <= set(inputs):
         return inputs
-    if len(names) != len(inputs):
-        raise ValueError(f"the model has {len(inputs)} inputs, not {len(names)}")
-    return dict(zip(names, inputs.values(), strict=True))
+    details = interpreter.get_input_details()
+    if len(names) != len(details):
+        raise ValueError(f"the model has {len(details)} inputs, not {len(names)}")
+    return dict(zip(names, details, strict=True))
 
 
 def is_scaled(detail: Detail) -> bool:
