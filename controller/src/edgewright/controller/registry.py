@@ -179,12 +179,13 @@ def record_build(session: Session, result: BuildResult) -> None:
     record_artifacts(session, result)
     if row.state not in UNFINISHED:
         return
-    row.state, row.detail, row.finished_at = READY, "", time.time()
+    row.state, row.detail, row.finished_at = READY, " ".join(result.warnings), time.time()
     row.labels, row.metrics = list(result.labels), dict(result.metrics)
     row.card_sha256, row.sbom_sha256 = result.card_sha256, result.sbom_sha256
     session.add(row)
     count = len(result.built)
     sentence = f"{row.model} v{row.version} is ready for {count} target{'s' if count != 1 else ''}."
+    sentence = " ".join((sentence, *result.warnings))
     record(session, "version.ready", sentence, model=row.model, version=row.version)
 
 

@@ -148,8 +148,17 @@ def _row(one: Compiled) -> tuple[str, ...]:
         _number(numbers, "latency_ratio", ".2f"),
         _number(numbers, "agreement", ".2%"),
         _number(numbers, "logit_error", ".4f"),
-        f"{', '.join(one.proven_on)}{kind}",
+        f"{', '.join(_short(runtime) for runtime in one.proven_on)}{kind}",
     )
+
+
+def _short(runtime: str) -> str:
+    """A runtime without the provider that everybody has.
+
+    >>> _short("onnxruntime 1.31.1 CPUExecutionProvider"), _short("litert 2.3.0 XNNPACK")
+    ('onnxruntime 1.31.1', 'litert 2.3.0 XNNPACK')
+    """
+    return runtime.removesuffix(" CPUExecutionProvider")
 
 
 def _number(numbers: dict[str, float], name: str, form: str) -> str:

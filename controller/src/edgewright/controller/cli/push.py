@@ -128,6 +128,8 @@ def _await_build(client: Client, model: str, number: int, progress: Progress) ->
             progress.console.print(f"{model} v{number} is compiled. {waits}", soft_wrap=True)
         time.sleep(POLL_S)
     progress.update(task, total=1, completed=1, said=f"{len(found['artifacts'])} targets")
+    if found["detail"]:
+        progress.console.print(f"{model} v{number}: {found['detail']}", soft_wrap=True)
     for artifact in found["artifacts"]:
         length = size(artifact["artifact_length"])
         progress.console.print(f"{artifact['target']}: {artifact['precision']}, {length}")

@@ -33,11 +33,12 @@ from edgewright.controller.compiler.protocol import (
 from edgewright.controller.compiler.ranges import RangeTable, decode_ranges
 from edgewright.controller.compiler.results import make_result
 from edgewright.controller.compiler.shaping import Put, put_closed, put_open
+from edgewright.controller.compiler.sources.proposals import propose
 from edgewright.controller.compiler.targets import Target, find_target
 from edgewright.controller.compiler.telling import tell
-from edgewright.controller.errors import ModelError
-from edgewright.controller.model_tensors import is_tensor_model, read_tensor_model
-from edgewright.controller.model_toml import ModelSpec, locate_model, read_model
+from edgewright.controller.errors import ModelError, NotAModelError
+from edgewright.controller.model_tensors import TensorSpec, is_tensor_model, read_tensor_model
+from edgewright.controller.model_toml import FILE_NAME, ModelSpec, locate_model, read_model
 from edgewright.wire.manifest import Manifest
 
 _SHARE_BEFORE_TARGETS: Final = 0.3
@@ -85,7 +86,9 @@ def build_version(request: BuildRequest, on_progress: OnProgress = lambda _progr
     built = [assembly.assemble(one) for one in compiled]
     on_progress(Progress("done", "", 1.0))
     told = tell(folder, spec, source.keys, facts, compiled, blobs, request.version)
-    return make_result(request, spec, facts, compiled, built, told, blobs)
+    older = next((manifest for name in spec.targets for manifest, _ in bases(find_target(name))), None)
+    warning = source.twin_warning(older, blobs) if older is not None else ""
+    return make_result(request, spec, facts, compiled, built, told, blobs, [warning] if warning else [])
 
 
 def compile_model(request: CompileRequest, on_progress: OnProgress = lambda _progress: None) -> CompileResult:
@@ -94,11 +97,11 @@ def compile_model(request: CompileRequest, on_progress: OnProgress = lambda _pro
     Raises:
         ModelError: the model can become no artifact at all; its number says why.
     """
-    folder, blobs = locate_model(Path(request.path)), BlobStore(Path(request.blobs))
+    blobs = BlobStore(Path(request.blobs))
     on_progress(Progress("check", "", 0.0))
-    spec = read_tensor_model(folder) if is_tensor_model(folder) else read_model(folder)
+    place, spec = _declared(Path(request.path))
     cache = CompileCache(Path(request.cache)) if request.cache else None
-    source = Opened(folder, spec, keys_of(folder, spec), cache)
+    source = Opened(place, spec, keys_of(place if place.is_dir() else place.parent, spec), cache)
     facts = source.facts
     maker = Maker(source, blobs, put_open(blobs), {}, lambda _target: ())
     names = request.targets or spec.targets
@@ -112,7 +115,7 @@ def compile_model(request: CompileRequest, on_progress: OnProgress = lambda _pro
         except ModelError as error:
             refused.append(Refusal(name, error.number, error.sentence))
     on_progress(Progress("done", "", 1.0))
-    told = tell(folder, spec, source.keys, facts, made, blobs)
+    told = tell(source.folder, spec, source.keys, facts, made, blobs)
     return CompileResult(
         model=spec.model.name,
         compiled=tuple(made),
@@ -123,6 +126,19 @@ def compile_model(request: CompileRequest, on_progress: OnProgress = lambda _pro
         card_sha256=told.card_sha256,
         sbom_sha256=told.sbom_sha256,
     )
+
+
+def _declared(path: Path) -> tuple[Path, ModelSpec | TensorSpec]:
+    """A model folder with its declaration, or a bare file with a proposal for one."""
+    if path.is_file() and path.name != FILE_NAME and not (path.parent / FILE_NAME).exists():
+        return path, propose(path).spec
+    folder = path if path.is_dir() else path.parent
+    if not is_tensor_model(folder):
+        return locate_model(path), read_model(folder)
+    spec = read_tensor_model(folder)
+    if path.is_file() and path.name not in (FILE_NAME, Path(spec.model.file).name):
+        raise NotAModelError(f"The {FILE_NAME} beside {path.name} names {spec.model.file} as its model.")
+    return folder, spec
 
 
 def _inherited(request: BuildRequest, blobs: BlobStore) -> RangeTable:

@@ -10,6 +10,8 @@ import msgspec
 
 from edgewright.controller.compiler.cache import source_key, target_key
 from edgewright.controller.compiler.targets import Target
+from edgewright.controller.compiler.toolchains.places import find_place
+from edgewright.controller.compiler.toolchains.table import find_toolchain
 from edgewright.controller.model_tensors import TensorSpec
 from edgewright.controller.model_toml import ModelSpec
 
@@ -33,8 +35,8 @@ class Keys:
 
     def target(self, target: Target) -> str:
         """Of one target's compilation."""
-        identities = [name for name in (target.environment, *target.needs) if name]
-        return target_key(self.source, target, self.ranges_sha256, identities)
+        names = [name for name in (target.environment, *target.needs) if name]
+        return target_key(self.source, target, self.ranges_sha256, [_identity(name) for name in names])
 
 
 def keys_of(folder: Path, spec: ModelSpec | TensorSpec, ranges_sha256: str = "") -> Keys:
@@ -59,3 +61,10 @@ def file_digest(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _identity(name: str) -> str:
+    """A toolchain with the versions of its packages; one that is not installed has none."""
+    place = find_place(find_toolchain(name))
+    versions = sorted(place.versions.items()) if place else []
+    return " ".join([name, *(f"{package}={version}" for package, version in versions)])

@@ -7,11 +7,14 @@ known, or cannot be read, is left to the child process, which says what is wrong
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.assemble import Assembly
 from edgewright.controller.compiler.cache import CompileCache, SourceFacts
 from edgewright.controller.compiler.compiled import Compiled
 from edgewright.controller.compiler.keys import Keys, keys_of
+from edgewright.controller.compiler.licences import check_licence
 from edgewright.controller.compiler.protocol import BuildRequest, BuildResult, Checked, CheckRequest
 from edgewright.controller.compiler.results import make_result
 from edgewright.controller.compiler.targets import find_target
@@ -52,10 +55,13 @@ def _source(
     try:
         spec = read_model(folder)
         keys = keys_of(folder, spec, ranges_sha256)
+        facts = cache.find_source(keys.source)
+        if facts is None or spec.confidential.enabled:
+            return None
+        said = check_licence(spec.model.licence, spec.licence, facts.licence)
     except (ModelError, OSError):
         return None
-    facts = cache.find_source(keys.source)
-    return (spec, facts, keys) if facts is not None and not spec.confidential.enabled else None
+    return spec, msgspec.structs.replace(facts, notes=(*facts.notes, *said)), keys
 
 
 def _compiled(spec: ModelSpec, keys: Keys, cache: CompileCache, blobs: BlobStore) -> Iterable[Compiled]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from edgewright.controller.blobs import BlobStore
@@ -12,14 +13,19 @@ from edgewright.controller.compiler.benches.opening import open_bench
 from edgewright.controller.compiler.benches.ort_bench import OrtBench
 from edgewright.controller.compiler.benches.seam import Bench
 from edgewright.controller.compiler.cache import CompileCache, SourceFacts
+from edgewright.controller.compiler.carried import carried_licence
 from edgewright.controller.compiler.compiled import Compiled
 from edgewright.controller.compiler.keys import Keys
+from edgewright.controller.compiler.licences import check_licence
+from edgewright.controller.compiler.ort import Session
 from edgewright.controller.compiler.shaping import Put, logits_of, shape_images, shape_tensors
 from edgewright.controller.compiler.sources.images import ImageModel, read_images
 from edgewright.controller.compiler.sources.reading import read_subject
 from edgewright.controller.compiler.subject import Outputs, Subject, rows_of
 from edgewright.controller.compiler.targets import TARGETS, Target
+from edgewright.controller.compiler.telling import policy_of
 from edgewright.controller.compiler.trials import Trial
+from edgewright.controller.compiler.twin import tell_twin
 from edgewright.controller.model_tensors import TensorSpec
 from edgewright.controller.model_toml import ModelSpec
 from edgewright.wire.manifest import Manifest
@@ -27,29 +33,34 @@ from edgewright.wire.manifest import Manifest
 
 @dataclass
 class Opened:
-    """One folder.
+    """One folder, or one model file without a declaration.
 
     Attributes:
-        folder: where the model is.
+        place: the folder, or the file.
         spec: what its model.toml says.
         keys: of the cache.
         cache: what was compiled before; None where nothing may be remembered.
     """
 
-    folder: Path
+    place: Path
     spec: ModelSpec | TensorSpec
     keys: Keys
     cache: CompileCache | None
 
+    @property
+    def folder(self) -> Path:
+        """Where the files are that the declaration names."""
+        return self.place if self.place.is_dir() else self.place.parent
+
     @cached_property
     def images(self) -> ImageModel | None:
         """The model with its frames, where it is one for the line; reading it checks it."""
-        return read_images(self.spec, self.folder) if isinstance(self.spec, ModelSpec) else None
+        return read_images(self.spec, self.place) if isinstance(self.spec, ModelSpec) else None
 
     @cached_property
     def subject(self) -> Subject:
         """What is compiled; reading it checks it."""
-        return self.images.subject if self.images else read_subject(self.folder)
+        return self.images.subject if self.images else read_subject(self.place)
 
     @cached_property
     def reference(self) -> Outputs:
@@ -59,9 +70,15 @@ class Opened:
 
     @cached_property
     def facts(self) -> SourceFacts:
-        """What the checks found; known from before, or by running the model."""
+        """What the checks found; known from before, or by running the model.
+
+        The licence is looked at each time: what is allowed may have changed, and no artifact with it.
+        """
         known = self.cache.find_source(self.keys.source) if self.cache else None
-        return known or self._check()
+        licence = known.licence if known else carried_licence(self.folder / self.spec.model.file)
+        said = check_licence(self.spec.model.licence, policy_of(self.spec), licence)
+        found = known or self._check(licence)
+        return msgspec.structs.replace(found, notes=(*found.notes, *said))
 
     def shape(
         self,
@@ -76,7 +93,16 @@ class Opened:
             return shape_tensors(self.subject, target, trial, bench, put)
         return shape_images(self.images, target, trial, bench, put, bases)
 
-    def _check(self) -> SourceFacts:
+    def twin_warning(self, older: Manifest, blobs: BlobStore) -> str:
+        """A sentence where this may be another network than that of an older version; see ``twin``."""
+        if self.images is None or older.runtime.name != "onnxruntime":
+            return ""
+        inputs = self.images.holdout.inputs(older.preprocessing)
+        logits = Session(blobs.read(older.artifact.sha256)).run(inputs, older.output.name)
+        decided = logits_of(self.reference, self.subject).argmax(axis=1)
+        return tell_twin((older.version, older.labels, logits.argmax(axis=1)), self.subject.labels, decided)
+
+    def _check(self, licence: str) -> SourceFacts:
         subject = self.subject
         metrics = {"holdout_rows": float(rows_of(subject.holdout))}
         confusion: tuple[tuple[int, ...], ...] = ()
@@ -96,6 +122,7 @@ class Opened:
             confusion=confusion,
             classes=classes,
             rows={"calibration": rows_of(subject.calibration), "holdout": rows_of(subject.holdout)},
+            licence=licence,
             synthetic=subject.synthetic,
             notes=subject.notes,
         )

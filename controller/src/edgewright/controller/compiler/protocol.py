@@ -120,6 +120,7 @@ class BuildResult(msgspec.Struct, frozen=True, tag_field="kind", tag="result", k
         metrics: numbers of the version as a whole.
         card_sha256: blob with the model card.
         sbom_sha256: blob with the bill of materials.
+        warnings: sentences that a person should read before a rollout.
     """
 
     model: str
@@ -130,6 +131,7 @@ class BuildResult(msgspec.Struct, frozen=True, tag_field="kind", tag="result", k
     metrics: dict[str, float]
     card_sha256: str = ""
     sbom_sha256: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class Refusal(msgspec.Struct, frozen=True):

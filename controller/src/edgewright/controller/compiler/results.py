@@ -20,6 +20,7 @@ def make_result(
     built: Sequence[Built],
     told: Told,
     blobs: BlobStore,
+    warnings: Sequence[str] = (),
 ) -> BuildResult:
     """Everything about a build that its caller records.
 
@@ -31,6 +32,7 @@ def make_result(
         built: the same, assembled.
         told: card and bill of materials.
         blobs: takes what describes the version.
+        warnings: for people.
     """
     ranges: dict[str, Range] = {}
     for one in compiled:
@@ -44,4 +46,5 @@ def make_result(
         metrics=facts.metrics,
         card_sha256=told.card_sha256,
         sbom_sha256=told.sbom_sha256,
+        warnings=tuple(warnings),
     )

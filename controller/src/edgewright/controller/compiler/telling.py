@@ -9,6 +9,7 @@ import numpy as np
 
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.cache import SourceFacts, package_versions
+from edgewright.controller.compiler.card import make_card
 from edgewright.controller.compiler.compiled import Compiled
 from edgewright.controller.compiler.facts import CompileFacts, DataFacts, TargetFacts, Use
 from edgewright.controller.compiler.keys import Keys, file_digest
@@ -50,7 +51,7 @@ def tell(
         version: its number, 0 where it has none.
     """
     facts = _facts(folder, spec, keys, source, compiled, version)
-    return Told("", blobs.put(make_sbom(facts)))
+    return Told(blobs.put(make_card(facts)), blobs.put(make_sbom(facts)))
 
 
 def _facts(
@@ -80,8 +81,8 @@ def _facts(
         decision=line.output.name if line else getattr(spec.model, "decision", ""),
         fallback=line.model.fallback if line else "",
         preprocessing=line.preprocessing if line else None,
-        data=tuple(_data(spec, keys, source)),
-        confusion=np.array(source.confusion, np.int64).reshape(len(source.confusion), -1),
+        data=tuple(_data(folder, spec, keys, source)),
+        confusion=np.array(source.confusion, np.int64).reshape(len(source.confusion), len(source.confusion)),
         notes=source.notes,
         own_text=file_digest(own) if own.is_file() else "",
         confidential=bool(line and line.confidential.enabled),
@@ -115,10 +116,12 @@ def _target(one: Compiled) -> TargetFacts:
     )
 
 
-def _data(spec: ModelSpec | TensorSpec, keys: Keys, source: SourceFacts) -> Iterator[DataFacts]:
+def _data(folder: Path, spec: ModelSpec | TensorSpec, keys: Keys, source: SourceFacts) -> Iterator[DataFacts]:
     files: dict[Use, str] = {"calibration": spec.data.calibration, "holdout": spec.data.holdout}
     for use, file in files.items():
         digest = keys.digests.get(file, "")
         rows = source.rows.get(use, 0)
         classes = source.classes if use == "holdout" else {}
         yield DataFacts(use, file or "drawn", digest, rows, classes, synthetic=source.synthetic)
+    if isinstance(spec, ModelSpec) and (replay := spec.data.replay):
+        yield DataFacts("replay", replay, keys.digests.get(replay) or file_digest(folder / replay))

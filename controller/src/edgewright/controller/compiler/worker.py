@@ -34,6 +34,7 @@ from edgewright.controller.compiler.protocol import (
     Progress,
     Request,
 )
+from edgewright.controller.compiler.toolchains.places import folder_variable
 from edgewright.controller.errors import (
     BuildInterruptedError,
     DataFolderDamagedError,
@@ -140,10 +141,15 @@ def _expect(shape: type[_T], answer: Answer) -> _T:
 
 def _run(request: Request, on_progress: OnProgress, is_stopped: Callable[[], bool], limit_s: float) -> Answer:
     command = tethered([sys.executable, "-m", __spec__.name])
+    environment = child_environment(folder_variable())
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=child_environment()
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
         ) as child,
     ):
         try:
