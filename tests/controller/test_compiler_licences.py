@@ -1,10 +1,12 @@
 """The licence gate, over what people and exporters write."""
 
+from pathlib import Path
+
 import onnx
 import pytest
 
-from edgewright.controller.compiler.graph import read_metadata
-from edgewright.controller.compiler.licences import METADATA_KEYS, check_licence, read_licences
+from edgewright.controller.compiler.carried import carried_licence
+from edgewright.controller.compiler.licences import check_licence, read_licences
 from edgewright.controller.errors import LicenceRefusedError, ModelTomlError
 from edgewright.controller.model_toml import LicencePart
 from tests.controller.small_model import LABELS, fitted_network
@@ -84,14 +86,20 @@ def test_wrong_entry_of_the_list_is_a_mistake_in_model_toml(entry: str) -> None:
         check_licence("MIT", LicencePart(allow=(entry,)))
 
 
-def test_licence_in_a_foreign_files_metadata_counts() -> None:
-    """A detector whose exporter wrote AGPL into the file is refused although model.toml says MIT."""
+def test_licence_in_a_foreign_files_metadata_counts(tmp_path: Path) -> None:
+    """What an exporter wrote into an ONNX file is read from it, and judged beside what model.toml says."""
     model = onnx.load_model_from_string(fitted_network(LABELS))
     model.metadata_props.add(key="License", value="AGPL-3.0 License (https://example.com/license)")
-    metadata = read_metadata(model.SerializeToString())
-    written = next(metadata[key] for key in METADATA_KEYS if key in metadata)
-    with pytest.raises(LicenceRefusedError, match="its own metadata is AGPL-3"):
-        check_licence("MIT", STRICT, written)
+    onnx.save(model, tmp_path / "small.onnx")
+    with pytest.raises(LicenceRefusedError, match=r"its own metadata, is AGPL-3\.0, which is not allowed"):
+        check_licence("MIT", STRICT, carried_licence(tmp_path / "small.onnx"))
+
+
+def test_what_is_no_onnx_file_carries_nothing(tmp_path: Path) -> None:
+    """A file of another kind, a broken one and a missing one say nothing of a licence and raise nothing."""
+    (tmp_path / "a.onnx").write_bytes(b"no model")
+    (tmp_path / "a.tflite").write_bytes(b"TFL3")
+    assert [carried_licence(tmp_path / name) for name in ("a.onnx", "a.tflite", "b.onnx")] == ["", "", ""]
 
 
 def test_metadata_that_says_something_else_is_noted() -> None:

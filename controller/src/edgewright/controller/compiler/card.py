@@ -236,7 +236,10 @@ def _limits(facts: CompileFacts) -> str:
 
 
 def _licences(facts: CompileFacts) -> str:
-    rows = ((one.part, one.expression or f"unknown ({one.text or 'not stated'})") for one in facts.licences)
+    rows = (
+        (one.part.rstrip(","), one.expression or f"unknown ({one.text or 'not stated'})")
+        for one in facts.licences
+    )
     return f"## Licences\n\n{_table(('of', 'SPDX expression'), rows)}"
 
 

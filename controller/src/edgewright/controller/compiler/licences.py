@@ -27,7 +27,7 @@ from edgewright.controller.errors import LicenceRefusedError, ModelTomlError
 from edgewright.controller.model_toml import LicencePart
 
 THE_MODEL: Final = "the model"
-THE_FILE: Final = "the model's file, by its own metadata"
+THE_FILE: Final = "the model's file, by its own metadata,"
 METADATA_KEYS: Final = ("license", "licence")
 """Under which of these keys exporters write a licence, compared without regard to case."""
 
