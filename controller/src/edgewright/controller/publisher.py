@@ -176,6 +176,15 @@ class Publisher:
         self._link.publish(topic, document, retain=True)
         self._retained.note(topic, len(document))
 
+    def publish_order(self, device: str, document: bytes) -> None:
+        """Publish what a device shall measure; an empty document takes it back.
+
+        Raises:
+            BrokerUnreachableError: the broker did not take it; calling again is harmless.
+        """
+        with self._waiting:
+            self._send([(topics.qualification(device), document)])
+
     def withdraw_releases(self, manifest_sha256s: Collection[str]) -> Damaged:
         """Clear the chunks of releases that nothing needs, but for those that another published one has.
 

@@ -44,6 +44,7 @@ from edgewright.controller.matching import Targets
 from edgewright.controller.monitor import Monitor
 from edgewright.controller.people import heads
 from edgewright.controller.publisher import Publisher
+from edgewright.controller.qualification.service import Qualifications
 from edgewright.controller.rebuild.workflows import Workflows
 from edgewright.controller.republishing import ASSIGNMENT_RENEWAL_S, RETRY_S, Republishing
 from edgewright.controller.retirement import Retirement
@@ -60,6 +61,7 @@ from edgewright.wire.errors import EdgewrightError
 
 RENEWAL_S: Final = 3600.0
 RETIREMENT_S: Final = 300.0
+QUALIFICATION_S: Final = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -122,6 +124,7 @@ class Services:
     director: DirectorProcess
     monitor: Monitor
     workflows: Workflows
+    qualifications: Qualifications
     signing: Signing
     downloads: Places
     broker: BrokerWatch
@@ -203,7 +206,17 @@ def _compose(
     republishing = Republishing(
         db, repository, publisher, retirement, assigner, lambda: len(director.roots())
     )
-    come_back = _Again(republishing.run, "republish", retry_s=RETRY_S)
+    qualifications = Qualifications(db, blobs, director, publisher, retirement.need)
+    asked = _Again(qualifications.step, "qualification", QUALIFICATION_S)
+    qualifications.on_order = asked.wake
+
+    def put_back() -> None:
+        try:
+            republishing.run()
+        finally:  # A damaged version holds up no order.
+            qualifications.reconnected()
+
+    come_back = _Again(put_back, "republish", retry_s=RETRY_S)
     link.on_connected(come_back.wake)
     monitor.replay()
     places = Places()
@@ -218,7 +231,7 @@ def _compose(
     keep = _Again(lambda: heads.keep_head(db, root), "audit head", RENEWAL_S)
     keep.wake()
     retire = _Again(republishing.retire, "retirement", RETIREMENT_S)
-    for part in (answers, come_back, ingest, reconciler, workflows, renew, keep, retire):
+    for part in (answers, come_back, ingest, reconciler, workflows, renew, keep, retire, asked):
         part.start()
         stack.callback(part.stop)
     return Services(
@@ -233,6 +246,7 @@ def _compose(
         director,
         monitor,
         workflows,
+        qualifications,
         signing,
         places,
         watch,

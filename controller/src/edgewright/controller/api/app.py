@@ -18,6 +18,7 @@ from edgewright.controller.api import (
     models,
     people,
     provenance,
+    qualifications,
     rollouts,
     settling,
     signing,
@@ -53,7 +54,7 @@ def create_app(services: Services, names: Sequence[str] = ()) -> FastAPI:
     app.state.people = People(services.db, services.data / "api-token")
     _handle_errors(app)
     references = References(services.blobs)
-    of_people = (people, audit, signing, director, settling)
+    of_people = (people, audit, signing, director, settling, qualifications)
     for part in (devices, models, aliases, versions, provenance, rollouts, evidence, broker, *of_people):
         app.include_router(part.create_router(services, references), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_revocation(services), prefix=PREFIX, responses=PROBLEMS)

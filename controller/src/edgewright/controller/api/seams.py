@@ -140,6 +140,23 @@ class DirectorKeys(Protocol):
         ...
 
 
+class Measuring(Protocol):
+    """What a person may order of qualification devices."""
+
+    def order(
+        self,
+        model: str,
+        version: int,
+        target: str = "",
+        devices: Sequence[str] = (),
+        *,
+        limit_s: float = ...,
+        ordered_by: str = "",
+    ) -> list[int]:
+        """Have a released version measured; the numbers of the orders."""
+        ...
+
+
 class Services(Protocol):
     """The running controller, as far as HTTP needs it."""
 
@@ -206,6 +223,11 @@ class Services(Protocol):
     @property
     def signing(self) -> Signing:
         """What waits for signatures, and the keys that give them."""
+        ...
+
+    @property
+    def qualifications(self) -> Measuring:
+        """Measuring on devices."""
         ...
 
     @property

@@ -29,6 +29,7 @@ from edgewright.controller.cli import (
     people,
     provenance,
     push,
+    qualify,
     rollouts,
     toolchain,
 )
@@ -146,6 +147,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(toolchain.app, name="toolchain")
 app.command()(lineage.lineage)
 app.command()(compare.compare)
+app.command()(qualify.qualify)
 app.command()(provenance.provenance)
 app.command()(provenance.export)
 app.command()(provenance.verify)

@@ -4,7 +4,9 @@
 table                   written by
 ======================  =====================================================
 Alias                   aliases
-Qualification           qualification
+Qualification           qualification, ingest
+QualificationOrder      qualification
+WillingDevice           ingest
 IdleVersion             retirement
 LeftOut                 rollouts
 ======================  =====================================================
@@ -12,7 +14,7 @@ LeftOut                 rollouts
 
 from typing import Any
 
-from sqlalchemy import Index
+from sqlalchemy import Column, Index, LargeBinary
 from sqlmodel import Field, SQLModel
 
 from edgewright.controller.database.tables import json_column
@@ -39,7 +41,12 @@ class Qualification(SQLModel, table=True):
     target: str
     candidate: str
     manifest_sha256: str
+    size: int = 0
+    """Of the artifact, bytes."""
     device: str
+    order_id: int = 0
+    number: int = 0
+    """Of the signed order; 0 before it was signed."""
     state: str
     ordered_at: float
     finished_at: float = 0.0
@@ -47,6 +54,30 @@ class Qualification(SQLModel, table=True):
     """What the device measured and signed; see the wire's ``Qualified``."""
     error: int = 0
     detail: str = ""
+
+
+class QualificationOrder(SQLModel, table=True):
+    """What one device is asked to measure, all of one target's candidates together."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    device: str = Field(index=True)
+    model: str
+    version: int
+    target: str
+    ordered_by: str = ""
+    ordered_at: float
+    deadline: float
+    number: int = 0
+    """Of the signed document; 0 before it was signed."""
+    document: bytes = Field(default=b"", sa_column=Column(LargeBinary, nullable=False))
+    closed: bool = False
+    """Whether nothing of it is on the broker any more, nor to be put there."""
+
+
+class WillingDevice(SQLModel, table=True):
+    """A device that says in its newest hello that it takes candidates."""
+
+    device: str = Field(primary_key=True)
 
 
 class LeftOut(SQLModel, table=True):

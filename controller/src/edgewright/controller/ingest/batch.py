@@ -41,6 +41,7 @@ from edgewright.controller.ingest.suspicion import (
     suspect,
 )
 from edgewright.controller.ingest.told import Told
+from edgewright.controller.qualification.results import note_willing
 from edgewright.wire import messages
 from edgewright.wire.errors import MalformedMessageError, ProtocolMismatchError
 from edgewright.wire.handshake import verify_protocol
@@ -158,6 +159,7 @@ class Batch:
         device.connected, device.connected_at = True, self._now
         device.agent_version = hello.agent_version
         describe(device, hello)
+        note_willing(self._session, device.id, willing=hello.qualifies)
         device.target = device.target or hello.target
         device.tags = {**own_tags(hello.tags), **device.bound_tags}
         device.assignment_version = hello.assignment_version

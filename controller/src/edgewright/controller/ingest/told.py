@@ -12,6 +12,7 @@ from edgewright.controller.database.tables import Device, Loss, RolloutDevice
 from edgewright.controller.events import record
 from edgewright.controller.ingest.bounds import may_tell
 from edgewright.controller.ingest.rows import event_of
+from edgewright.controller.qualification.results import take
 from edgewright.wire import messages
 from edgewright.wire.deployment import State
 
@@ -44,9 +45,11 @@ class Told:
         """A report: an event, and the news of what it is about if nothing newer was told."""
         version = report.release.version if report.release else 0
         model = report.release.model if report.release else ""
-        if (event := event_of(report)) is not None:
+        if report.measured is None and (event := event_of(report)) is not None:
             kind, sentence = event
             self.event(device, kind, sentence + _late(device, report), model, version)
+        if report.measured is not None:
+            take(self._session, device, report.measured)
         if report.stream != device.stream:
             return  # of an outbox that was replaced
         if report.error and _is_newer(report, device.told_error):

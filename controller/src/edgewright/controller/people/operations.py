@@ -46,6 +46,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "person.self": Operation(VIEWER, "ask who you are"),
     "device.read": Operation(VIEWER, "see devices"),
     "model.read": Operation(VIEWER, "see models, versions and their artifacts' figures"),
+    "qualification.read": Operation(VIEWER, "see what was measured on devices"),
     "rollout.read": Operation(VIEWER, "see rollouts"),
     "evidence.read": Operation(VIEWER, "see drift, charts and events"),
     "broker.read": Operation(VIEWER, "see what lies on the broker"),
@@ -67,6 +68,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "model.withdraw": Operation(ENGINEER, "withdraw a version", changes=True),
     "model.alias": Operation(ENGINEER, "move and remove aliases of versions", changes=True),
     "rollout.create": Operation(ENGINEER, "start a rollout", changes=True),
+    "qualification.order": Operation(ENGINEER, "have a version measured on devices", changes=True),
     # Trust
     "device.trust": Operation(ADMIN, "trust a suspicious device again", changes=True),
     "keys.change": Operation(ADMIN, "add, rotate and revoke keys", changes=True),
@@ -81,7 +83,14 @@ OPERATIONS: Final[dict[str, Operation]] = {
 FOR_SOME_MODELS: Final = frozenset(
     {
         *("rollout.pause", "rollout.resume", "rollout.abort", "rollout.rollback", "rollout.create"),
-        *("alarm.close", "model.push", "model.export", "model.withdraw", "model.alias"),
+        *(
+            "alarm.close",
+            "model.push",
+            "model.export",
+            "model.withdraw",
+            "qualification.order",
+            "model.alias",
+        ),
         # These name no model and change none by themselves: a blob lies there until a push names it, and a
         # request is committed by what the keys of its role have signed.
         *("blob.upload", "model.sign"),

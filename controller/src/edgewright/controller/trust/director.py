@@ -29,10 +29,12 @@ from edgewright.controller.errors import DataFolderDamagedError, InvalidRequestE
 from edgewright.controller.trust import documents, requests
 from edgewright.controller.trust.director_record import Record
 from edgewright.controller.trust.director_roots import ROLES, DirectorRoots
-from edgewright.controller.trust.director_seam import Order, RoleState, State
+from edgewright.controller.trust.director_seam import Order, RoleState, State, Trials
 from edgewright.controller.trust.documents import role_keys
 from edgewright.controller.trust.pem import read_public
 from edgewright.controller.trust.repository import now_utc
+from edgewright.wire.assignment import Orders
+from edgewright.wire.qualification import QualificationOrders
 
 MAX_ORDER_LIFE_S: Final = 3600.0
 """How far an order's ``issued`` may be from the director's clock: a device takes the time from it."""
@@ -88,10 +90,7 @@ class Director:
         """
         now = self._clock()
         for order in orders:
-            if abs(order.orders.issued - now.timestamp()) > MAX_ORDER_LIFE_S:
-                raise InvalidRequestError(
-                    f"An order for {order.orders.device} is dated {order.orders.issued:.0f}, not now."
-                )
+            _verify_dated(order.orders, now)
         signers, version = self._roots.signers(), self._roots.newest.version
 
         def make(order: Order) -> bytes:
@@ -99,6 +98,28 @@ class Director:
             return documents.sign(documents.assignment(order.version, order.entry, said, now), signers)
 
         return self._opened.sign(orders, make)
+
+    def last_trials(self, device: str) -> int:
+        """Number of a device's last order to measure candidates, 0 for none."""
+        return self._opened.last_trials(device)
+
+    def sign_trials(self, trials: Trials) -> bytes:
+        """The signed order to measure candidates, good for a day.
+
+        Raises:
+            DirectorUnavailableError: its number does not grow, or stood over other content.
+            InvalidRequestError: it is dated long before or after now.
+        """
+        now = self._clock()
+        _verify_dated(trials.orders, now)
+        signers, version = self._roots.signers(), self._roots.newest.version
+
+        def make(order: Trials) -> bytes:
+            said = msgspec.structs.replace(order.orders, min_director_root=version)
+            document = documents.qualification(order.version, order.entries, said, now)
+            return documents.sign(document, signers)
+
+        return self._opened.sign_trials(trials, make)
 
     def show(self) -> State:
         """What a person and the controller may know."""
@@ -152,6 +173,16 @@ class Director:
         if self._record is None:
             raise DataFolderDamagedError("The director was not opened.")
         return self._record
+
+
+def _verify_dated(orders: Orders | QualificationOrders, now: datetime) -> None:
+    """A device takes time, or an order's life, from its date.
+
+    Raises:
+        InvalidRequestError: it is long before or after now.
+    """
+    if abs(orders.issued - now.timestamp()) > MAX_ORDER_LIFE_S:
+        raise InvalidRequestError(f"An order for {orders.device} is dated {orders.issued:.0f}, not now.")
 
 
 def move_in(data: Path) -> Path:

@@ -38,6 +38,7 @@ from edgewright.controller.trust.director_seam import (
     Answer,
     Documents,
     Last,
+    LastTrials,
     Open,
     Order,
     Refused,
@@ -45,7 +46,9 @@ from edgewright.controller.trust.director_seam import (
     Rotate,
     Show,
     Sign,
+    SignTrials,
     State,
+    Trials,
     Versions,
     receive_answer,
     receive_request,
@@ -141,6 +144,23 @@ class DirectorProcess:
         for first in range(0, len(orders), BATCH_ORDERS):
             documents += self._ask(Sign(tuple(orders[first : first + BATCH_ORDERS])), Documents).documents
         return documents
+
+    def last_trials(self, device: str) -> int:
+        """Number of a device's last order to measure candidates, 0 for none.
+
+        Raises:
+            DirectorUnavailableError: the director does not answer.
+        """
+        return self._ask(LastTrials(device), Versions).versions[0]
+
+    def sign_trials(self, trials: Trials) -> bytes:
+        """The signed order to measure candidates.
+
+        Raises:
+            DirectorUnavailableError: the director does not answer, or refuses.
+            InvalidRequestError: it is dated long before or after now.
+        """
+        return self._ask(SignTrials(trials), Documents).documents[0]
 
     def show(self) -> State:
         """What a person may know.
@@ -306,6 +326,10 @@ def _answer(director: "Director", request: Request) -> Answer:
             return Versions(tuple(director.last(devices)))
         case Sign(orders):
             return Documents(tuple(director.sign(orders)))
+        case SignTrials(trials):
+            return Documents((director.sign_trials(trials),))
+        case LastTrials(device):
+            return Versions((director.last_trials(device),))
         case Show():
             return director.show()
         case Rotate(role, public, threshold):

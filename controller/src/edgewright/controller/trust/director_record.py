@@ -6,20 +6,28 @@ order again gets the same bytes, so that whoever did not hear an answer asks onc
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final, TypeVar
 
 import msgspec
 
 from edgewright.controller.errors import DataFolderDamagedError, DirectorUnavailableError
-from edgewright.controller.trust.director_seam import Order
+from edgewright.controller.trust.director_seam import Order, Trials
 from edgewright.wire.canonical import sha256_hex
+
+_ORDERS: Final = "/qualify"
+"""After a device's id, which has no slash: under that its last order to measure candidates stands."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS last (
     device TEXT PRIMARY KEY, version INTEGER NOT NULL, asked TEXT NOT NULL, document BLOB NOT NULL
 ) WITHOUT ROWID
 """
+
+
+_T = TypeVar("_T", Order, Trials)
 
 
 class Record:
@@ -46,12 +54,18 @@ class Record:
 
     def devices(self) -> int:
         """How many devices have a document."""
-        count: int = self._connection.execute("SELECT count(*) FROM last").fetchone()[0]
+        count: int = self._connection.execute(
+            "SELECT count(*) FROM last WHERE device NOT LIKE '%/%'"
+        ).fetchone()[0]
         return count
 
     def last(self, devices: Sequence[str]) -> list[int]:
         """Version of each device's last document, 0 for none."""
         return [found[0] if (found := self._row(device)) else 0 for device in devices]
+
+    def last_trials(self, device: str) -> int:
+        """Number of a device's last order to measure candidates, 0 for none."""
+        return self.last([f"{device}{_ORDERS}"])[0]
 
     def sign(self, orders: Sequence[Order], make: Callable[[Order], bytes]) -> list[bytes]:
         """The documents of orders, made and recorded, or recorded before; all in one transaction.
@@ -60,20 +74,28 @@ class Record:
             DirectorUnavailableError: a version does not grow, or stood over other content; nothing is kept.
             DataFolderDamagedError: the record cannot be written; nothing is kept.
         """
+        with self._transaction():
+            return [self._one(order.orders.device, order, make) for order in orders]
+
+    def sign_trials(self, trials: Trials, make: Callable[[Trials], bytes]) -> bytes:
+        """The same of an order to measure candidates; its numbers are counted apart."""
+        with self._transaction():
+            return self._one(f"{trials.orders.device}{_ORDERS}", trials, make)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                documents = [self._one(order, make) for order in orders]
+                yield
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
             raise DataFolderDamagedError(f"The director's record cannot be written: {error}.") from error
-        return documents
 
-    def _one(self, order: Order, make: Callable[[Order], bytes]) -> bytes:
-        device = order.orders.device
+    def _one(self, device: str, order: _T, make: Callable[[_T], bytes]) -> bytes:
         asked = sha256_hex(msgspec.json.encode(order))
         known = self._row(device)
         if known is not None:

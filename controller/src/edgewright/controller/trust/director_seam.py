@@ -14,6 +14,7 @@ import msgspec
 from edgewright.controller.errors import DirectorUnavailableError
 from edgewright.controller.trust.documents import TargetEntry
 from edgewright.wire.assignment import Orders
+from edgewright.wire.qualification import QualificationOrders
 
 MAX_FRAME_BYTES: Final = 16 << 20
 """Far above a batch of ``BATCH_ORDERS``; a length from a broken peer must not fill the memory."""
@@ -40,6 +41,20 @@ class Order(msgspec.Struct, frozen=True):
     orders: Orders
 
 
+class Trials(msgspec.Struct, frozen=True):
+    """One order to measure candidates, to be signed.
+
+    Attributes:
+        version: its number, larger than that of the device's last one.
+        entries: the candidates.
+        orders: everything else; the director itself sets ``min_director_root``.
+    """
+
+    version: int
+    entries: tuple[TargetEntry, ...]
+    orders: QualificationOrders
+
+
 class Open(msgspec.Struct, frozen=True, tag="open"):
     """The first request.
 
@@ -61,6 +76,18 @@ class Sign(msgspec.Struct, frozen=True, tag="sign"):
     """Asks for documents: all of them, or none."""
 
     orders: tuple[Order, ...]
+
+
+class SignTrials(msgspec.Struct, frozen=True, tag="sign-trials"):
+    """Asks for an order to measure candidates."""
+
+    trials: Trials
+
+
+class LastTrials(msgspec.Struct, frozen=True, tag="last-trials"):
+    """Asks for the number of a device's last order to measure candidates."""
+
+    device: str
 
 
 class Show(msgspec.Struct, frozen=True, tag="show"):
@@ -142,7 +169,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     sentence: str
 
 
-Request = Open | Last | Sign | Show | Rotate | Adopt
+Request = Open | Last | Sign | SignTrials | LastTrials | Show | Rotate | Adopt
 Answer = Documents | Versions | State | Refused
 
 
@@ -154,6 +181,16 @@ class AssignmentSigner(Protocol):
 
     def sign(self, orders: Sequence[Order]) -> list[bytes]:
         """The signed documents, in order: all of them, or none."""
+
+
+class TrialsSigner(Protocol):
+    """Who signs orders to measure candidates; the same two."""
+
+    def last_trials(self, device: str) -> int:
+        """Number of a device's last order, 0 for none."""
+
+    def sign_trials(self, trials: Trials) -> bytes:
+        """The signed order."""
 
 
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

@@ -33,6 +33,8 @@ from tuf.api.serialization.json import JSONSerializer
 from edgewright.controller.errors import DataFolderDamagedError, ModelTomlError
 from edgewright.controller.trust.keys import Signer
 from edgewright.wire.assignment import FIELD, Orders, TargetCustom, read_custom
+from edgewright.wire.qualification import FIELD as QUALIFICATION
+from edgewright.wire.qualification import QualificationOrders
 
 LIFE: Final[Mapping[str, timedelta]] = {
     Root.type: timedelta(days=730),
@@ -41,6 +43,7 @@ LIFE: Final[Mapping[str, timedelta]] = {
     Timestamp.type: timedelta(days=7),
 }
 ASSIGNMENT_LIFE: Final = timedelta(days=7)
+QUALIFICATION_LIFE: Final = timedelta(days=1)
 
 _ROLE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TOP_LEVEL: Final = frozenset({Root.type, Targets.type, Snapshot.type, Timestamp.type})
@@ -196,6 +199,18 @@ def assignment(version: int, entry: TargetEntry, orders: Orders, now: datetime) 
         expires=now + ASSIGNMENT_LIFE,
         targets={entry.path: target_file(entry)},
         unrecognized_fields={FIELD: {**msgspec.to_builtins(orders), "issued": int(orders.issued)}},
+    )
+
+
+def qualification(
+    version: int, entries: Sequence[TargetEntry], orders: QualificationOrders, now: datetime
+) -> Targets:
+    """What one device shall measure: a Targets document of the candidates, with the orders beside them."""
+    return Targets(
+        version=version,
+        expires=now + QUALIFICATION_LIFE,
+        targets={entry.path: target_file(entry) for entry in entries},
+        unrecognized_fields={QUALIFICATION: {**msgspec.to_builtins(orders), "issued": int(orders.issued)}},
     )
 
 

@@ -1,0 +1,1 @@
+"""Candidates measured on devices of their target: ordering, waiting, recording, choosing."""
