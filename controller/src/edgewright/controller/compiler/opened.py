@@ -18,10 +18,11 @@ from edgewright.controller.compiler.compiled import Compiled
 from edgewright.controller.compiler.keys import Keys
 from edgewright.controller.compiler.licences import check_licence
 from edgewright.controller.compiler.ort import Session
+from edgewright.controller.compiler.sanity import check_sense
 from edgewright.controller.compiler.shaping import Put, logits_of, shape_images, shape_tensors
 from edgewright.controller.compiler.sources.images import ImageModel, read_images
 from edgewright.controller.compiler.sources.reading import read_subject
-from edgewright.controller.compiler.subject import Outputs, Subject, rows_of
+from edgewright.controller.compiler.subject import Feeds, Outputs, Subject, rows_of
 from edgewright.controller.compiler.targets import TARGETS, Target
 from edgewright.controller.compiler.telling import policy_of
 from edgewright.controller.compiler.trials import Trial
@@ -65,8 +66,7 @@ class Opened:
     @cached_property
     def reference(self) -> Outputs:
         """Outputs of the source on the holdout: what every candidate is held against."""
-        with _reference_bench(self.subject) as bench:
-            return bench.outputs(self.subject.model, self.subject.holdout)
+        return self._run(self.subject.holdout)
 
     @cached_property
     def facts(self) -> SourceFacts:
@@ -102,8 +102,13 @@ class Opened:
         decided = logits_of(self.reference, self.subject).argmax(axis=1)
         return tell_twin((older.version, older.labels, logits.argmax(axis=1)), self.subject.labels, decided)
 
+    def _run(self, feeds: Feeds) -> Outputs:
+        with _reference_bench(self.subject) as bench:
+            return bench.outputs(self.subject.model, feeds)
+
     def _check(self, licence: str) -> SourceFacts:
         subject = self.subject
+        doubts = check_sense(subject, self.reference, self._run)
         metrics = {"holdout_rows": float(rows_of(subject.holdout))}
         confusion: tuple[tuple[int, ...], ...] = ()
         classes: dict[str, int] = {}
@@ -124,7 +129,7 @@ class Opened:
             rows={"calibration": rows_of(subject.calibration), "holdout": rows_of(subject.holdout)},
             licence=licence,
             synthetic=subject.synthetic,
-            notes=subject.notes,
+            notes=(*subject.notes, *doubts),
         )
         if self.cache is not None:
             self.cache.keep_source(self.keys.source, facts)
