@@ -13,8 +13,8 @@ from edgewright.controller import registry
 from edgewright.controller.api.app import create_app
 from edgewright.controller.database.tables import ModelVersion, Rebuild
 from edgewright.controller.errors import ExchangeError, UnknownModelError
-from edgewright.controller.exchange.origin import read_origin, write_origin
-from edgewright.controller.lineage import Imported, Lineage, chain, of_push, of_rebuild, tell
+from edgewright.controller.exchange.origin import Imported, read_origin, write_origin
+from edgewright.controller.lineage import Lineage, chain, of_push, of_rebuild, tell
 from tests.controller import small_model
 from tests.controller.parts import TOKEN, Parts, make_parts
 from tests.controller.storyline import MODEL

@@ -20,6 +20,7 @@ import msgspec
 from edgewright.controller import aliases, registry
 from edgewright.controller.database import Session
 from edgewright.controller.database.tables import Rebuild
+from edgewright.controller.exchange.origin import Imported
 from edgewright.controller.model_toml import ModelSpec
 from edgewright.controller.provenance.attest import role_of
 from edgewright.controller.provenance.words import Line
@@ -36,27 +37,6 @@ class Material(msgspec.Struct, frozen=True):
 
     role: str
     sha256: str
-
-
-class Imported(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A version of another registry.
-
-    Attributes:
-        registry: which kind.
-        address: scheme and host; no path and nobody's password.
-        model, version, run: what it is called there.
-        artifact_sha256: the file that was fetched.
-        metrics, tags: what was said of it there.
-    """
-
-    registry: Literal["mlflow"]
-    address: str
-    model: str
-    version: str
-    run: str = ""
-    artifact_sha256: str = ""
-    metrics: dict[str, float] = {}
-    tags: dict[str, str] = {}
 
 
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -23,7 +23,8 @@ from edgewright.controller.api.seams import Services
 from edgewright.controller.database import Session
 from edgewright.controller.database.tables import Model, ModelVersion
 from edgewright.controller.errors import InvalidRequestError, UnknownModelError
-from edgewright.controller.lineage import Imported, of_push
+from edgewright.controller.exchange.origin import Imported
+from edgewright.controller.lineage import of_push
 from edgewright.controller.model_toml import FILE_NAME, parse_model
 from edgewright.controller.people.person import Person
 from edgewright.controller.web import rows

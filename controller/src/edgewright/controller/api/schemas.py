@@ -120,6 +120,7 @@ class ArtifactView(_FromRow):
     format: str = Field(description="onnx or tflite")
     proven_on: list[str] = Field(description="Runtimes that the gates ran on: name, version and provider")
     numbers: dict[str, float] = Field(description="What the gates measured of it")
+    confidential: bool = Field(description="Whether it leaves the controller encrypted only")
 
 
 class VersionView(_FromRow):

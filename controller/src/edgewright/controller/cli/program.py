@@ -21,6 +21,7 @@ from edgewright.controller.cli import (
     broker,
     compare,
     director,
+    exchange,
     fleet,
     init,
     keys,
@@ -145,6 +146,7 @@ app.add_typer(people.app, name="people")
 app.command()(people.whoami)
 app.add_typer(audit.app, name="audit")
 app.add_typer(toolchain.app, name="toolchain")
+app.add_typer(exchange.app, name="mlflow")
 app.command()(lineage.lineage)
 app.command()(compare.compare)
 app.command()(qualify.qualify)

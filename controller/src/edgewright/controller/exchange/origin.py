@@ -5,14 +5,34 @@ names the version there. It is no source file: it changes no artifact.
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from edgewright.controller.errors import ExchangeError
-from edgewright.controller.lineage import Imported
 
 FILE: Final = "imported.json"
+
+
+class Imported(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A version of another registry.
+
+    Attributes:
+        registry: which kind.
+        address: scheme and host; no path and nobody's password.
+        model, version, run: what it is called there.
+        artifact_sha256: the file that was fetched.
+        metrics, tags: what was said of it there.
+    """
+
+    registry: Literal["mlflow"]
+    address: str
+    model: str
+    version: str
+    run: str = ""
+    artifact_sha256: str = ""
+    metrics: dict[str, float] = {}
+    tags: dict[str, str] = {}
 
 
 def read_origin(folder: Path) -> Imported | None:
