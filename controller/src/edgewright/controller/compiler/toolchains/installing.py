@@ -33,12 +33,7 @@ from edgewright.controller.compiler.toolchains.places import (
     toolchains_folder,
 )
 from edgewright.controller.compiler.toolchains.proving import prove
-from edgewright.controller.compiler.toolchains.table import (
-    Toolchain,
-    lock_digest,
-    locked_packages,
-    read_lock,
-)
+from edgewright.controller.compiler.toolchains.table import Toolchain, locked_packages
 from edgewright.controller.errors import ToolchainFailedError
 
 OnProgress = Callable[[str, float], None]
@@ -139,7 +134,7 @@ def _make(toolchain: Toolchain, folder: Path, python: str, on_progress: OnProgre
         _install_lock(toolchain, environment, on_progress)
         on_progress("trying it", _INSTALLED_SHARE)
         prove(toolchain, environment / "bin" / "python")
-        mark = Mark(toolchain.name, lock_digest(toolchain), _version_of(str(environment / "bin" / "python")))
+        mark = Mark(toolchain.name, toolchain.lock_sha256, _version_of(str(environment / "bin" / "python")))
         (environment / MARK).write_bytes(msgspec.json.encode(mark))
         with contextlib.suppress(FileNotFoundError):
             (folder / toolchain.name).rename(building / "old")
@@ -160,13 +155,12 @@ def _make_environment(interpreter: str, environment: Path) -> None:
 
 def _install_lock(toolchain: Toolchain, environment: Path, on_progress: OnProgress) -> None:
     lock = environment / "toolchain.lock"
-    text = read_lock(toolchain)
-    lock.write_text(text)
+    lock.write_text(toolchain.lock)
     inside = str(environment / "bin" / "python")
     pip = [sys.executable, "-m", "pip", "--python", inside] if _has_pip() else [inside, "-m", "pip"]
     command = [*pip, "--disable-pip-version-check", "--no-input", "install", "--progress-bar", "off"]
     command += ["--no-compile", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
-    total, seen = locked_packages(text), 0
+    total, seen = locked_packages(toolchain.lock), 0
 
     def watch(line: str) -> None:
         nonlocal seen

@@ -15,12 +15,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from edgewright.controller.compiler.toolchains.table import (
-    Toolchain,
-    find_toolchain,
-    is_within,
-    lock_digest,
-)
+from edgewright.controller.compiler.toolchains.table import Toolchain, find_toolchain, is_within
 from edgewright.controller.errors import ToolchainMissingError
 
 FOLDER_VARIABLE: Final = "EDGEWRIGHT_TOOLCHAINS"
@@ -79,7 +74,7 @@ def find_installed(toolchain: Toolchain) -> Place | None:
     """The environment that ``install`` made from this release's lock."""
     environment = toolchains_folder() / toolchain.name
     mark = read_mark(environment)
-    if mark is None or mark.lock_sha256 != lock_digest(toolchain):
+    if mark is None or mark.lock_sha256 != toolchain.lock_sha256:
         return None
     versions = _versions(toolchain, _packages_of(environment))
     return Place(toolchain, environment / "bin" / "python", versions, own=False) if versions else None

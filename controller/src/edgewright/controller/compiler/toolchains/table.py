@@ -30,6 +30,7 @@ class Toolchain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         probe: script that makes it work on something tiny.
         requirements: what its lock is resolved from.
         without: packages that are declared below it and not installed.
+        lock: what is installed, as pip reads it.
     """
 
     name: str = ""
@@ -40,11 +41,18 @@ class Toolchain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     probe: str
     requirements: tuple[str, ...]
     without: tuple[str, ...] = ()
+    lock: str = ""
 
     @property
     def package(self) -> str:
         """The main package."""
         return next(iter(self.packages))
+
+    @property
+    def lock_sha256(self) -> str:
+        """What tells one lock from another, remarks aside; an environment remembers its own."""
+        lines = [line for line in self.lock.splitlines() if not line.startswith("#")]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +61,12 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _read() -> dict[str, Toolchain]:
     table = msgspec.convert(tomllib.loads(_HERE.joinpath("toolchains.toml").read_text()), _Table)
-    return {name: msgspec.structs.replace(row, name=name) for name, row in table.toolchain.items()}
+    return {
+        name: msgspec.structs.replace(
+            row, name=name, lock=_HERE.joinpath("locks", f"{name}.lock").read_text()
+        )
+        for name, row in table.toolchain.items()
+    }
 
 
 TOOLCHAINS: Final = _read()
@@ -70,17 +83,6 @@ def find_toolchain(name: str) -> Toolchain:
     except KeyError:
         known = ", ".join(TOOLCHAINS)
         raise InvalidRequestError(f"There is no toolchain {name!r}; there are {known}.") from None
-
-
-def read_lock(toolchain: Toolchain) -> str:
-    """Its lock, as pip reads it."""
-    return _HERE.joinpath("locks", f"{toolchain.name}.lock").read_text()
-
-
-def lock_digest(toolchain: Toolchain) -> str:
-    """What tells one lock from another; an environment remembers the one that it was made from."""
-    lines = [line for line in read_lock(toolchain).splitlines() if not line.startswith("#")]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def locked_packages(lock: str) -> int:
