@@ -40,7 +40,7 @@ def export_onnx(path: Path, inputs: Sequence[InputPart]) -> bytes:
         folder = Path(place)
         source = f"source{path.suffix}"
         shutil.copyfile(path, folder / source)
-        shapes = [list(part.shape) for part in inputs]
+        shapes = {part.name: list(part.shape) for part in inputs}
         run_in(toolchain, script, {"source": source, "to": "model.onnx", "shapes": shapes}, folder)
         try:
             return (folder / "model.onnx").read_bytes()
