@@ -18,14 +18,17 @@ from edgewright.controller.compiler.subject import Feeds, Subject
 from edgewright.controller.compiler.within import Layer, layers_of, read_within, spread_rows
 from edgewright.controller.errors import ModelError
 
-CALLS: Final = 4
+CALLS: Final = 3
 """Calls that the errors are measured on."""
 
-MOST_LAYERS: Final = 480
-"""Of a longer graph layers are left out evenly, so that the cost stays bounded."""
+MOST_TENSORS: Final = 96
+"""Of a longer graph layers without weights are left out first, then evenly: the cost stays bounded."""
 
 WEIGHTED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators with most of the weights and of the arithmetic."""
+
+HEAVY: Final = (*WEIGHTED, "LSTM", "GRU")
+"""The same, and those that are quantised in no static form."""
 
 _ROUNDED: Final = "_DequantizeLinear_Output"
 """What the quantiser appends to a tensor's name for the same tensor after rounding."""
@@ -36,7 +39,7 @@ class LayerError:
     """One layer's part in the error.
 
     Attributes:
-        layer: the node, as fp32 has it; where several could be measured only together, the first of them.
+        layer: the node, as fp32 has it; where several could be measured only together, the one with weights.
         before: relative error of its worst input.
         computed: of its output before that is rounded.
         rounded: of its output after that; the same where it is not rounded.
@@ -109,10 +112,9 @@ def layer_errors(fp32: bytes, candidate: bytes, feeds: Feeds) -> list[LayerError
     theirs = {name: layer.operator for layer in layers_of(candidate) for name in layer.outputs}
     # The quantiser drops an activation that rounding does by itself, and gives its output's name to what came
     # before: only after rounding that tensor is the same again.
-    same = _thinned(
-        [name for layer in layers for name in layer.outputs if theirs.get(name) == layer.operator]
-    )
-    after = _thinned([name for layer in layers for name in layer.outputs if f"{name}{_ROUNDED}" in theirs])
+    tensors = [(layer, name) for layer in layers for name in layer.outputs]
+    same = _thinned([pair for pair in tensors if theirs.get(pair[1]) == pair[0].operator])
+    after = _thinned([pair for pair in tensors if f"{pair[1]}{_ROUNDED}" in theirs])
     computed = _errors([fp32, candidate], [{name: name for name in same}] * 2, feeds)
     names = [{name: name for name in after}, {name: f"{name}{_ROUNDED}" for name in after}]
     return list(_walk(layers, computed, _errors([fp32, candidate], names, feeds)))
@@ -126,14 +128,15 @@ def _walk(
     unmeasured: dict[str, Layer] = {}
     for layer in layers:
         before = max((known.get(name, 0.0) for name in layer.inputs), default=0.0)
-        origin = next((unmeasured[name] for name in layer.inputs if name in unmeasured), layer)
+        upstream = next((unmeasured[name] for name in layer.inputs if name in unmeasured), layer)
+        # What nobody could measure was added by the layer with weights, not by what shapes its result.
+        own = upstream if upstream.operator in HEAVY and layer.operator not in HEAVY else layer
         for name in layer.outputs:
             found = computed.get(name), rounded.get(name)
             known[name] = max((error for error in found if error is not None), default=before)
             if found == (None, None):
-                unmeasured[name] = origin
+                unmeasured[name] = own
                 continue
-            own = origin if origin.operator in WEIGHTED or layer.operator not in WEIGHTED else layer
             at, end = (computed.get(name, known[name]), rounded.get(name, known[name]))
             yield LayerError(own, before, at, end, layer.outputs)
 
@@ -145,9 +148,9 @@ def _errors(models: Sequence[bytes], names: Sequence[Mapping[str, str]], feeds: 
     for tensors in read_within(models, names, feeds):
         for name, (theirs, ours) in tensors.items():
             if _is_comparable(theirs, ours):
-                difference = ours.astype(np.float64) - theirs
-                differences[name] = differences.get(name, 0.0) + float(np.sum(difference**2))
-                squares[name] = squares.get(name, 0.0) + float(np.sum(theirs.astype(np.float64) ** 2))
+                difference, own = (ours - theirs).ravel(), theirs.ravel()
+                differences[name] = differences.get(name, 0.0) + float(np.vdot(difference, difference))
+                squares[name] = squares.get(name, 0.0) + float(np.vdot(own, own))
     return {
         name: float(np.sqrt(difference / squares[name]))
         for name, difference in differences.items()
@@ -159,7 +162,13 @@ def _is_comparable(theirs: NDArray[Any], ours: NDArray[Any]) -> bool:
     return theirs.shape == ours.shape and bool(np.issubdtype(theirs.dtype, np.floating))
 
 
-def _thinned(names: list[str]) -> list[str]:
-    if len(names) <= MOST_LAYERS:
-        return names
-    return [names[int(i)] for i in np.linspace(0, len(names) - 1, MOST_LAYERS)]
+def _thinned(tensors: Sequence[tuple[Layer, str]]) -> list[str]:
+    """Names of at most ``MOST_TENSORS`` tensors, those of layers with weights first."""
+    heavy = [name for layer, name in tensors if layer.operator in HEAVY]
+    light = [name for layer, name in tensors if layer.operator not in HEAVY]
+    room = MOST_TENSORS - min(len(heavy), MOST_TENSORS)
+    return [*_evenly(heavy, MOST_TENSORS), *_evenly(light, room)]
+
+
+def _evenly(names: Sequence[str], most: int) -> list[str]:
+    return [names[i * len(names) // most] for i in range(most)] if len(names) > most else list(names)

@@ -4,7 +4,8 @@
   anew. Where that is too slow, with the layers that have weights alone, because each operator in between that
   has no int8 kernel costs two conversions. Where it is too wrong, with ranges that clip outliers.
 - *int8, dynamic*: for graphs whose weights lie in recurrent layers or matrix products.
-- *mixed*: int8 with the layers in float that a search found (see ``mixed``).
+- *mixed*: int8 with the layers in float that a search found (see ``mixed``); where the holdout shows that
+  they were too few, with twice as many.
 - *mixed, int8 weights*: stored as int8, calculated in float (see ``graphedit``). It has a quarter of the size
   at fp32's speed, whatever the graph is.
 - *fp16*: arithmetic in float16, for runtimes that have it; then float16 weights, calculated in float.
@@ -30,7 +31,7 @@ from edgewright.controller.compiler.graphedit import (
     is_quantised,
     weight_share,
 )
-from edgewright.controller.compiler.mixed import search_mixed
+from edgewright.controller.compiler.mixed import Mixed, Mixture
 from edgewright.controller.compiler.ort import VERSION, halve
 from edgewright.controller.compiler.subject import Subject, rows_of
 from edgewright.controller.compiler.targets import Target
@@ -49,6 +50,7 @@ FLOAT32_PROVIDERS: Final = frozenset({"CPUExecutionProvider"})
 ANEW: Final = "int8, calibrated anew"
 NARROW: Final = "int8, weighted layers alone"
 CLIPPED: Final = "int8, clipped ranges"
+WIDER: Final = "mixed, more in float"
 
 _TOOLS: Final = {"onnxruntime": VERSION}
 
@@ -135,14 +137,14 @@ class _Forms:
         if reused != observed:
             yield from self._made(ANEW, "int8", lambda: self._quantised(ANEW, observed))
         yield from self._made(NARROW, "int8", lambda: self._quantised(NARROW, observed, WEIGHTED))
-        if self._is_wrong():
+        if self._is_wrong("int8"):
             yield from self._made(
                 CLIPPED, "int8", lambda: self._quantised(CLIPPED, self._calibration.clipped)
             )
 
     def _mixed(self) -> Iterator[Candidate]:
-        if rows_of(self._subject.calibration) and self._is_wrong():
-            yield from self._made("mixed", "mixed", self._searched)
+        if rows_of(self._subject.calibration) and self._is_wrong("int8"):
+            yield from self._searched()
         yield from self._made(
             "mixed, int8 weights", "mixed", lambda: self._stored("mixed, int8 weights", "mixed", int8_weights)
         )
@@ -173,15 +175,22 @@ class _Forms:
         model = _whole(self._calibration.quantiser.quantise_dynamically(DYNAMIC))
         return Candidate("int8, dynamic", "int8", model, tools=_TOOLS)
 
-    def _searched(self) -> Candidate:
+    def _searched(self) -> Iterator[Candidate]:
         operators = WEIGHTED if self._error_of(NARROW) < self._error_of("int8") else ()
-        search = search_mixed(self._subject, self._calibration, self._target.activation, operators)
-        if search.model is None:
-            raise GateFailedError(search.sentence)
+        try:
+            search = Mixed(self._subject, self._calibration, self._target.activation, operators)
+            mixture = search.find()
+        except ModelError as error:
+            self._leave_out(left_out("mixed", "mixed", error.sentence.rstrip(".")))
+            return
+        yield self._mixture("mixed", mixture)
+        if self._is_wrong("mixed"):
+            yield from self._made(WIDER, "mixed", lambda: self._mixture(WIDER, search.widen(mixture)))
+
+    def _mixture(self, name: str, mixture: Mixture) -> Candidate:
         ranges = self._calibration.table(self._calibration.observed)
-        return Candidate(
-            "mixed", "mixed", search.model, ranges=ranges, tools=_TOOLS, left_alone=search.left_alone
-        )
+        left_alone = mixture.left_alone
+        return Candidate(name, "mixed", mixture.model, ranges=ranges, tools=_TOOLS, left_alone=left_alone)
 
     def _stored(self, name: str, precision: Precision, edit: Callable[[bytes], bytes]) -> Candidate:
         model = canonical_graph(edit(self._subject.model))
@@ -189,9 +198,11 @@ class _Forms:
             raise GateFailedError("there are no weights worth storing in fewer bits")
         return Candidate(name, precision, model)
 
-    def _is_wrong(self) -> bool:
-        """Whether all int8 forms so far were made and say something else than fp32."""
-        judged = [verdict for verdict in self._verdicts() if verdict.precision == "int8" and verdict.numbers]
+    def _is_wrong(self, precision: Precision) -> bool:
+        """Whether all forms of a precision that were judged so far say something else than fp32."""
+        judged = [
+            verdict for verdict in self._verdicts() if verdict.precision == precision and verdict.numbers
+        ]
         return bool(judged) and all(ACCURACY_GATES & set(verdict.failed_gates) for verdict in judged)
 
     def _error_of(self, name: str) -> float:

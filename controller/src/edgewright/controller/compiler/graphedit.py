@@ -19,6 +19,8 @@ SMALLEST_WEIGHT: Final = 1024
 
 _LARGEST_INT8: Final = 127
 
+_TINY: Final = 1e-30
+
 _LARGEST_FLOAT16: Final = 65504.0
 
 _Maker = Callable[[NDArray[np.float32], str, str], tuple[list[Any], list[Any]]]
@@ -108,13 +110,17 @@ def expose(model: bytes, names: Sequence[str]) -> bytes:
     return serialised
 
 
-def int8_weights(model: bytes) -> bytes:
+def int8_weights(model: bytes, left_alone: Collection[str] = ()) -> bytes:
     """The model with its float weights stored as int8, symmetric and per channel.
+
+    Args:
+        model: the model.
+        left_alone: names of nodes whose weights stay as they are.
 
     Raises:
         NotAModelError: the bytes are no model.
     """
-    return _store_weights(model, _int8_nodes)
+    return _store_weights(model, _int8_nodes, left_alone)
 
 
 def float16_weights(model: bytes) -> bytes:
@@ -136,13 +142,15 @@ def _graphs(graph: Any) -> Iterator[Any]:
                 yield from _graphs(part)
 
 
-def _store_weights(model: bytes, make: _Maker) -> bytes:
+def _store_weights(model: bytes, make: _Maker, left_alone: Collection[str] = ()) -> bytes:
     parsed = parse_graph(model)
-    for number, graph in enumerate(list(_graphs(parsed.graph))):
+    spared = {name for node in parsed.graph.node if node.name in left_alone for name in node.input}
+    # Inner graphs first: an outer one is put together anew from copies of its nodes.
+    for number, graph in reversed(list(enumerate(_graphs(parsed.graph)))):
         _inline_constants(graph)
         kept, nodes = [], []
         for weight in graph.initializer:
-            if not _is_worth_storing(weight):
+            if weight.name in spared or not _is_worth_storing(weight):
                 kept.append(weight)
                 continue
             # Subgraphs may not reuse a name of the outer graph, so the number of the graph is part of it.
@@ -197,6 +205,20 @@ def _float16_nodes(weight: NDArray[np.float32], name: str, stem: str) -> tuple[l
     return stored, [onnx.helper.make_node("Cast", [f"{stem}.float16"], [name], to=onnx.TensorProto.FLOAT)]
 
 
+def _relative_loss(weight: NDArray[np.float32], stored: NDArray[np.float32]) -> float:
+    """Mean square error relative to each channel's own, over the channels of all axes.
+
+    Relative, because a channel of small weights may belong to large values.
+    """
+    loss = 0.0
+    for axis in range(weight.ndim):
+        others = tuple(i for i in range(weight.ndim) if i != axis)
+        error = np.sum((stored - weight) ** 2, axis=others, dtype=np.float64)
+        own = np.sum(weight**2, axis=others, dtype=np.float64)
+        loss += float(np.mean(error / np.maximum(own, _TINY)))
+    return loss
+
+
 def _to_int8(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Values and scales, along the axis that loses least."""
     best: tuple[float, NDArray[np.int8], NDArray[np.float32]] | None = None
@@ -207,7 +229,7 @@ def _to_int8(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.
             continue
         scales[scales == 0] = 1
         values = np.clip(np.round(weight / scales), -_LARGEST_INT8, _LARGEST_INT8)
-        loss = float(np.sum((values * scales - weight) ** 2, dtype=np.float64))
+        loss = _relative_loss(weight, values * scales)
         if best is None or loss < best[0]:
             best = (loss, values.astype(np.int8), scales)
     if best is None:

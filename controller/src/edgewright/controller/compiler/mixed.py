@@ -12,18 +12,21 @@ guard against a model that is too large for this, and ends the search with a sen
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from edgewright.controller.compiler.attribution import LayerError, layer_errors
+from edgewright.controller.compiler.attribution import HEAVY, LayerError, layer_errors
 from edgewright.controller.compiler.calibration import Calibration
 from edgewright.controller.compiler.gates import Comparison
+from edgewright.controller.compiler.graph import canonical_graph
+from edgewright.controller.compiler.graphedit import int8_weights
 from edgewright.controller.compiler.measure import compare_outputs
 from edgewright.controller.compiler.ort import Session
 from edgewright.controller.compiler.subject import NO_TRUTHS, Feeds, Subject
 from edgewright.controller.compiler.targets import Activation
 from edgewright.controller.compiler.within import Layer, layers_of, spread_rows
+from edgewright.controller.errors import GateFailedError
 from edgewright.controller.model_toml import GatesPart
 
 MOST_EVALUATIONS: Final = 12
@@ -32,76 +35,111 @@ MOST_EVALUATIONS: Final = 12
 LONGEST_S: Final = 180.0
 """Seconds after which a search ends with what it has."""
 
-RANKING_CALLS: Final = 8
-JUDGING_CALLS: Final = 96
+RANKING_CALLS: Final = 4
+JUDGING_CALLS: Final = 64
 
 LARGEST_SHARE: Final = 0.5
-"""Of the layers; with more of them in float there is little left to gain."""
+"""Of all layers; with more of them in float there is little left to gain."""
+
+MOST_MAKERS: Final = 4
+"""Layers before one that stay in float with it."""
 
 _MARGIN: Final = 0.7
 """Share of what the gates allow that the search allows: the holdout is not the calibration set."""
 
 
 @dataclass(frozen=True)
-class Search:
-    """How a search ended.
+class Mixture:
+    """An artifact with some layers in float: which ones, by the name of their node."""
 
-    Attributes:
-        model: the artifact, None where no number of layers was enough.
-        left_alone: names of the nodes in float.
-        evaluations: candidates that were made and run.
-        sentence: what was found, for the report.
-    """
-
-    model: bytes | None
+    model: bytes
     left_alone: tuple[str, ...]
-    evaluations: int
-    sentence: str
 
 
-def search_mixed(
-    subject: Subject, calibration: Calibration, activation: Activation, operators: Sequence[str] = ()
-) -> Search:
-    """Find the fewest layers to leave in float.
+class Mixed:
+    """The search in one model."""
 
-    Args:
-        subject: what is compiled.
-        calibration: its ranges.
-        activation: element type of the target.
-        operators: which are quantised at all; empty for all.
+    def __init__(
+        self,
+        subject: Subject,
+        calibration: Calibration,
+        activation: Activation,
+        operators: Sequence[str] = (),
+    ) -> None:
+        """Rank the layers.
 
-    Raises:
-        ModelError: the graph cannot be quantised or read.
-    """
-    ranges = calibration.observed
-    whole = calibration.quantise(ranges, activation, operators)
-    calls = spread_rows(subject.calibration, RANKING_CALLS)
-    layers = layers_of(calibration.optimised)
-    ranked = rank_layers(layer_errors(calibration.optimised, whole, calls), layers)
-    evaluate = _Evaluation(subject, calibration)
+        Args:
+            subject: what is compiled.
+            calibration: its ranges.
+            activation: element type of the target.
+            operators: which are quantised at all; empty for all.
 
-    def attempt(count: int) -> bytes | None:
-        model = calibration.quantise(ranges, activation, operators, ranked[:count])
-        return model if evaluate.holds(model) else None
+        Raises:
+            ModelError: the graph cannot be quantised or read.
+        """
+        self._calibration, self._activation, self._operators = calibration, activation, operators
+        layers = layers_of(calibration.optimised)
+        calls = spread_rows(subject.calibration, RANKING_CALLS)
+        errors = layer_errors(calibration.optimised, self._make(()).model, calls)
+        self._ranked = rank_layers(errors, layers)
+        self._most = min(len(self._ranked), int(len(layers) * LARGEST_SHARE))
+        self._evaluation = _Evaluation(subject, calibration)
 
-    found = find_fewest(attempt, int(len(ranked) * LARGEST_SHARE))
-    return Search(found.model, tuple(ranked[: found.count]), found.evaluations, _describe(found, ranked))
+    def find(self) -> Mixture:
+        """The one with the fewest layers in float.
+
+        Raises:
+            GateFailedError: no number of layers was enough; the sentence says how many were tried.
+            ModelError: the graph cannot be quantised.
+        """
+        made: dict[int, Mixture] = {}
+
+        def is_enough(count: int) -> bool:
+            made[count] = self._make(self._ranked[:count])
+            return self._evaluation.holds(made[count].model)
+
+        count, late = find_fewest(is_enough, self._most)
+        if not count:
+            by_time = "; the search ended by its limit in time" if late else ""
+            raise GateFailedError(f"{self._most} layers in float were not enough{by_time}")
+        return made[count]
+
+    def widen(self, mixture: Mixture) -> Mixture:
+        """The same with twice as many layers in float.
+
+        Raises:
+            GateFailedError: there are no more.
+        """
+        count = len(mixture.left_alone)
+        if count >= self._most:
+            raise GateFailedError(f"more than {self._most} layers would have to stay in float")
+        return self._make(self._ranked[: min(2 * count, self._most)])
+
+    def _make(self, left_alone: Sequence[str]) -> Mixture:
+        ranges = self._calibration.observed
+        quantised = self._calibration.quantise(ranges, self._activation, self._operators, left_alone)
+        # Weights that no static form quantises (recurrent layers) are at least stored in int8.
+        return Mixture(canonical_graph(int8_weights(quantised, left_alone)), tuple(left_alone))
 
 
 def rank_layers(errors: Sequence[LayerError], layers: Sequence[Layer]) -> list[str]:
     """Names of nodes, those whose staying in float helps most first; each once.
+
+    A tensor stays in float only where its maker and all its readers do. So a layer that adds error while it
+    calculates comes with what makes its inputs, and one that adds it by rounding with its readers.
 
     Args:
         errors: what each layer added.
         layers: all nodes of the graph.
     """
     readers: dict[str, list[str]] = {}
+    makers = {name: layer for layer in layers for name in layer.outputs}
     for layer in layers:
         for name in layer.inputs:
             readers.setdefault(name, []).append(layer.name)
     units: list[tuple[float, list[str]]] = []
     for error in errors:
-        units.append((error.computed - error.before, [error.layer.name]))
+        units.append((error.computed - error.before, [error.layer.name, *_makers_of(error.layer, makers)]))
         followers = [name for output in error.outputs for name in readers.get(output, ())]
         units.append((error.rounded - error.computed, [error.layer.name, *followers]))
     ranked = sorted(units, key=lambda unit: -unit[0])
@@ -109,41 +147,39 @@ def rank_layers(errors: Sequence[LayerError], layers: Sequence[Layer]) -> list[s
     return list(dict.fromkeys(names))
 
 
-@dataclass(frozen=True)
-class Found:
-    """The fewest layers for which an attempt gave a model; ``late`` if time ended the search."""
+def _makers_of(layer: Layer, makers: Mapping[str, Layer]) -> list[str]:
+    """Names of the layers before one, up to the nearest with weights on each way."""
+    names: list[str] = []
+    waiting = list(layer.inputs)
+    while waiting and len(names) < MOST_MAKERS:
+        maker = makers.get(waiting.pop(0))
+        if maker is None or maker.name in names:
+            continue
+        names.append(maker.name)
+        if maker.operator not in HEAVY:
+            waiting += maker.inputs
+    return names
 
-    count: int
-    model: bytes | None
-    evaluations: int
-    late: bool = False
 
+def find_fewest(
+    is_enough: Callable[[int], bool], most: int, longest_s: float = LONGEST_S
+) -> tuple[int, bool]:
+    """The smallest count from 1 to ``most`` that is enough, 0 for none; and whether time ended the search.
 
-def find_fewest(attempt: Callable[[int], bytes | None], most: int, longest_s: float = LONGEST_S) -> Found:
-    """The smallest count from 1 to ``most`` for which ``attempt`` gives a model, by doubling and halving.
-
-    It takes for granted that more layers in float never hurt; where they do, what is found still holds, and
-    may not be the fewest.
+    Counts are doubled, then halved back. It takes for granted that more layers in float never hurt; where
+    they do, what is found is still enough, and may not be the fewest.
     """
     deadline = time.monotonic() + longest_s
-    low, count, model, evaluations = 0, 1, None, 0
-    while model is None and low < most and evaluations < MOST_EVALUATIONS and time.monotonic() < deadline:
-        count = min(count, most)
-        model = attempt(count)
-        evaluations += 1
-        if model is None:
-            low, count = count, count * 2
-    if model is None:
-        return Found(0, None, evaluations, late=time.monotonic() >= deadline)
-    while count - low > 1 and evaluations < MOST_EVALUATIONS and time.monotonic() < deadline:
-        middle = (low + count) // 2
-        tried = attempt(middle)
-        evaluations += 1
-        if tried is None:
-            low = middle
+    too_few, enough = 0, 0
+    for _ in range(MOST_EVALUATIONS):
+        if too_few >= most or enough - too_few == 1 or time.monotonic() >= deadline:
+            break
+        count = (too_few + enough) // 2 if enough else min(max(1, 2 * too_few), most)
+        if is_enough(count):
+            enough = count
         else:
-            count, model = middle, tried
-    return Found(count, model, evaluations, late=time.monotonic() >= deadline)
+            too_few = count
+    return enough, time.monotonic() >= deadline
 
 
 class _Evaluation:
@@ -170,10 +206,3 @@ def holds_gates(found: Comparison, gates: GatesPart) -> bool:
         and disagreement <= _MARGIN * (1 - gates.top1_agreement)
         and worst <= _MARGIN * gates.logit_error
     )
-
-
-def _describe(found: Found, ranked: Sequence[str]) -> str:
-    late = "; the search ended by its limit in time" if found.late else ""
-    if found.model is None:
-        return f"no {int(len(ranked) * LARGEST_SHARE)} layers in float were enough{late}"
-    return f"{found.count} layers in float, found in {found.evaluations} evaluations{late}"
