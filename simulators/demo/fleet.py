@@ -1,6 +1,7 @@
 """The demo's processes: one controller, the robots' agents, the cells. Real ones, started as a user would."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,10 @@ from typing import Final
 
 import msgspec
 
+from edgewright.agent.owntarget import own_facts
 from edgewright.wire.errors import EnrolmentError
+from edgewright.wire.matching import fits
+from edgewright.wire.targets import shipped_demands
 from simulators.demo.figures import PhaseCounts
 
 _BIN: Final = Path(sys.executable).parent
@@ -119,6 +123,17 @@ def enrol(folder: Path, url: str, token: str, target: str, tags: Mapping[str, st
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     if answer.returncode:
         raise EnrolmentError(f"{folder.name} could not enrol: {answer.stderr.strip()}")
+    _play(folder, target)
+
+
+def _play(folder: Path, target: str) -> None:
+    """Let a robot say that its machine is what its target asks for, where this one is not: it plays one."""
+    demands = shipped_demands().get(target)
+    if demands is None or fits(demands, own_facts()).ok:
+        return
+    with (folder / "agent.toml").open("a") as file:
+        file.write(f"\n[machine]\narchitecture = {json.dumps(demands.machine)}\n")
+        file.write(f"cpu = {json.dumps(demands.cpu)}\n")
 
 
 def start_push(model: Path, data: Path, log: Path) -> Process:

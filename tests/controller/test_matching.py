@@ -97,7 +97,7 @@ def test_a_site_brings_targets_of_its_own(tmp_path: Path) -> None:
     own += '[described.aarch64-litert]\nsummary = "s"\nmachine = "aarch64"\nmissing = "our board is away"\n'
     (tmp_path / "targets.toml").write_text(own)
     table = site_table(tmp_path)
-    assert list(table.target)[:4] == ["press", "x86_64-cuda", "x86_64-ort-cpu", "x86_64-openvino"]
+    assert list(table.target)[:4] == ["press", "x86_64-cuda", "x86_64-ort-cpu", "x86_64-ort-cpu-fp32"]
     assert table.target["x86_64-ort-cpu"].memory_mb == 2
     assert "x86_64-cuda" not in table.described
     with pytest.raises(UnqualifiedTargetError, match="our board is away"):

@@ -362,6 +362,7 @@ def test_the_stream_sends_what_the_page_shows(client: TestClient, parts: Parts, 
         "device": ("/devices/robot-3", "robot-3"),
         "models": ("/models", ""),
         "model": (f"/models/{MODEL}", MODEL),
+        "targets": ("/targets", ""),
         "rollouts": ("/rollouts", ""),
         "rollout": ("/rollouts/1", "1"),
     }[name]

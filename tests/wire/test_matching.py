@@ -98,7 +98,7 @@ def test_a_device_is_held_against_a_target(case: str) -> None:
         (OLD_PC, ("x86_64-ort-cpu-fp32",)),
         (
             msgspec.structs.replace(OLD_PC, runtimes=(ORT, OPENVINO)),
-            ("x86_64-openvino", "x86_64-ort-cpu-fp32"),
+            ("x86_64-ort-cpu-fp32", "x86_64-openvino"),
         ),
         (BOARD_64, ("aarch64-ort-cpu", "aarch64-litert")),
         (BOARD_32, ("armv7-tflite",)),

@@ -1,4 +1,4 @@
-"""``edgewright-agent enroll | first-boot | run | renew | rollback | status | doctor | tuf``.
+"""``edgewright-agent target | enroll | first-boot | run | renew | rollback | status | doctor | tuf``.
 
 Every error is one sentence with its remedy on standard error, and its number is the exit status; ``--debug``
 shows where it came from.
@@ -40,11 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _enroll(given: argparse.Namespace) -> int:
     from edgewright.agent.enrolment import Request, Trusted, enrol
+    from edgewright.agent.owntarget import resolve
 
     token = given.token or os.environ.get(TOKEN_VARIABLE, "")
     if not token:
         raise EnrolmentError(f"No token was given, neither --token nor {TOKEN_VARIABLE}.")
-    request = Request(given.device, given.target, dict(_tag(text) for text in given.tag), token)
+    request = Request(given.device, resolve(given.target), dict(_tag(text) for text in given.tag), token)
     path = enrol(given.controller, request, given.data, Trusted(given.fingerprint, given.ca))
     _say(f"Device {given.device} is enrolled. Start it with: edgewright-agent run --config {path}")
     return 0
@@ -126,6 +127,18 @@ def _doctor(given: argparse.Namespace) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
+def _target(given: argparse.Namespace) -> int:
+    from edgewright.agent.owntarget import describe_targets, own_facts
+
+    facts = own_facts()
+    if given.config is not None:
+        settings = read_settings(given.config)
+        facts = own_facts(settings.machine, settings.runtime.environments)
+    for line in describe_targets(facts):
+        _say(line)
+    return 0
+
+
 def _tag(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:
@@ -148,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     enroll.add_argument("--controller", required=True, metavar="URL", help="the controller's HTTPS address")
     enroll.add_argument("--token", default="", help=f"better in the environment, as {TOKEN_VARIABLE}")
     enroll.add_argument("--device", required=True, metavar="ID", help="this device's id")
-    enroll.add_argument("--target", required=True, help="device target, for example x86_64-ort-cpu")
+    enroll.add_argument("--target", required=True, help="device target, or auto for the best that fits")
     enroll.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="may be repeated")
     enroll.add_argument("--data", required=True, type=Path, metavar="DIR", help="what the agent keeps")
 
@@ -158,6 +171,10 @@ def _parser() -> argparse.ArgumentParser:
     enroll.add_argument(
         "--ca", type=Path, metavar="FILE", help="the authority's certificate, brought by hand"
     )
+
+    target = commands.add_parser("target", parents=[shared], help="which targets this device fits")
+    target.set_defaults(command=_target)
+    target.add_argument("--config", type=Path, metavar="FILE", help="agent.toml, once the device has one")
 
     first_boot = commands.add_parser("first-boot", parents=[shared], help="enrol as a file says, once")
     first_boot.set_defaults(command=_first_boot)

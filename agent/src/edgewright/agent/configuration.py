@@ -16,7 +16,7 @@ import msgspec
 
 from edgewright.agent.addresses import LOOPBACK, check_host, check_topic, parse_door
 from edgewright.agent.schedule import parse_window
-from edgewright.agent.settings import BrokerSettings, Settings, SinkSettings, SourceSettings
+from edgewright.agent.settings import AUTO, BrokerSettings, Settings, SinkSettings, SourceSettings
 from edgewright.wire.errors import ConfigurationError, DoorUnreachableError, UnknownTopicError
 from edgewright.wire.topics import check_device_id
 
@@ -75,6 +75,7 @@ def verify(settings: Settings) -> None:
 
 def _looks(settings: Settings) -> Iterator[tuple[str, Callable[[], object]]]:
     """Each setting's name, and what raises where it is wrong."""
+    yield "target", partial(_check_target, settings.target)
     yield "broker", partial(_check_broker, settings.broker)
     yield "door", partial(_check_door, settings)
     yield "local_broker.host", partial(check_host, settings.local_broker.host)
@@ -84,6 +85,11 @@ def _looks(settings: Settings) -> Iterator[tuple[str, Callable[[], object]]]:
     for number, sink in enumerate(settings.sinks):
         yield f"sinks[{number}].place", partial(_check_sink, sink)
     yield "data", partial(_check_data, settings)
+
+
+def _check_target(target: str) -> None:
+    if target == AUTO:
+        raise ValueError("`auto` is for enrolling; `edgewright-agent target` says what fits")
 
 
 def _check_broker(broker: BrokerSettings) -> None:

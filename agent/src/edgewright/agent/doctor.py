@@ -24,9 +24,12 @@ from edgewright.agent.environments import find_runtimes
 from edgewright.agent.identity import Identity
 from edgewright.agent.journal import Journal
 from edgewright.agent.outboxtable import WAITING
+from edgewright.agent.owntarget import own_facts
 from edgewright.agent.settings import Settings
 from edgewright.agent.status import release_name
 from edgewright.wire.errors import EdgewrightError
+from edgewright.wire.matching import fits, rank
+from edgewright.wire.targets import shipped_demands
 
 CONNECT_SECONDS: Final = 3.0
 HEARING_SECONDS: Final = 0.5
@@ -56,7 +59,8 @@ class Finding(msgspec.Struct, frozen=True):
 def examine(settings: Settings) -> list[Finding]:
     """All findings, in the order in which a person would repair them."""
     found = [good(f"The configuration is of device {settings.device}, target {settings.target}.")]
-    for look in (_folder, _roots, _identity, _clock, _memory, _broker, _door, _runtimes, _places, _agent):
+    machine = (_folder, _roots, _identity, _clock, _memory, _broker, _door, _runtimes, _target)
+    for look in (*machine, _places, _agent):
         found += look(settings)
     return [*found, *_journal(settings)]
 
@@ -209,6 +213,23 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
         yield good(f"Inference runtimes: {', '.join(map(str, found))}.")
     else:
         yield bad("No inference runtime is installed.", "Install edgewright-agent[onnxruntime] or [litert].")
+
+
+def _target(settings: Settings) -> Iterator[Finding]:
+    """Whether this device still is what it enrolled as; the controller's own targets are not known here."""
+    table, name = shipped_demands(), settings.target
+    if name not in table:
+        yield good(f"The target {name} is the site's own: the controller knows whether it fits.")
+        return
+    facts = own_facts(settings.machine, settings.runtime.environments)
+    best = "".join(rank(facts, table.values())[:1])
+    again = f"Enrol it again with --target {best}." if best else "Run `edgewright-agent target`: it says why."
+    if reasons := fits(table[name], facts).reasons:
+        yield bad(f"This device is not what {name} asks for: {'; '.join(reasons)}.", again)
+    elif best and list(table).index(best) < list(table).index(name):
+        yield good(f"This device is what {name} asks for; {best} would fit too, and be better.")
+    else:
+        yield good(f"This device is what {name} asks for.")
 
 
 def _places(settings: Settings) -> Iterator[Finding]:

@@ -14,9 +14,10 @@ Example::
     kind = "camera"
     place = "0"
 
-``device`` may be missing: then the board's machine id names it. Every table that agent.toml knows may follow
-and becomes part of it. A board that is enrolled is left as it is, so this may run at every boot. Who started
-it removes the file, which needs other rights than an enrolment.
+``target`` may be ``auto``: the best shipped one that fits the board. ``device`` may be missing: then the
+board's machine id names it. Every table that agent.toml knows may follow and becomes part of it. A board
+that is enrolled is left as it is, so this may run at every boot. Who started it removes the file, which needs
+other rights than an enrolment.
 """
 
 import hashlib
@@ -29,7 +30,8 @@ import msgspec
 
 from edgewright.agent.configuration import ENCODING, parse_settings
 from edgewright.agent.enrolment import Request, enrol
-from edgewright.agent.settings import FILE_NAME
+from edgewright.agent.owntarget import resolve
+from edgewright.agent.settings import AUTO, FILE_NAME, Settings
 from edgewright.wire.errors import ConfigurationError
 
 MACHINE_ID: Final = Path("/etc/machine-id")
@@ -64,14 +66,15 @@ def enrol_board(file: Path, data: Path) -> Path:
         asked = msgspec.convert(content, FirstBoot)
         device = asked.device or _board_id(MACHINE_ID.read_text())
         more = {name: table for name, table in content.items() if name not in _OWN}
-        _verify(device, asked, data, more)
+        settings = _verify(device, asked, data, more)
     except OSError as error:
         raise ConfigurationError(f"The file {file} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"The file {file} is no TOML: {error}.") from error
     except ValueError as error:
         raise ConfigurationError(f"The file {file} is wrong: {error}.") from error
-    request = Request(device, asked.target, asked.tags, asked.token)
+    target = resolve(asked.target, settings.machine, settings.runtime.environments)
+    request = Request(device, target, asked.tags, asked.token)
     return enrol(asked.controller, request, data, more=_tables(text, more))
 
 
@@ -84,14 +87,15 @@ def _board_id(machine_id: str) -> str:
     return f"board-{hashlib.sha256(b'edgewright' + machine_id.strip().encode()).hexdigest()[:12]}"
 
 
-def _verify(device: str, asked: FirstBoot, data: Path, more: dict[str, Any]) -> None:
+def _verify(device: str, asked: FirstBoot, data: Path, more: dict[str, Any]) -> Settings:
     """Refuse what agent.toml would refuse, before the token is spent on it."""
     broker = {"host": "of-the-controllers-answer.invalid", "port": 1}
-    own = {"device": device, "target": asked.target, "data": str(data.absolute()), "broker": broker}
+    target = "chosen-later" if asked.target == AUTO else asked.target
+    own = {"device": device, "target": target, "data": str(data.absolute()), "broker": broker}
     own["door"] = asked.controller
     if unexpected := more.keys() & own.keys():
         raise ValueError(f"{min(unexpected)!r} comes from the controller")
-    parse_settings({**own, **more})
+    return parse_settings({**own, **more})
 
 
 def _tables(text: str, wanted: dict[str, Any]) -> str:

@@ -24,6 +24,9 @@ from edgewright.wire.handshake import CpuFeature
 
 FILE_NAME: Final = "agent.toml"
 
+AUTO: Final = "auto"
+"""Where a device enrols: the best target that fits it. What that comes to stands in the configuration."""
+
 MAX_MB: Final = 2**30
 """Of any store; no disk is larger, and its bytes fit into 64 bits."""
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -140,6 +141,7 @@ def running(root: Path, options: Options) -> Iterator[tuple[DataFolder, Services
     with ExitStack() as stack:
         folder = DataFolder.open(root)
         stack.callback(folder.close)
+        site_table(root)  # One that is wrong is told now, and not by the first rollout.
         db = Database.in_folder(root)
         db.create()
         stack.callback(db.close)
@@ -183,11 +185,7 @@ def _compose(
     retention: Retention,
 ) -> Services:
     assigner = Assigner(db, director, repository, publisher, Wrapper(db, root))
-
-    def targets() -> Targets:
-        return site_table(root).target
-
-    targets()  # One that is wrong is told now, and not by the first rollout.
+    targets = partial(_targets, root)
     awake = threading.Event()
     retirement = Retirement(db, repository, publisher)
     rollouts = RolloutService(db, assigner, awake.set, retirement.need, targets)
@@ -251,6 +249,10 @@ def _compose(
         places,
         watch,
     )
+
+
+def _targets(root: Path) -> Targets:
+    return site_table(root).target
 
 
 def _renew(repository: ImageRepository, publisher: Publisher, assigner: Assigner) -> None:
