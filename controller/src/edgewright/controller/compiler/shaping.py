@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.benches.seam import Bench
 from edgewright.controller.compiler.compiled import Compiled
-from edgewright.controller.compiler.golden import choose_rows, decode_inputs, encode_golden
+from edgewright.controller.compiler.golden import choose_calls, choose_rows, decode_inputs, encode_golden
 from edgewright.controller.compiler.ort import Array
 from edgewright.controller.compiler.profile import fit_temperature, make_profile
 from edgewright.controller.compiler.sources.images import ImageModel
@@ -82,7 +82,8 @@ def shape_images(
 
 def shape_tensors(subject: Subject, target: Target, trial: Trial, bench: Bench, put: Put) -> Compiled:
     """What goes with an artifact of a model whose inputs are tensors: golden vectors as a NumPy archive."""
-    rows = take_rows(subject.holdout, list(range(min(rows_of(subject.holdout), 8))))
+    call_bytes = sum(values[0].nbytes for values in (*subject.holdout.values(), *trial.outputs.values()))
+    rows = take_rows(subject.holdout, choose_calls(trial.outputs, subject.decision, call_bytes))
     outputs = bench.outputs(trial.candidate.model, rows)
     shaped = {"golden_count": rows_of(rows), "profile": None, "temperature": 1.0}
     return _compiled(target, trial, bench, put, _archive(rows, outputs), **shaped)

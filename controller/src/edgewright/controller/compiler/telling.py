@@ -9,7 +9,7 @@ import numpy as np
 
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.cache import SourceFacts, package_versions
-from edgewright.controller.compiler.card import make_card
+from edgewright.controller.compiler.card import make_card, measured_section
 from edgewright.controller.compiler.compiled import Compiled
 from edgewright.controller.compiler.facts import CompileFacts, DataFacts, TargetFacts, Use
 from edgewright.controller.compiler.keys import Keys, file_digest
@@ -51,7 +51,9 @@ def tell(
         version: its number, 0 where it has none.
     """
     facts = _facts(folder, spec, keys, source, compiled, version)
-    return Told(blobs.put(make_card(facts)), blobs.put(make_sbom(facts)))
+    # A version's card is named by a signed statement, so what differs from run to run stays out of it.
+    card = make_card(facts) + (b"" if version else measured_section(facts))
+    return Told(blobs.put(card), blobs.put(make_sbom(facts)))
 
 
 def _facts(

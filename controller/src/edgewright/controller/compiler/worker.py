@@ -40,11 +40,21 @@ from edgewright.controller.errors import (
     DataFolderDamagedError,
     GateFailedError,
     InputShapeError,
+    LicenceRefusedError,
+    LineModelError,
     ModelTomlError,
     ModelTooLargeError,
     NotAModelError,
+    OpenShapeError,
+    SourceFormatError,
+    TargetTableError,
+    TensorDataError,
+    TensorTypeError,
+    ToolchainFailedError,
+    ToolchainMissingError,
     UnknownOperatorError,
     UnknownTargetError,
+    UnqualifiedTargetError,
 )
 from edgewright.wire.errors import EdgewrightError
 
@@ -59,15 +69,26 @@ _ERRORS: Final[dict[int, type[EdgewrightError]]] = {
     error.number: error
     for error in (
         DataFolderDamagedError,
-        NotAModelError,
-        UnknownOperatorError,
+        GateFailedError,
         InputShapeError,
+        LicenceRefusedError,
+        LineModelError,
         ModelTomlError,
         ModelTooLargeError,
+        NotAModelError,
+        OpenShapeError,
+        SourceFormatError,
+        TargetTableError,
+        TensorDataError,
+        TensorTypeError,
+        ToolchainFailedError,
+        ToolchainMissingError,
+        UnknownOperatorError,
         UnknownTargetError,
-        GateFailedError,
+        UnqualifiedTargetError,
     )
 }
+"""What a child may answer; a test holds it against the list of errors."""
 
 _T = TypeVar("_T")
 
