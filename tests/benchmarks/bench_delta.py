@@ -86,8 +86,9 @@ def _fresh() -> Frames:
 
 def _quantised(spec: ModelSpec, base: bytes, rebuilt: bytes) -> tuple[bytes, bytes]:
     images = read_frames(FOLDER / spec.data.calibration).inputs(spec.preprocessing)
+    calls = {"image": images[:, np.newaxis]}
     quantisers = [Quantiser(model) for model in (base, rebuilt)]
-    old, new = (one.quantise(one.observe_ranges("image", images), "uint8") for one in quantisers)
+    old, new = (one.quantise(one.observe_ranges(calls, batches=True), "uint8") for one in quantisers)
     return old, new
 
 

@@ -164,7 +164,8 @@ def test_a_rebuild_travels_as_a_small_patch(story: Story) -> None:
     small = {}
     for name, model in {"base": story.base, **story.candidates}.items():
         quantiser = Quantiser(model)
-        small[name] = quantiser.quantise(quantiser.observe_ranges("image", images), "uint8")
+        ranges = quantiser.observe_ranges({"image": images[:, np.newaxis]}, batches=True)
+        small[name] = quantiser.quantise(ranges, "uint8")
     for rung, model in story.candidates.items():
         assert _delta_share(story.base, model) <= MOST_DELTA
         assert _delta_share(small["base"], small[rung]) <= MOST_DELTA

@@ -20,6 +20,7 @@ from edgewright.controller.cli import (
     audit,
     broker,
     compare,
+    compiling,
     director,
     exchange,
     fleet,
@@ -126,6 +127,7 @@ def version() -> None:
     console().print(installed_version("edgewright-controller"))
 
 
+app.command(name="compile")(compiling.compile_model)
 app.command()(init.init)
 app.command()(push.push)
 app.command()(fleet.devices)
