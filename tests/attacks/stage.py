@@ -7,6 +7,7 @@ resisted, its state is unchanged, and a report names the attack.
 import zlib
 from pathlib import Path
 
+from edgewright.agent.settings import QualificationSettings
 from edgewright.wire import topics
 from simulators.device import DeviceStub
 from simulators.releases import GOLDEN, make_manifest, random_artifact
@@ -16,12 +17,19 @@ ONE, TWO = random_artifact(1), random_artifact(2)
 PATHS = {version: f"{MODEL}/{TARGET}/{version}.json" for version in (1, 2)}
 
 
-def set_stage(folder: Path, simulator: RepositorySimulator | None = None) -> DeviceStub:
-    """A device that has committed version 1; version 2 is released and assigned to nobody."""
+def set_stage(
+    folder: Path,
+    simulator: RepositorySimulator | None = None,
+    qualification: QualificationSettings | None = None,
+) -> DeviceStub:
+    """A device that has committed version 1; version 2 is released and assigned to nobody.
+
+    ``qualification`` is what its owner lets be measured on it.
+    """
     simulator = simulator or RepositorySimulator()
     for version, artifact in ((1, ONE), (2, TWO)):
         simulator.release(make_manifest(version, artifact), artifact, GOLDEN)
-    device = DeviceStub(simulator, folder).start()
+    device = DeviceStub(simulator, folder, qualification=qualification).start()
     simulator.assign(PATHS[1])
     device.read_topics()
     assert device.running_artifact == ONE

@@ -273,6 +273,30 @@ TABLE: Final = (
         ),
     ),
     Row(
+        "an order to measure candidates that is replayed, foreign, forged or endless",
+        "it is verified as an assignment is, read only where the device's owner said so, and bounded by him",
+        (
+            "test_order_for_another_device",
+            "test_order_replayed",
+            "test_two_orders_of_one_number",
+            "test_order_on_a_device_that_did_not_opt_in",
+            "test_order_signed_by_another_key",
+            "test_order_that_lasts_for_years",
+            "test_orders_without_end",
+            "test_endless_trial",
+        ),
+    ),
+    Row(
+        "a candidate that nobody released, made to decide",
+        "no order reads as an assignment; a candidate is measured in a process on trial and then dropped",
+        (
+            "test_order_shown_as_an_assignment",
+            "test_assignment_shown_as_an_order",
+            "test_candidate_with_other_bytes",
+            "test_candidate_that_describes_another_one",
+        ),
+    ),
+    Row(
         "a person beyond his role, a stolen person's token",
         "a role for every route; tokens are taken back at once and stored as digests",
         (

@@ -4,6 +4,7 @@ remembers.
 """
 
 import json
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgewright.controller.evidence.version import VersionHealth
 from edgewright.controller.identity.authority import CertificateAuthority
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.publisher import Damaged, PublishedBlob, Publisher
+from edgewright.controller.qualification.service import Qualifications
 from edgewright.controller.retained import Figure, Figures
 from edgewright.controller.retirement import Retirement
 from edgewright.controller.rollouts.assigner import Assigner
@@ -39,6 +41,7 @@ class SimulatedPublisher:
     """Remembers what was published for each device, the first first."""
 
     published: list[tuple[str, bytes]] = field(default_factory=list)
+    orders: list[tuple[str, bytes]] = field(default_factory=list)
     metadata: int = 0
     releases: list[str] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
@@ -47,6 +50,10 @@ class SimulatedPublisher:
     def publish_assignment(self, device: str, document: bytes) -> None:
         """Take one device's document."""
         self.published.append((device, document))
+
+    def publish_order(self, device: str, document: bytes) -> None:
+        """Take what a device shall measure."""
+        self.orders.append((device, document))
 
     def find_blob(self, sha256: str) -> PublishedBlob | None:
         """What a test has put there."""
@@ -166,6 +173,7 @@ class Parts:
     workflows: SimulatedBuilds
     monitor: SilentMonitor
     signing: Signing
+    qualifications: Qualifications
 
 
 def make_parts(data: Path) -> Parts:
@@ -183,6 +191,7 @@ def make_parts(data: Path) -> Parts:
     blobs = BlobStore(data / "blobs")
     repository = ImageRepository(data / "tuf" / "image", KeyStore(data / "keys"))
     repository.ensure()
+    director = make_director(data)
     return Parts(
         data=data,
         db=db,
@@ -194,11 +203,24 @@ def make_parts(data: Path) -> Parts:
         rollouts=rollouts,
         enrolment=Enrolment(db, register, lambda host: Address(host, 18830), lambda: root, lambda: root),
         register=register,
-        director=make_director(data),
+        director=director,
         workflows=SimulatedBuilds(),
         monitor=SilentMonitor(),
         signing=_signing(db, repository, publisher, rollouts),
+        qualifications=make_qualifications(db, blobs, director, publisher),
     )
+
+
+def make_qualifications(
+    db: Database,
+    blobs: BlobStore,
+    director: Director,
+    publisher: SimulatedPublisher,
+    clock: Callable[[], float] = time.time,
+) -> Qualifications:
+    """The service over a simulated publisher; released versions are there."""
+    published: Publisher = publisher  # type: ignore[assignment]  # a simulator
+    return Qualifications(db, blobs, director, published, lambda _model, _version: None, clock)
 
 
 def _signing(
