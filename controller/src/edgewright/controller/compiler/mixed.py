@@ -4,7 +4,8 @@ One pass over a few calibration calls compares every tensor of the int8 graph wi
 the error that each adds (see ``attribution``). A layer that spoils its result by its weights is left in float
 alone; one whose result does not fit into 256 steps takes the layers that read the result with it. Then the
 number of layers from the top of that list is searched: doubled until the int8 rest holds the gates with a
-margin, and halved back to the smallest number that does.
+margin, and halved back to the smallest number that does. It is searched in two such lists, because the layer
+at which an error becomes visible is not always the one that made it; the shorter result counts.
 
 The search sees calibration calls only, so the holdout still judges what nobody fitted to it. Its budget
 counts evaluations, so that the same inputs give the same artifact on any machine; the limit in seconds is a
@@ -14,6 +15,7 @@ guard against a model that is too large for this, and ends the search with a sen
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from edgewright.controller.compiler.attribution import HEAVY, LayerError, layer_errors
@@ -30,10 +32,10 @@ from edgewright.controller.errors import GateFailedError
 from edgewright.controller.model_toml import GatesPart
 
 MOST_EVALUATIONS: Final = 12
-"""Candidates that one search makes and runs."""
+"""Candidates that the search in one list makes and runs."""
 
-LONGEST_S: Final = 180.0
-"""Seconds after which a search ends with what it has."""
+LONGEST_S: Final = 120.0
+"""Seconds after which the search in one list ends with what it has."""
 
 RANKING_CALLS: Final = 4
 JUDGING_CALLS: Final = 64
@@ -81,9 +83,12 @@ class Mixed:
         layers = layers_of(calibration.optimised)
         calls = spread_rows(subject.calibration, RANKING_CALLS)
         errors = layer_errors(calibration.optimised, self._make(()).model, calls)
-        self._ranked = rank_layers(errors, layers)
-        self._most = min(len(self._ranked), int(len(layers) * LARGEST_SHARE))
+        self._rankings = [
+            rank_layers(errors, layers, with_makers=with_makers) for with_makers in (False, True)
+        ]
+        self._most = int(len(layers) * LARGEST_SHARE)
         self._evaluation = _Evaluation(subject, calibration)
+        self._ranked: list[str] = []
 
     def find(self) -> Mixture:
         """The one with the fewest layers in float.
@@ -92,28 +97,32 @@ class Mixed:
             GateFailedError: no number of layers was enough; the sentence says how many were tried.
             ModelError: the graph cannot be quantised.
         """
-        made: dict[int, Mixture] = {}
-
-        def is_enough(count: int) -> bool:
-            made[count] = self._make(self._ranked[:count])
-            return self._evaluation.holds(made[count].model)
-
-        count, late = find_fewest(is_enough, self._most)
-        if not count:
+        found, late = [], False
+        for ranked in self._rankings:
+            count, ended = find_fewest(partial(self._is_enough, ranked), min(len(ranked), self._most))
+            late = late or ended
+            if count:
+                found.append((count, ranked))
+        if not found:
             by_time = "; the search ended by its limit in time" if late else ""
             raise GateFailedError(f"{self._most} layers in float were not enough{by_time}")
-        return made[count]
+        count, self._ranked = min(found, key=lambda one: one[0])
+        return self._make(self._ranked[:count])
 
     def widen(self, mixture: Mixture) -> Mixture:
-        """The same with twice as many layers in float.
+        """The one that was found, with twice as many layers in float.
 
         Raises:
             GateFailedError: there are no more.
         """
         count = len(mixture.left_alone)
-        if count >= self._most:
-            raise GateFailedError(f"more than {self._most} layers would have to stay in float")
-        return self._make(self._ranked[: min(2 * count, self._most)])
+        most = min(len(self._ranked), self._most)
+        if count >= most:
+            raise GateFailedError(f"more than {most} layers would have to stay in float")
+        return self._make(self._ranked[: min(2 * count, most)])
+
+    def _is_enough(self, ranked: Sequence[str], count: int) -> bool:
+        return self._evaluation.holds(self._make(ranked[:count]).model)
 
     def _make(self, left_alone: Sequence[str]) -> Mixture:
         ranges = self._calibration.observed
@@ -122,15 +131,17 @@ class Mixed:
         return Mixture(canonical_graph(int8_weights(quantised, left_alone)), tuple(left_alone))
 
 
-def rank_layers(errors: Sequence[LayerError], layers: Sequence[Layer]) -> list[str]:
+def rank_layers(errors: Sequence[LayerError], layers: Sequence[Layer], *, with_makers: bool) -> list[str]:
     """Names of nodes, those whose staying in float helps most first; each once.
 
-    A tensor stays in float only where its maker and all its readers do. So a layer that adds error while it
-    calculates comes with what makes its inputs, and one that adds it by rounding with its readers.
+    A tensor stays in float only where its maker and all its readers do. So a layer that adds error by
+    rounding comes with its readers.
 
     Args:
         errors: what each layer added.
         layers: all nodes of the graph.
+        with_makers: whether a layer that adds error while it calculates comes with what makes its inputs:
+            it may only make visible what their rounding did.
     """
     readers: dict[str, list[str]] = {}
     makers = {name: layer for layer in layers for name in layer.outputs}
@@ -139,7 +150,8 @@ def rank_layers(errors: Sequence[LayerError], layers: Sequence[Layer]) -> list[s
             readers.setdefault(name, []).append(layer.name)
     units: list[tuple[float, list[str]]] = []
     for error in errors:
-        units.append((error.computed - error.before, [error.layer.name, *_makers_of(error.layer, makers)]))
+        before = _makers_of(error.layer, makers) if with_makers else []
+        units.append((error.computed - error.before, [error.layer.name, *before]))
         followers = [name for output in error.outputs for name in readers.get(output, ())]
         units.append((error.rounded - error.computed, [error.layer.name, *followers]))
     ranked = sorted(units, key=lambda unit: -unit[0])
