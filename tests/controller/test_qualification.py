@@ -1,0 +1,296 @@
+"""Ordering measurements, recording what devices say and choosing by it; a real database and director."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tuf.api.metadata import Metadata, Targets
+
+from edgewright.controller.database import select
+from edgewright.controller.database.tables import Artifact, Device, Model, ModelVersion
+from edgewright.controller.database.versiontables import Qualification, QualificationOrder
+from edgewright.controller.errors import (
+    InvalidRequestError,
+    UnknownModelError,
+    UnknownQualificationError,
+    VersionNotReadyError,
+)
+from edgewright.controller.ingest.batch import Batch
+from edgewright.controller.qualification.choice import SAME, Candidate, Result, choose
+from edgewright.controller.qualification.results import take
+from edgewright.controller.qualification.service import LONGEST_S, Qualifications
+from edgewright.controller.qualification.states import (
+    TRANSITIONS,
+    QualificationEvent,
+    QualificationState,
+    advance,
+)
+from edgewright.wire.encryption import SCHEME, Encryption
+from edgewright.wire.errors import IllegalTransitionError, MalformedMessageError
+from edgewright.wire.manifest import Manifest, encode_manifest
+from edgewright.wire.messages import Hello
+from edgewright.wire.qualification import FIELD, Measured
+from simulators.releases import make_manifest, random_artifact
+from tests.controller.parts import Parts, make_parts, make_qualifications
+
+MODEL, TARGET = "garment-packing", "x86_64-ort-cpu"
+
+
+class World:
+    """Services with a released version, two willing devices, and a clock that a test moves."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.now = time.time()  # The director compares an order's date with its own clock.
+        self.service = self.restart()
+        self.released = self.put(make_manifest(1, random_artifact(1, 2000)))
+        with parts.db.session() as session:
+            session.add(Model(name=MODEL, created_at=0.0, versions=1))
+            session.add(ModelVersion(model=MODEL, version=1, state="ready", source="push", created_at=0.0))
+            session.add(
+                Artifact(
+                    model=MODEL,
+                    version=1,
+                    target=TARGET,
+                    precision="int8",
+                    qualification="emulated",
+                    manifest_sha256=self.released,
+                    manifest_length=1,
+                    artifact_sha256="",
+                    artifact_length=2000,
+                    profile_sha256="",
+                )
+            )
+            for name in ("q1", "q2", "r1"):
+                session.add(Device(id=name, target=TARGET, tags={"qualify": "yes"}))
+        for name in ("q1", "q2"):
+            self.greet(name, willing=True)
+
+    def restart(self) -> Qualifications:
+        """The service of another process on the same folder, connected."""
+        parts = self.parts
+        service = make_qualifications(
+            parts.db, parts.blobs, parts.director, parts.publisher, lambda: self.now
+        )
+        service.reconnected()
+        return service
+
+    def put(self, manifest: Manifest) -> str:
+        """Store a manifest; its SHA-256."""
+        return self.parts.blobs.put(encode_manifest(manifest))
+
+    def greet(self, device: str, *, willing: bool) -> None:
+        """A device says hello."""
+        with self.parts.db.session() as session:
+            batch = Batch(session, self.parts.blobs, self.now)
+            hello = Hello(
+                device=device,
+                agent_version="1",
+                target=TARGET,
+                tags={"qualify": "yes"},
+                runtime="",
+                sent_at=self.now,
+                qualifies=willing,
+            )
+            batch.apply(hello)
+            assert not batch.rejected
+            batch.finish()
+
+    def answer(self, device: str, order: int, sha256: str, p50: int, *, ok: bool = True) -> None:
+        """A device reports."""
+        measured = Measured(
+            order=order, manifest_sha256=sha256, ok=ok, error=0 if ok else 43, detail="", latency_p50_us=p50
+        )
+        with self.parts.db.session() as session:
+            take(session, session.get_one(Device, device), measured)
+
+    def rows(self) -> list[Qualification]:
+        """All candidates on devices, in order."""
+        with self.parts.db.reading() as session:
+            return list(session.exec(select(Qualification).order_by("id")).all())
+
+    def states(self) -> list[str]:
+        """Their states."""
+        return [row.state for row in self.rows()]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A world of its own for each test."""
+    parts = make_parts(tmp_path)
+    yield World(parts)
+    parts.director.close()
+    parts.db.close()
+
+
+def two_candidates(world: World) -> dict[str, str]:
+    """Two candidates of version 2 that no release has."""
+    return {
+        name: world.put(make_manifest(2, random_artifact(seed, length)))
+        for name, seed, length in (("int8", 2, 3000), ("fp32", 3, 9000))
+    }
+
+
+def test_an_order_is_signed_published_and_answered(world: World) -> None:
+    """Each willing device gets one signed order with the candidates; its answers become the results."""
+    (one, two) = world.service.order(MODEL, 1, ordered_by="ada")
+    assert world.states() == ["waiting", "waiting"]
+    world.service.step()
+    assert world.states() == ["ordered", "ordered"]
+    (first, raw), (second, _) = world.parts.publisher.orders
+    assert (first, second) == ("q1", "q2")
+    document = Metadata[Targets].from_bytes(raw).signed
+    assert list(document.targets) == [f"qualification/{MODEL}/{TARGET}/1/int8.json"]
+    assert document.unrecognized_fields[FIELD]["device"] == "q1"
+    for row in world.rows():
+        world.answer(row.device, row.number, world.released, 100)
+    assert world.states() == ["measured", "measured"]
+    assert world.service.is_over([one, two])
+    picked = world.service.pick([one, two])
+    assert picked is not None
+    assert picked.manifest_sha256 == world.released
+    world.service.step()
+    assert world.parts.publisher.orders[2:] == [("q1", b""), ("q2", b"")]
+    assert world.parts.publisher.withdrawn == [], "a released version stays on the broker"
+
+
+def test_candidates_of_no_release_are_there_while_an_order_is_open(world: World) -> None:
+    """They come with the order, stay for who still measures them, and go after the last one."""
+    candidates = two_candidates(world)
+    world.service.propose(candidates, ["q1", "q2"])
+    world.service.step()
+    assert set(world.parts.publisher.releases) == set(candidates.values())
+    q1, q2 = (row.number for row in world.rows() if row.candidate == "int8")
+    for sha256 in candidates.values():
+        world.answer("q1", q1, sha256, 100)
+    world.service.step()
+    assert world.parts.publisher.withdrawn == []
+    for sha256 in candidates.values():
+        world.answer("q2", q2, sha256, 100)
+    world.service.step()
+    assert set(world.parts.publisher.withdrawn) == set(candidates.values())
+
+
+def test_one_order_a_device_is_on_the_broker(world: World) -> None:
+    """A second order waits until the first is over."""
+    world.service.order(MODEL, 1, devices=["q1"])
+    world.service.propose(two_candidates(world), ["q1"])
+    world.service.step()
+    world.service.step()
+    assert world.states() == ["ordered", "waiting", "waiting"]
+    world.answer("q1", world.rows()[0].number, world.released, 90)
+    world.service.step()
+    assert world.states() == ["measured", "ordered", "ordered"]
+    numbers = [row.number for row in world.rows()]
+    assert numbers[1] > numbers[0]
+
+
+def test_what_nobody_answers_expires(world: World) -> None:
+    """At its deadline an order ends, whether it was published or not, and leaves the broker."""
+    world.service.order(MODEL, 1, devices=["q1"], limit_s=60.0)
+    world.service.propose(two_candidates(world), ["q1"], limit_s=60.0)
+    world.service.step()
+    world.now += 61.0
+    world.service.step()
+    assert world.states() == ["expired"] * 3
+    assert world.parts.publisher.orders[-1] == ("q1", b"")
+    assert world.parts.publisher.releases == [], "what waited was never published"
+    world.answer("q1", world.rows()[0].number, world.released, 90)
+    assert world.states()[0] == "measured", "a late answer counts"
+
+
+def test_an_order_survives_its_controller(world: World) -> None:
+    """Another process puts open orders on the broker again, byte for byte, and closes what is over."""
+    world.service.order(MODEL, 1, devices=["q1"])
+    world.service.step()
+    (published,) = world.parts.publisher.orders
+    service = world.restart()
+    service.step()
+    assert world.parts.publisher.orders == [published, published]
+    world.answer("q1", world.rows()[0].number, world.released, 90)
+    world.restart().step()
+    assert world.parts.publisher.orders[-1] == ("q1", b"")
+    with world.parts.db.reading() as session:
+        assert [order.closed for order in session.exec(select(QualificationOrder)).all()] == [True]
+
+
+def test_answers_that_nobody_asked_for_change_nothing(world: World) -> None:
+    """Another device's order, an unknown number and a second answer are nobody's."""
+    world.service.order(MODEL, 1, devices=["q1"])
+    world.service.step()
+    number = world.rows()[0].number
+    world.answer("q2", number, world.released, 10)
+    world.answer("q1", number + 1, world.released, 10)
+    world.answer("q1", 0, world.released, 10)
+    world.answer("q1", number, "f" * 64, 10)
+    assert world.states() == ["ordered"]
+    world.answer("q1", number, world.released, 90)
+    world.answer("q1", number, world.released, 10, ok=False)
+    assert world.states() == ["measured"]
+    assert world.rows()[0].result["latency_p50_us"] == 90
+
+
+def test_a_device_may_change_its_mind(world: World) -> None:
+    """Only devices that say so in their newest hello are asked."""
+    world.greet("q1", willing=False)
+    assert world.service.willing(TARGET) == ["q2"]
+    with pytest.raises(UnknownQualificationError):
+        world.service.order(MODEL, 1, devices=["q1"])
+    with pytest.raises(UnknownQualificationError):
+        world.service.order(MODEL, 1, devices=["q2", "r1"])
+
+
+def test_what_cannot_be_ordered(world: World) -> None:
+    """Unknown, unfinished and confidential versions, mixed candidates and long limits are refused."""
+    with pytest.raises(UnknownModelError):
+        world.service.order(MODEL, 2)
+    with pytest.raises(UnknownModelError):
+        world.service.order(MODEL, 1, "aarch64-ort-cpu")
+    with world.parts.db.session() as session:
+        session.add(ModelVersion(model=MODEL, version=2, state="building", source="push", created_at=0.0))
+    with pytest.raises(VersionNotReadyError):
+        world.service.order(MODEL, 2)
+    with pytest.raises(InvalidRequestError):
+        world.service.order(MODEL, 1, limit_s=LONGEST_S + 1)
+    secret = make_manifest(2, random_artifact(2), encryption=Encryption(SCHEME, "0" * 16))
+    with pytest.raises(InvalidRequestError):
+        world.service.propose({"int8": world.put(secret)}, ["q1"])
+    with pytest.raises(InvalidRequestError):
+        world.service.propose({"a": world.released, **two_candidates(world)}, ["q1"])
+    with pytest.raises(MalformedMessageError):
+        world.service.propose({"../int8": world.released}, ["q1"])
+    assert not world.rows()
+
+
+def result(sha256: str, device: str, p50: int, *, ok: bool = True) -> Result:
+    """What a device measured."""
+    return Result(sha256, device, ok, p50)
+
+
+def test_the_fastest_that_passes_everywhere_is_chosen() -> None:
+    """Speed counts on the slowest device, failure anywhere ends a candidate, and equals are told by size."""
+    int8, fp32, fp16 = Candidate("int8", "a", 300), Candidate("fp32", "b", 900), Candidate("fp16", "c", 500)
+    both = [int8, fp32]
+    assert choose(both, []) is None
+    assert choose(both, [result("a", "r1", 240)]) == int8
+    faster = [result("a", "r1", 240), result("b", "r1", 180)]
+    assert choose(both, faster) == fp32
+    assert choose(both, [*faster, result("b", "r2", 400)]) == int8
+    assert choose(both, [*faster, result("b", "r2", 0, ok=False)]) == int8
+    assert choose([fp32], [result("b", "r1", 0, ok=False)]) is None
+    nearly = [result("b", "r1", 1000), result("c", "r1", int(1000 * SAME))]
+    assert choose([fp32, fp16], nearly) == fp16
+    assert choose([fp32, fp16], [nearly[0], result("c", "r1", int(1000 * SAME) + 1)]) == fp32
+
+
+def test_the_table_is_all_that_happens() -> None:
+    """What the table does not list is refused, and nothing leaves a final state."""
+    for state in QualificationState:
+        for event in QualificationEvent:
+            if (state, event) in TRANSITIONS:
+                assert advance(state, event) == TRANSITIONS[state, event]
+            else:
+                with pytest.raises(IllegalTransitionError):
+                    advance(state, event)
+    assert not any(state in ("measured", "failed") for state, _ in TRANSITIONS)
