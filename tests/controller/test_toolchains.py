@@ -123,7 +123,7 @@ def test_the_folder_is_named_or_below_the_users_data(tmp_path: Path, monkeypatch
 
 
 def test_a_toolchain_is_installed_once_whole_and_removed(folder: Path) -> None:
-    """The environment is made, proven and found; a second installation does nothing. One whose probe fails, or
+    """The environment is made, proven and found; a second one does nothing. One whose probe fails, or
     whose package has another hash, leaves the old environment as it was and nothing beside it. Removed, it is
     gone.
     """
