@@ -13,9 +13,16 @@ from edgewright.controller import registry
 from edgewright.controller.compiler.protocol import BuildResult, Built
 from edgewright.controller.database.tables import Rebuild
 from edgewright.controller.errors import DataFolderDamagedError, ProvenanceError
-from edgewright.controller.provenance.attest import attest, byproducts_in, files_in, gather, verify_build
+from edgewright.controller.provenance.attest import attest, files_in, gather, verify_build
 from edgewright.controller.provenance.bundle import open_bundle
-from edgewright.controller.provenance.statements import SBOM, TOOLCHAIN, make_provenance, make_test_result
+from edgewright.controller.provenance.statements import (
+    CARD,
+    SBOM,
+    TOOLCHAIN,
+    make_provenance,
+    make_test_result,
+    papers_in,
+)
 from edgewright.controller.provenance.words import tell
 from edgewright.controller.trust.envelopes import BuildKey, open_envelope
 from edgewright.wire.canonical import sha256_hex
@@ -211,8 +218,8 @@ def test_the_statement_names_data_by_use_and_what_was_made_beside(bench: Atteste
     data = predicate["buildDefinition"]["internalParameters"]["data"]
     frames = bench.files["data/calibration.npz"]
     assert data == {"calibration": frames, "holdout": bench.files["data/holdout.npz"], "replay": frames}
-    named = byproducts_in({"predicate": predicate})
-    assert named[SBOM] == bench.result.sbom_sha256
+    named = papers_in({"predicate": predicate})
+    assert named == {CARD: bench.result.card_sha256, SBOM: bench.result.sbom_sha256}
     assert json.loads(bench.blobs.read(named[SBOM]))["bomFormat"] == "CycloneDX"
 
 

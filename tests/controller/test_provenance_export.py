@@ -93,6 +93,20 @@ def test_every_edited_file_is_refused(export: Path) -> None:
     verify_artifact(export)
 
 
+def test_card_and_bill_of_materials_are_those_of_the_build(export: Path) -> None:
+    """An export has both by the digests that were signed: an edited one is refused, a missing one is not."""
+    for name, begins in (("model-card.md", b"# small, version 1"), ("sbom.cdx.json", b'{"$schema"')):
+        paper = export / name
+        whole = paper.read_bytes()
+        assert whole.startswith(begins)
+        paper.write_bytes(whole.replace(b"small", b"large", 1))
+        with pytest.raises(ProvenanceError, match=f"{name} is not the one"):
+            verify_artifact(export)
+        paper.unlink()
+        verify_artifact(export)
+        paper.write_bytes(whole)
+
+
 def test_an_extra_file_is_refused(export: Path) -> None:
     """Nothing lies beside the artifact that was not signed."""
     (export / "model" / "weights.bin").write_bytes(b"x")

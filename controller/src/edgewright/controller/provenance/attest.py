@@ -164,12 +164,6 @@ def verify_build(result: BuildResult, files: Mapping[str, str], blobs: BlobStore
                 raise ProvenanceError(f"A blob of the build for {built.target} is gone.")
 
 
-def byproducts_in(provenance: Mapping[str, Any]) -> dict[str, str]:
-    """What a provenance statement names beside the artifact: name to SHA-256."""
-    items = provenance["predicate"]["runDetails"].get("byproducts", [])
-    return {item["name"]: item["digest"]["sha256"] for item in items}
-
-
 def files_in(provenance: Mapping[str, Any]) -> dict[str, str]:
     """Source files that a provenance statement names: path to SHA-256."""
     materials = provenance["predicate"]["buildDefinition"]["resolvedDependencies"]

@@ -8,6 +8,8 @@
     provenance.intoto.jsonl   the signed statements of the build
     model.sig                 the OpenSSF model-signing bundle, where the controller has the extra
     build-key.pem             the key of both, for other people's tools; ours takes it from the manifest
+    model-card.md             what the version is, and
+    sbom.cdx.json             what it is made of; their digests stand in the signed statements
     metadata/                 the image repository's signed metadata, from the first root to this release
 """
 
@@ -24,6 +26,7 @@ from edgewright.controller.database.tables import Artifact
 from edgewright.controller.errors import ProvenanceError, UnknownModelError
 from edgewright.controller.provenance import modelsigner
 from edgewright.controller.provenance.bundle import Told, open_bundle
+from edgewright.controller.provenance.statements import papers_in
 from edgewright.controller.trust.chain import TIMESTAMP
 from edgewright.controller.trust.envelopes import BuildKey
 from edgewright.wire.manifest import Manifest, decode_manifest
@@ -116,6 +119,7 @@ def export(
         BUNDLE: blobs.read(row.provenance_sha256),
         **{f"{METADATA_FOLDER}/{file}": content for file, content in _chain(metadata(), row.model).items()},
     }
+    files |= {file: blobs.read(sha256) for file, sha256 in papers_in(attestation.told.provenance).items()}
     if manifest.build_key == key.public_der.hex():
         public = key.private.public_key()
         files[BUILD_KEY] = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

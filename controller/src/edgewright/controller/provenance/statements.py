@@ -209,6 +209,12 @@ def make_test_result(facts: Facts, built: Built, manifest: Manifest) -> bytes:
     return _statement(manifest, TEST_RESULT, predicate)
 
 
+def papers_in(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Model card and bill of materials that a provenance statement names: file name to SHA-256."""
+    items = provenance["predicate"]["runDetails"].get("byproducts", [])
+    return {item["name"]: item["digest"]["sha256"] for item in items if item["name"] in (CARD, SBOM)}
+
+
 def _statement(manifest: Manifest, predicate_type: str, predicate: Mapping[str, Any]) -> bytes:
     return canonical_json(
         {

@@ -21,6 +21,7 @@ from edgewright.controller.provenance.export import (
     artifact_name,
 )
 from edgewright.controller.provenance.modelfolder import file_digest, list_files, verify_folder
+from edgewright.controller.provenance.statements import papers_in
 from edgewright.controller.trust.chain import Release, verify_chain
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.errors import MessageError
@@ -75,6 +76,7 @@ def verify_artifact(artifact: Path, bundle: Path | None = None, root: Path | Non
     _verify_manifest(manifest, manifest_bytes, release)
     _verify_files(folder / MODEL_FOLDER, manifest)
     told = open_bundle(_read(bundle or folder / BUNDLE, MAX_BUNDLE_BYTES), manifest)
+    _verify_papers(folder, told)
     signature = folder / MODEL_SIGNATURE
     if signature.exists():
         key = bytes.fromhex(manifest.build_key)
@@ -116,6 +118,13 @@ def _verify_files(folder: Path, manifest: Manifest) -> None:
         raise ProvenanceError(f"The model folder has a file that nobody signed: {extra[0][:200]!r}.")
     if file_digest(found[name]) != manifest.artifact.sha256:
         raise ProvenanceError(f"The artifact {name!r} is not the one that was signed.")
+
+
+def _verify_papers(folder: Path, told: Told) -> None:
+    """Card and bill of materials may be left out of an export, and not be others than those of the build."""
+    for name, sha256 in papers_in(told.provenance).items():
+        if (folder / name).exists() and file_digest(folder / name) != sha256:
+            raise ProvenanceError(f"{name} is not the one that the build made.")
 
 
 def _first_root(metadata: Mapping[str, bytes]) -> bytes:

@@ -4,7 +4,7 @@ import hashlib
 from typing import Any, Final, NamedTuple
 
 from edgewright.controller.provenance.bundle import Told
-from edgewright.controller.provenance.statements import CARD, SBOM, TOOLCHAIN
+from edgewright.controller.provenance.statements import CARD, SBOM, TOOLCHAIN, papers_in
 
 LEVEL: Final = "signed by the controller outside the compiling process (SLSA Build L2-like)"
 _ROLES: Final = {
@@ -12,7 +12,7 @@ _ROLES: Final = {
     "recipe": "Recipe",
     "declaration and gates": "Declaration",
 }
-_BYPRODUCTS: Final = {CARD: "Model card", SBOM: "SBOM"}
+_PAPERS: Final = {CARD: "Model card", SBOM: "SBOM"}
 _NUMBERS: Final = {
     "agreement": "agrees with fp32 on {:.2%}",
     "logit_error": "relative error {:.4f}",
@@ -64,7 +64,7 @@ def tell(told: Told, build_key: str) -> tuple[Line, ...]:
     lines.append(Line("Gates", _gates(told.tests["predicate"])))
     if numbers := _numbers(internal.get("numbers", {})):
         lines.append(Line("Measured", numbers))
-    lines += _byproducts(told)
+    lines += _papers(told)
     if internal.get("confidential"):
         lines.append(Line("Encrypted", "devices open it with a key that is wrapped for each of them"))
     lines.append(Line("Signed by", f"build key {key_id(build_key)}; {LEVEL}"))
@@ -107,9 +107,9 @@ def _numbers(numbers: dict[str, float]) -> str:
     return ", ".join(text.format(numbers[name]) for name, text in _NUMBERS.items() if name in numbers)
 
 
-def _byproducts(told: Told) -> list[Line]:
-    made = told.provenance["predicate"]["runDetails"].get("byproducts", [])
-    return [Line(_BYPRODUCTS[item["name"]], _short(item)) for item in made if item["name"] in _BYPRODUCTS]
+def _papers(told: Told) -> list[Line]:
+    papers = papers_in(told.provenance)
+    return [Line(_PAPERS[name], f"SHA-256 {sha256[:_DIGEST_SHOWN]}") for name, sha256 in papers.items()]
 
 
 def _role(item: dict[str, Any]) -> str:
