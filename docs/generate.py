@@ -21,6 +21,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 import msgspec
 
 from edgewright.wire import deployment, errors, messages, topics
+from edgewright.wire.manifest import RuntimeRange
 
 REFERENCE: Final = Path(__file__).resolve().parent / "reference"
 NOTE: Final = "<!-- Written by `make docs` from the code; edit the code. -->\n"
@@ -57,6 +58,7 @@ def pages() -> dict[str, Page]:
         "model-toml.md": model_toml_page(),
         "tensor-models.md": tensor_model_page(),
         "agent-configuration.md": agent_configuration_page(),
+        "targets.md": target_page(),
         "rest-api.md": rest_page(),
         "cli.md": command_page(),
     }
@@ -279,6 +281,53 @@ def agent_configuration_page() -> Page:
         f"missing or wrong is refused by name.\n\n```toml\n{example}\n```\n\n"
     )
     return "Agent configuration", text + _parts(settings.Settings)
+
+
+def target_page() -> Page:
+    """The shipped table, what is described, and what a table of the site's own may have."""
+    from edgewright.controller.compiler import targets
+
+    text = (
+        "A device enrols with one target; `targets` in [model.toml](model-toml.md) says which ones a model "
+        "is compiled for. [What a build does](../explanation/builds.md) happens for each. `edgewright "
+        "targets` lists this table with the devices that fit, and `edgewright-agent target` says on a "
+        "device which ones it fits.\n\n"
+    )
+    text += _prose(targets.__doc__).partition("\n\n")[2] + "\n\n## Targets\n\n"
+    text += "Of two that a device fits, the one further up is the better.\n\n"
+    rows = ((f"`{t.name}`", t.summary, *_target_cells(t)) for t in targets.TARGETS.values())
+    text += _table(("target", "what", "processor", "runtime", "artifact", "precisions", "toolchains"), rows)
+    text += "\n## Not yet qualified\n\nNothing is compiled for these: E079.\n\n"
+    described = ((f"`{t.name}`", t.summary, t.machine, t.missing) for t in targets.DESCRIBED.values())
+    text += _table(("target", "what", "processor", "missing"), described)
+    text += (
+        "\n## A table of the site's own\n\n`targets.toml` in the controller's data folder has rows of the "
+        "same form. They stand before the shipped ones and replace those of the same name; a described "
+        "target becomes one that is compiled for by a row of its name. The file is read whenever it is "
+        "needed, and one that is wrong is E050, by the name of its entry.\n\n```toml\n[target.press]\n"
+        'summary = "The press\'s computer."\nmachine = "x86_64"\ncpu = ["avx2"]\n'
+        'runtime = { name = "onnxruntime", minimum = "1.24", below = "2.0", '
+        'provider = "CPUExecutionProvider" }\n'
+        'precisions = ["fp32"]\nactivation = "uint8"\n```\n'
+    )
+    for title, kind in (("[target.NAME]", targets.Target), ("[described.NAME]", targets.DescribedTarget)):
+        fields = [field for field in msgspec.structs.fields(kind) if field.name != "name"]
+        notes = {name: note for owner in reversed(kind.__mro__) for name, note in _field_notes(owner).items()}
+        entries = ((f"`{f.name}`", _type_name(f.type), _default(f), notes.get(f.name, "")) for f in fields)
+        text += f"\n### {title}\n\n" + _table(("field", "type", "default", "meaning"), entries)
+    text += f"\n### runtime\n\n{_struct_table(RuntimeRange)}"
+    return "Targets", text
+
+
+def _target_cells(target: Any) -> tuple[str, ...]:
+    runtime = target.runtime
+    return (
+        ", ".join((target.machine, *target.cpu)),
+        f"{runtime.name} {runtime.minimum} to below {runtime.below}, {runtime.provider}",
+        f"{target.format}, activations {target.activation}",
+        ", ".join(target.precisions),
+        ", ".join(dict.fromkeys(filter(None, (target.environment, *target.needs)))) or "none",
+    )
 
 
 def _parts(spec: type[msgspec.Struct]) -> str:

@@ -14,7 +14,9 @@ from fastapi.testclient import TestClient
 from edgewright.controller import matching
 from edgewright.controller.api.app import create_app
 from edgewright.controller.blobs import BlobStore
+from edgewright.controller.compiler.protocol import CheckRequest
 from edgewright.controller.compiler.targets import SHIPPED, TARGETS, find_target, in_force, site_table
+from edgewright.controller.compiler.worker import run_check
 from edgewright.controller.database import select
 from edgewright.controller.database.tables import Artifact, Device, Event, ModelVersion, RolloutDevice
 from edgewright.controller.database.versiontables import LeftOut
@@ -29,6 +31,7 @@ from edgewright.controller.rollouts.policy import Wave
 from edgewright.controller.rollouts.reconciler import Reconciler
 from edgewright.wire.messages import Hello
 from tests.controller.parts import TOKEN, Parts, make_assigner, make_parts
+from tests.controller.small_model import spec, write_folder
 
 ORT = "onnxruntime 1.31.1 CPUExecutionProvider"
 VNNI: dict[str, Any] = {"machine": "x86_64", "cpu": ["avx2", "vnni"], "runtimes": [ORT], "memory_mb": 8000}
@@ -112,6 +115,22 @@ def test_a_site_brings_targets_of_its_own(tmp_path: Path) -> None:
         "x86_64-ort-cpu",
         "x86_64-ort-cpu-fp32",
     )
+
+
+def test_a_check_in_a_child_knows_the_sites_targets(tmp_path: Path) -> None:
+    """A model for a target of the site passes the check with the site's table, and is refused without it; a
+    wrong table is the check's own refusal.
+    """
+    model = spec()
+    folder = write_folder(tmp_path / "model", msgspec.structs.replace(model, targets=("press",)))
+    table = tmp_path / "targets.toml"
+    table.write_text(SITE)
+    assert run_check(CheckRequest(str(folder), targets_file=str(table))).model == model.model.name
+    with pytest.raises(UnknownTargetError, match="press"):
+        run_check(CheckRequest(str(folder), targets_file=str(tmp_path / "none.toml")))
+    table.write_text("[")
+    with pytest.raises(TargetTableError):
+        run_check(CheckRequest(str(folder), targets_file=str(table)))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.controller import errors as controller_errors
-from edgewright.controller.compiler.targets import TARGETS
+from edgewright.controller.compiler.targets import DESCRIBED, TARGETS
 from edgewright.wire import deployment, errors, topics
 from tests.house.sources import ROOT, repository_files
 
@@ -100,9 +100,9 @@ def test_states_are_documented() -> None:
 
 
 def test_targets_are_documented() -> None:
-    """Every target that a model can be compiled for has its row."""
+    """Every target that a model can be compiled for has its row, and every one that is not qualified yet."""
     page = (REFERENCE / "targets.md").read_text()
-    assert not [name for name in TARGETS if f"| `{name}` |" not in page]
+    assert not [name for name in (*TARGETS, *DESCRIBED) if f"| `{name}` |" not in page]
 
 
 @pytest.mark.parametrize("target", _make_targets())

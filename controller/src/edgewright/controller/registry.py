@@ -30,6 +30,7 @@ from edgewright.controller.errors import ModelTomlError, UnknownModelError
 from edgewright.controller.events import record
 from edgewright.controller.model_toml import read_model, source_files
 from edgewright.wire.errors import EdgewrightError
+from edgewright.wire.targets import TABLE
 
 BUILDING: Final = "building"
 SIGNING: Final = "signing"
@@ -87,7 +88,8 @@ def verify_upload(blobs: BlobStore, model: str, files: Mapping[str, str]) -> Che
     """
     with tempfile.TemporaryDirectory(prefix="edgewright-verify-") as folder:
         materialise(blobs, files, Path(folder))
-        checked = run_check(CheckRequest(folder, str(blobs.root.parent / CACHE_FOLDER)))
+        beside = blobs.root.parent
+        checked = run_check(CheckRequest(folder, str(beside / CACHE_FOLDER), str(beside / TABLE)))
     if checked.model != model:
         raise ModelTomlError(f"[model] name: it is {checked.model!r}, but it was pushed as {model!r}.")
     return checked
@@ -160,6 +162,7 @@ def plan_build(session: Session, blobs: Path, model: str, version: int, folder: 
         bases=_bases(session, model, version),
         ranges_sha256=_inherited_ranges(session, model, row.parent),
         cache=str(blobs.parent / CACHE_FOLDER),
+        targets_file=str(blobs.parent / TABLE),
     )
 
 

@@ -21,6 +21,7 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
         ranges_sha256: the parent's calibration ranges, empty for a version without a parent.
         content_key: of a confidential version; it reaches the child by its standard input.
         cache: folder of what was compiled before, empty for none.
+        targets_file: the site's own table of targets; it need not be there.
     """
 
     folder: str
@@ -31,6 +32,7 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
     ranges_sha256: str = ""
     content_key: bytes = b""
     cache: str = ""
+    targets_file: str = ""
 
     def __repr__(self) -> str:
         # A content key must not reach a log.
@@ -38,10 +40,11 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
 
 
 class CheckRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="check"):
-    """Check a model folder as a build does first, and build nothing; ``cache`` as in ``BuildRequest``."""
+    """Check a model folder as a build does first, and build nothing; the rest as in ``BuildRequest``."""
 
     folder: str
     cache: str = ""
+    targets_file: str = ""
 
 
 class CompileRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="compile", kw_only=True):
@@ -49,13 +52,14 @@ class CompileRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="compile
 
     Attributes:
         path: a model folder, or a model file.
-        blobs, cache: as in ``BuildRequest``.
+        blobs, cache, targets_file: as in ``BuildRequest``.
         targets: instead of those that model.toml names; empty for those.
     """
 
     path: str
     blobs: str
     cache: str = ""
+    targets_file: str = ""
     targets: tuple[str, ...] = ()
 
 

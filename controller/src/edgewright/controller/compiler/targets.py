@@ -63,6 +63,8 @@ class DescribedTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """A target that is not qualified yet.
 
     Attributes:
+        summary: one sentence for lists and the documentation.
+        machine: processor architecture, as ``platform.machine()`` spells it.
         missing: what would have to be there, as the end of a sentence.
     """
 

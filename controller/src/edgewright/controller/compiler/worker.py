@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
@@ -34,6 +36,7 @@ from edgewright.controller.compiler.protocol import (
     Progress,
     Request,
 )
+from edgewright.controller.compiler.targets import SHIPPED, in_force, read_site
 from edgewright.controller.compiler.toolchains.places import folder_variable
 from edgewright.controller.errors import (
     BuildInterruptedError,
@@ -121,7 +124,8 @@ def run_build(
         ModelError: the model cannot become artifacts.
         BuildInterruptedError: the child ended without an answer, was stopped or took too long.
     """
-    known = None if is_stopped() else known_build(request)
+    with _site(request):
+        known = None if is_stopped() else known_build(request)
     return known or _expect(BuildResult, _run(request, on_progress, is_stopped, limit_s))
 
 
@@ -134,7 +138,9 @@ def run_check(
         ModelError: the model cannot become artifacts.
         BuildInterruptedError: the child ended without an answer, was stopped or took too long.
     """
-    return known_check(request) or _expect(Checked, _run(request, _ignore, is_stopped, limit_s))
+    with _site(request):
+        known = known_check(request)
+    return known or _expect(Checked, _run(request, _ignore, is_stopped, limit_s))
 
 
 def run_compile(
@@ -150,6 +156,11 @@ def run_compile(
         BuildInterruptedError: the child ended without an answer, was stopped or took too long.
     """
     return _expect(CompileResult, _run(request, on_progress, is_stopped, limit_s))
+
+
+def _site(request: Request) -> AbstractContextManager[None]:
+    """The site's own targets count, for whoever compiles for it."""
+    return in_force(read_site(Path(request.targets_file)) if request.targets_file else SHIPPED)
 
 
 def _expect(shape: type[_T], answer: Answer) -> _T:
@@ -227,11 +238,12 @@ def _answer(request: Request, write: Callable[[Answer], None]) -> Answer:
     from edgewright.controller.compiler.build import build_version, check_folder, compile_model
 
     try:
-        if isinstance(request, CheckRequest):
-            return check_folder(request)
-        if isinstance(request, CompileRequest):
-            return compile_model(request, write)
-        return build_version(request, write)
+        with _site(request):
+            if isinstance(request, CheckRequest):
+                return check_folder(request)
+            if isinstance(request, CompileRequest):
+                return compile_model(request, write)
+            return build_version(request, write)
     except EdgewrightError as error:
         return Failure(error.number, error.sentence)
 
