@@ -137,12 +137,15 @@ class DeviceStub:
             beside=self.trials.needed,
         )
         self._owner = qualification or QualificationSettings()
-        self.qualifying = Qualifying(
+        self.qualifying = self._make_qualifying(monotonic)
+
+    def _make_qualifying(self, monotonic: Callable[[], float]) -> Qualifying:
+        return Qualifying(
             self._owner,
             self.gate,
             self,
             self.trials,
-            ledger,
+            self._ledger,
             self.jobs.append,
             lambda: self.deployer.is_idle,
             self.deployer.collect,

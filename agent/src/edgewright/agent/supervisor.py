@@ -160,14 +160,7 @@ class Supervisor:
         self._desk = DocumentDesk(self._verifier, self._verifier, self._post)
         candidates = CandidateBench(versions, store, trial_of(settings), runtime.environments)
         self._worker = Worker(bench, candidates, self._told_by_worker)
-        trials = Trials(self._database)
-        self._line = LineProcess(
-            settings.line_socket,
-            line_command(settings),
-            said=lambda message: self._post(lambda: self._said(message)),
-            ended=lambda: self._post(self._line_ended),
-            left=lambda line, news: self._loop.do(lambda: self._news.left(line, news)),
-        )
+        self._compose_line(settings)
         self._gate = Gate(
             settings.device,
             settings.target,
@@ -177,11 +170,24 @@ class Supervisor:
             self._verifier,
             self._sealer,
         )
+        self._compose_deployer(settings, ReleaseFiles(store, keys))
+
+    def _compose_line(self, settings: Settings) -> None:
+        self._line = LineProcess(
+            settings.line_socket,
+            line_command(settings),
+            said=lambda message: self._post(lambda: self._said(message)),
+            ended=lambda: self._post(self._line_ended),
+            left=lambda line, news: self._loop.do(lambda: self._news.left(line, news)),
+        )
+
+    def _compose_deployer(self, settings: Settings, files: ReleaseFiles) -> None:
+        trials = Trials(self._database)
         self._deployer = Deployer(
             self._gate,
             self._journal,
             self._ledger,
-            ReleaseFiles(store, keys),
+            files,
             submit=self._worker.submit,
             call_off=self._worker.call_off,
             send=self._line.send,

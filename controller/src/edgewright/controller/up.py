@@ -207,14 +207,7 @@ def _compose(
     qualifications = Qualifications(db, blobs, director, publisher, retirement.need)
     asked = _Again(qualifications.step, "qualification", QUALIFICATION_S)
     qualifications.on_order = asked.wake
-
-    def put_back() -> None:
-        try:
-            republishing.run()
-        finally:  # A damaged version holds up no order.
-            qualifications.reconnected()
-
-    come_back = _Again(put_back, "republish", retry_s=RETRY_S)
+    come_back = _Again(lambda: _put_back(republishing, qualifications), "republish", retry_s=RETRY_S)
     link.on_connected(come_back.wake)
     monitor.replay()
     places = Places()
@@ -253,6 +246,13 @@ def _compose(
 
 def _targets(root: Path) -> Targets:
     return site_table(root).target
+
+
+def _put_back(republishing: Republishing, qualifications: Qualifications) -> None:
+    try:
+        republishing.run()
+    finally:  # A damaged version holds up no order.
+        qualifications.reconnected()
 
 
 def _renew(repository: ImageRepository, publisher: Publisher, assigner: Assigner) -> None:
