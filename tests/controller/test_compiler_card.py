@@ -3,12 +3,14 @@
 import dataclasses
 from xml.etree import ElementTree as ET
 
+import msgspec
 import numpy as np
 
 from edgewright.controller.compiler.card import MAX_DRAWN_CLASSES, draw_confusion, make_card, measured_section
 from edgewright.controller.compiler.facts import CompileFacts, DataFacts
 from edgewright.controller.compiler.licences import Stated
 from edgewright.controller.compiler.subject import Port
+from edgewright.controller.model_toml import GatesPart
 from tests.controller.compile_facts import (
     NUMBERS,
     PASSED,
@@ -141,6 +143,13 @@ def test_smallest_model_has_a_card_that_admits_it() -> None:
     assert "no accuracy was measured" in card
     assert "## By class" not in card
     assert "README.md" not in card
+
+
+def test_accuracy_of_fp32_is_a_gate_where_one_is_set() -> None:
+    """The table of gates has a row for fp32's own accuracy only where model.toml sets a limit."""
+    assert not [row for row in _rows(compile_facts(), "Gates") if "fp32 itself" in row[0]]
+    gates = msgspec.structs.replace(GatesPart(), accuracy=0.8)
+    assert ["right decisions of fp32 itself", "at least 80.00%"] in _rows(compile_facts(gates=gates), "Gates")
 
 
 def test_own_text_is_named_and_not_repeated() -> None:

@@ -40,6 +40,9 @@ CONTROLLER_ADAPTERS = {
     "sqlalchemy": "database",
     "onnxruntime": "compiler",
     "typer": "cli",
+    "cyclonedx": "compiler/sbom.py",
+    "packageurl": "compiler/sbom.py",
+    "packaging": "compiler/licences.py",
     "ssl": "identity/tls.py",
     "uvicorn": "listeners.py",
 }
@@ -100,6 +103,14 @@ def test_the_supervisor_stays_small(module: str, library: str) -> None:
     program = f"import sys, {module}; sys.exit({library!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr or f"{module} imports {library}"
+
+
+@pytest.mark.parametrize("library", ["cyclonedx", "onnx", "onnxruntime", "scipy"])
+def test_the_compilers_parent_stays_small(library: str) -> None:
+    """A process that has imported what starts builds holds nothing that only a build needs."""
+    program = f"import sys, edgewright.controller.compiler.worker; sys.exit({library!r} in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr or f"the worker's parent imports {library}"
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def _data(facts: CompileFacts) -> str:
     rows = [
         (
             one.use,
-            one.file + (", drawn" if one.synthetic else ""),
+            "drawn" if one.synthetic else one.file,
             str(one.rows or "not counted"),
             USES[one.use],
             one.sha256 or "-",
@@ -155,15 +155,16 @@ def _targets(facts: CompileFacts) -> str:
 
 def _gates(facts: CompileFacts) -> str:
     gates = facts.gates
-    rows = (
+    rows: tuple[tuple[str, str], ...] = (
         ("same decisions as fp32", f"at least {gates.top1_agreement:.2%}"),
         ("relative error of the outputs", f"at most {gates.logit_error:g}"),
         ("loss of accuracy in any class, upper 95 % bound", f"at most {gates.per_class_loss:.2%}"),
         ("time relative to fp32 on the same runtime", f"at most {gates.latency_ratio:g}"),
         ("size relative to fp32", f"at most {gates.size_ratio:g}"),
-        ("share that fp32 decides rightly", f"at least {gates.accuracy:.2%}" if gates.accuracy else "none"),
         ("precisions that may ship", ", ".join(gates.precisions)),
     )
+    if gates.accuracy:
+        rows = (*rows, ("right decisions of fp32 itself", f"at least {gates.accuracy:.2%}"))
     return f"## Gates\n\n{_table(('gate', 'limit'), rows)}"
 
 
@@ -237,7 +238,7 @@ def _limits(facts: CompileFacts) -> str:
 
 def _licences(facts: CompileFacts) -> str:
     rows = (
-        (one.part.rstrip(","), one.expression or f"unknown ({one.text or 'not stated'})")
+        (one.part.rstrip(","), one.expression or f"unknown: {one.text or 'not stated'}")
         for one in facts.licences
     )
     return f"## Licences\n\n{_table(('of', 'SPDX expression'), rows)}"
