@@ -13,8 +13,9 @@ from edgewright.controller import aliases
 from edgewright.controller.api.app import create_app
 from edgewright.controller.cli import main
 from edgewright.controller.comparison import NOISE, ArtifactFacts, Cell, Comparison, Facts, Row, compare
-from edgewright.controller.database.tables import Artifact, Device, Rollout
+from edgewright.controller.database.tables import Artifact, Device, ModelVersion, Rollout
 from edgewright.controller.versionfacts import gather
+from edgewright.controller.web.versiontree import tree_of
 from tests.controller.parts import TOKEN, Parts, make_parts
 from tests.controller.served import served
 from tests.controller.storyline import MODEL, TARGETS, tell
@@ -57,8 +58,8 @@ def test_a_version_beside_itself() -> None:
 @pytest.mark.parametrize(
     ("name", "what", "value", "mark", "by"),
     [
-        ("agreement", "Agreement with fp32", 1.0, "better", "1 %"),
-        ("agreement", "Agreement with fp32", 0.9, "worse", "9 %"),
+        ("agreement", "Agreement with fp32", 1.0, "better", "1.0 points"),
+        ("agreement", "Agreement with fp32", 0.9, "worse", "9.0 points"),
         ("latency_us", "Latency", 300.0, "better", "25 %"),
         ("latency_us", "Latency", 400.0 * (1 + 0.9 * NOISE), "same", ""),
         ("latency_us", "Latency", 400.0 * (1 + 1.1 * NOISE), "worse", "6 %"),
@@ -163,7 +164,7 @@ def test_the_terminal_shows_what_differs(
     status, said = _run(capsys, *words)
     assert status == 0
     (line,) = (line for line in said.splitlines() if line.startswith("* Latency"))
-    assert line.split("  ")[-1].strip() == "300 us ▲ better, 25 %"
+    assert line.rstrip().split("  ")[-1] == "300 us ▲ better, 25 %"
     assert any(line.startswith("  Precision") for line in said.splitlines())
     found = json.loads(_run(capsys, *words, "--json")[1])
     assert found["versions"] == [1, 2]
@@ -190,3 +191,66 @@ def test_aliases_in_the_terminal(parts: Parts, capsys: pytest.CaptureFixture[str
     assert _run(capsys, "rollout", "create", MODEL, "nobody", *nowhere)[0] == 112
     assert _run(capsys, "alias", "remove", MODEL, "line-b", *where)[0] == 0
     assert _run(capsys, "alias", "set", f"{MODEL}@1", "champion", *where)[0] == 112
+
+
+@pytest.fixture
+def page(parts: Parts) -> TestClient:
+    """A browser's session."""
+    opened = TestClient(create_app(parts), base_url="http://127.0.0.1", follow_redirects=True)
+    opened.get("/", params={"token": TOKEN})
+    return opened
+
+
+def test_the_page_is_its_address(page: TestClient) -> None:
+    """What is compared and which rows are shown stand in the address, as a form or a link writes it."""
+    address = f"/models/{MODEL}/compare"
+    everything = page.get(f"{address}?versions=1,champion").text
+    assert everything == page.get(f"{address}?versions=1&versions=champion").text
+    assert "▲ better, 25 %" in everything
+    assert everything.count("checked") == 2
+    assert "Precision" in everything
+    different = page.get(f"{address}?versions=1,2&only=differences").text
+    assert "▲ better, 25 %" in different
+    assert "Precision" not in different
+    assert page.get(f"{address}?versions=1,2&only=other").status_code == 422
+
+
+def test_the_page_asks_for_what_it_needs(page: TestClient) -> None:
+    """With one version or none it offers all of them; what is not here is a problem page."""
+    for query in ("", "?versions=1"):
+        said = page.get(f"/models/{MODEL}/compare{query}")
+        assert said.status_code == 200
+        assert "Choose two versions or more" in said.text
+    assert page.get(f"/models/{MODEL}/compare?versions=1,9").status_code == 404
+    assert page.get("/models/nobody/compare").status_code == 404
+
+
+def test_the_models_page_tells_of_versions(page: TestClient, parts: Parts) -> None:
+    """Aliases stand beside the version, papers where there are any, and the tree has a line of both."""
+    with parts.db.session() as session:
+        row = session.get_one(ModelVersion, (MODEL, 2))
+        row.lineage = {"kind": "rebuild", "rebuild": 1, "rung": "head", "cause": "much <b>is</b> wrong"}
+        row.card_sha256 = parts.blobs.put(b"# Card")
+    said = page.get(f"/models/{MODEL}").text
+    assert '<span class="alias">champion</span>' in said
+    assert f'href="/api/v1/models/{MODEL}/versions/2/card"' in said
+    assert "/sbom" not in said
+    assert "much &lt;b&gt;is&lt;/b&gt; wrong" in said
+    assert page.get(f"/api/v1/models/{MODEL}/versions/2/card").text == "# Card"
+    assert f"/models/{MODEL}/compare?versions=2,1" in said
+
+
+def test_a_tree_forks_where_versions_do() -> None:
+    """Versions in a row are one line; where one was the parent of two the tree goes on twice, and a version
+    whose parent is not here is a root.
+    """
+    parents = {1: 0, 2: 1, 3: 2, 4: 2, 5: 4, 6: 9}
+    rows = [
+        ModelVersion(model="m", version=version, state="ready", source="push", parent=parent, created_at=1.0)
+        for version, parent in parents.items()
+    ]
+    orphan, root = tree_of(rows, {3: ("champion",)})
+    assert [leaf.version for leaf in orphan.line] == [6]
+    assert [leaf.version for leaf in root.line] == [1, 2]
+    assert [[leaf.version for leaf in branch.line] for branch in root.branches] == [[4, 5], [3]]
+    assert root.branches[1].line[0].aliases == ("champion",)

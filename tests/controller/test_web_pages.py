@@ -30,6 +30,8 @@ PAGES = [
     "/?since=86400",
     "/models",
     f"/models/{MODEL}",
+    f"/models/{MODEL}/compare",
+    f"/models/{MODEL}/compare?versions=1,2",
     "/targets",
     "/rollouts",
     "/rollouts/2",

@@ -25,6 +25,7 @@ PAGES = (
     "/",
     "/models",
     f"/models/{MODEL}",
+    f"/models/{MODEL}/compare?versions=1,2",
     "/rollouts",
     "/rollouts/2",
     "/devices/robot-1",

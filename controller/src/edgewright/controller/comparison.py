@@ -265,5 +265,11 @@ def _judged(value: float | None, base: float | None, figure: Figure) -> Cell:
         return Cell(value, text, "same")
     if not figure.up:
         return Cell(value, text, "other")
-    by = f"{abs(change) / abs(base) * 100:.0f} %" if base and abs(change) >= 0.005 * abs(base) else ""
-    return Cell(value, text, "better" if change * figure.up > 0 else "worse", by)
+    return Cell(value, text, "better" if change * figure.up > 0 else "worse", _by(change, base, figure))
+
+
+def _by(change: float, base: float, figure: Figure) -> str:
+    """How much: of a share in points, else of the base in percent; empty where that says nothing."""
+    if figure.show is percent:
+        return f"{abs(change) * 100:.1f} points"
+    return f"{abs(change) / abs(base) * 100:.0f} %" if base and abs(change) >= 0.005 * abs(base) else ""

@@ -5,7 +5,10 @@ from typing import Any
 
 import msgspec
 
+from edgewright.controller.aliases import CHAMPION
 from edgewright.controller.database.tables import Artifact, Device, ModelVersion, Rollout, RolloutDevice
+from edgewright.controller.lineage import tell
+from edgewright.controller.provenance.words import Line
 from edgewright.controller.web.activity import Activity
 from edgewright.controller.web.charts import Sums
 from edgewright.controller.web.words import Word, deployment_word, version_word
@@ -53,6 +56,12 @@ class VersionRow(msgspec.Struct, frozen=True):
     metrics: tuple[tuple[str, str], ...]
     artifacts: tuple[ArtifactRow, ...]
     robots: int
+    aliases: tuple[str, ...] = ()
+    told: tuple[Line, ...] = ()
+    beside: int = 0
+    """The version to compare it with: the champion, or the one before; 0 for none."""
+    card: bool = False
+    sbom: bool = False
 
 
 class History(msgspec.Struct, frozen=True):
@@ -69,9 +78,15 @@ class History(msgspec.Struct, frozen=True):
 
 
 def version_row(
-    version: ModelVersion, artifacts: Sequence[Artifact], devices: Sequence[Device]
+    version: ModelVersion,
+    artifacts: Sequence[Artifact],
+    devices: Sequence[Device],
+    names: Mapping[int, tuple[str, ...]] | None = None,
 ) -> VersionRow:
-    """A version for the model's page."""
+    """A version for the model's page; ``names`` are the model's aliases by version."""
+    names = names or {}
+    champion = next((number for number, given in names.items() if CHAMPION in given), 0)
+    before = version.parent or version.version - 1
     problem = f"E{version.error:03d} {version.detail}" if version.error else version.detail
     return VersionRow(
         version=version.version,
@@ -84,6 +99,11 @@ def version_row(
         metrics=tuple((label(name), figure(value)) for name, value in sorted(version.metrics.items())),
         artifacts=tuple(_artifact(artifact) for artifact in artifacts),
         robots=sum(d.active_model == version.model and d.active_version == version.version for d in devices),
+        aliases=names.get(version.version, ()),
+        told=tell(version.lineage),
+        beside=champion if champion not in (0, version.version) else before,
+        card=bool(version.card_sha256),
+        sbom=bool(version.sbom_sha256),
     )
 
 

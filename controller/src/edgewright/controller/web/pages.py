@@ -15,6 +15,7 @@ from edgewright.controller.errors import UnknownAddressError
 from edgewright.controller.people.person import Person
 from edgewright.controller.web import rows
 from edgewright.controller.web.charts import DEFAULT_SINCE_S, MAX_SINCE_S
+from edgewright.controller.web.comparepage import add_compare_page
 from edgewright.controller.web.entry import NeedOrLink, add_entry, with_session
 from edgewright.controller.web.live import open_live, stream
 from edgewright.controller.web.orders import add_orders
@@ -39,6 +40,7 @@ def create_pages(services: Services, references: References) -> APIRouter:
     _add_live(router, services, references)
     add_orders(router, services)
     add_people_pages(router, services)
+    add_compare_page(router, services)
     return router
 
 

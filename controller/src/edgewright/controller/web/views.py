@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from edgewright.controller import aliases
 from edgewright.controller.api.seams import Services
 from edgewright.controller.compiler.targets import site_table
 from edgewright.controller.database import Session
@@ -34,6 +35,7 @@ from edgewright.controller.web.overview import (
 )
 from edgewright.controller.web.references import References
 from edgewright.controller.web.story import headline, is_current, steps_of
+from edgewright.controller.web.versiontree import tree_of
 from edgewright.controller.web.words import machine_text
 
 FEED: Final = 30
@@ -177,12 +179,16 @@ def _model(source: Source, key: str, since_s: int) -> Context:
         devices = rows.devices(session)
         artifacts = rows.artifacts(session, key)
         grouped = rows.by_version(artifacts)
-        versions = [version_row(v, grouped.get(v.version, []), devices) for v in rows.versions(session, key)]
+        names = aliases.names_of(aliases.list_aliases(session, key))
+        found = rows.versions(session, key)
+        versions = [version_row(v, grouped.get(v.version, []), devices, names) for v in found]
         references = source.references.of(artifacts)
         context = {
             "person": source.person,
             "name": key,
             "versions": versions,
+            "newest": found[0].version if found else "",
+            "tree": tree_of(found, names),
             "references": references,
             "origin": origin_of(grouped, source.services.blobs),
             "alarms": rows.alarms(session, key),
@@ -260,7 +266,7 @@ VIEWS: Final[dict[str, View]] = {
     "models": View("models.html", {"models": "parts/models.html"}, _models),
     "model": View(
         "model.html",
-        {"versions": "parts/versions.html", "evidence": "parts/evidence.html"},
+        {"tree": "parts/tree.html", "versions": "parts/versions.html", "evidence": "parts/evidence.html"},
         _model,
     ),
     "targets": View("targets.html", {"targets": "parts/targets.html"}, _targets),
