@@ -109,7 +109,9 @@ def test_a_slow_candidate_is_followed_by_faster_ones() -> None:
 
 def test_a_wrong_candidate_is_followed_by_closer_ones() -> None:
     """After forms that were wrong come clipped ranges and a search; fp32 is last."""
-    subject = chain_subject(3000.0, GatesPart(top1_agreement=0.95), depth=8)
+    subject = chain_subject(
+        3000.0, GatesPart(top1_agreement=0.95, precisions=("int8", "mixed", "fp32")), depth=8
+    )
     names = [candidate.name for candidate in _made(subject, "logit error")]
     assert names == ["int8", NARROW, CLIPPED, "int8, dynamic", "mixed", WIDER, "mixed, int8 weights", "fp32"]
 
@@ -117,7 +119,7 @@ def test_a_wrong_candidate_is_followed_by_closer_ones() -> None:
 def test_precisions_that_are_not_allowed_are_not_made() -> None:
     """Only what both the target and model.toml allow is made."""
     subject = chain_subject(gates=GatesPart(precisions=("fp16", "fp32")))
-    assert [candidate.precision for candidate in _made(subject, "latency")] == ["fp32"]
+    assert [candidate.precision for candidate in _made(subject, "latency")] == ["fp16", "fp32"]
 
 
 def test_inherited_ranges_come_first() -> None:

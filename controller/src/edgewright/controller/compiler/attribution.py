@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgewright.controller.compiler.candidate import Candidate
 from edgewright.controller.compiler.gates import ACCURACY_GATES, Verdict, blame
 from edgewright.controller.compiler.subject import Feeds, Subject
-from edgewright.controller.compiler.within import Layer, layers_of, read_within, spread_rows
+from edgewright.controller.compiler.within import HEAVY, Layer, layers_of, read_within, spread_rows
 from edgewright.controller.errors import ModelError
 
 CALLS: Final = 3
@@ -23,12 +23,6 @@ CALLS: Final = 3
 
 MOST_TENSORS: Final = 96
 """Of a longer graph layers without weights are left out first, then evenly: the cost stays bounded."""
-
-WEIGHTED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Operators with most of the weights and of the arithmetic."""
-
-HEAVY: Final = (*WEIGHTED, "LSTM", "GRU")
-"""The same, and those that are quantised in no static form."""
 
 _ROUNDED: Final = "_DequantizeLinear_Output"
 """What the quantiser appends to a tensor's name for the same tensor after rounding."""

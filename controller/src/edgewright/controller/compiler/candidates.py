@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Final
 
-from edgewright.controller.compiler.attribution import WEIGHTED
 from edgewright.controller.compiler.calibration import Calibration
 from edgewright.controller.compiler.candidate import Candidate, Range
 from edgewright.controller.compiler.gates import ACCURACY_GATES, Verdict, left_out
@@ -35,6 +34,7 @@ from edgewright.controller.compiler.mixed import Mixed, Mixture
 from edgewright.controller.compiler.ort import VERSION, halve
 from edgewright.controller.compiler.subject import Subject, rows_of
 from edgewright.controller.compiler.targets import Target
+from edgewright.controller.compiler.within import WEIGHTED
 from edgewright.controller.errors import GateFailedError, ModelError
 from edgewright.controller.model_toml import Precision
 
@@ -139,7 +139,9 @@ class _Forms:
         yield from self._made(NARROW, "int8", lambda: self._quantised(NARROW, observed, WEIGHTED))
         if self._is_wrong("int8"):
             yield from self._made(
-                CLIPPED, "int8", lambda: self._quantised(CLIPPED, self._calibration.clipped)
+                CLIPPED,
+                "int8",
+                lambda: self._quantised(CLIPPED, self._calibration.clipped, self._closer_operators()),
             )
 
     def _mixed(self) -> Iterator[Candidate]:
@@ -176,9 +178,10 @@ class _Forms:
         return Candidate("int8, dynamic", "int8", model, tools=_TOOLS)
 
     def _searched(self) -> Iterator[Candidate]:
-        operators = WEIGHTED if self._error_of(NARROW) < self._error_of("int8") else ()
         try:
-            search = Mixed(self._subject, self._calibration, self._target.activation, operators)
+            search = Mixed(
+                self._subject, self._calibration, self._target.activation, self._closer_operators()
+            )
             mixture = search.find()
         except ModelError as error:
             self._leave_out(left_out("mixed", "mixed", error.sentence.rstrip(".")))
@@ -204,6 +207,10 @@ class _Forms:
             verdict for verdict in self._verdicts() if verdict.precision == precision and verdict.numbers
         ]
         return bool(judged) and all(ACCURACY_GATES & set(verdict.failed_gates) for verdict in judged)
+
+    def _closer_operators(self) -> Sequence[str]:
+        """Operators of whichever int8 form was closer to fp32: the layers with weights, or all."""
+        return WEIGHTED if self._error_of(NARROW) < self._error_of("int8") else ()
 
     def _error_of(self, name: str) -> float:
         verdicts = [verdict for verdict in self._verdicts() if verdict.name == name]

@@ -17,8 +17,8 @@ Every candidate is compared with fp32 on the same calls and the same runtime:
 - the limits of the model and of the target on latency and memory, which hold for fp32 too;
 - the size: what is not smaller than fp32 has nothing to offer.
 
-The smallest candidate that passes ships. fp32 is the reference: it passes if its outputs are finite and it
-keeps the limits.
+Candidates are made in the order in which they are preferred, until one passes (see ``candidates``). fp32 is
+the reference: it passes if its outputs are finite and it keeps the limits.
 """
 
 from collections.abc import Mapping, Sequence

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from edgewright.controller.compiler.attribution import HEAVY, LayerError, layer_errors
+from edgewright.controller.compiler.attribution import LayerError, layer_errors
 from edgewright.controller.compiler.calibration import Calibration
 from edgewright.controller.compiler.gates import Comparison
 from edgewright.controller.compiler.graph import canonical_graph
@@ -27,7 +27,7 @@ from edgewright.controller.compiler.measure import compare_outputs
 from edgewright.controller.compiler.ort import Session
 from edgewright.controller.compiler.subject import NO_TRUTHS, Feeds, Subject
 from edgewright.controller.compiler.targets import Activation
-from edgewright.controller.compiler.within import Layer, layers_of, spread_rows
+from edgewright.controller.compiler.within import HEAVY, Layer, layers_of, spread_rows
 from edgewright.controller.errors import GateFailedError
 from edgewright.controller.model_toml import GatesPart
 

@@ -16,6 +16,13 @@ GROUP: Final = 48
 """Tensors that are read in one pass over the calls."""
 
 
+WEIGHTED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators with most of the weights and of the arithmetic."""
+
+HEAVY: Final = (*WEIGHTED, "LSTM", "GRU")
+"""The same, and those that are quantised in no static form."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """One node of the main graph: its name, operator, and tensors."""
