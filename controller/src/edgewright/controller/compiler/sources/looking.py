@@ -12,7 +12,7 @@ import msgspec
 
 from edgewright.controller.broker.tether import tethered
 from edgewright.controller.childenvironment import child_environment
-from edgewright.controller.compiler.sources.proposals import Proposal, propose
+from edgewright.controller.compiler.sources.proposal import Proposal
 from edgewright.controller.errors import (
     ControllerError,
     InputShapeError,
@@ -81,6 +81,9 @@ def _environment() -> dict[str, str]:
 
 def main() -> None:
     """The child's side."""
+    # Imported here, because the command's own process imports this module for its other half.
+    from edgewright.controller.compiler.sources.proposals import propose
+
     try:
         answer = Answer(propose(Path(sys.argv[1])))
     except EdgewrightError as error:

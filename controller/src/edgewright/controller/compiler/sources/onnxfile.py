@@ -33,9 +33,6 @@ PROBE_ROWS: Final = 3
 SAME: Final = 1e-3
 """Largest difference, relative to the largest value of an output, between two ways to compute the same."""
 
-_RANDOM: Final = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
-)
 _BATCH: Final = "n"
 
 
@@ -93,7 +90,7 @@ def read_onnx(
     inputs = tuple(Port(names.get(port.name, port.name), port.dtype, port.shape) for port in ports)
     probe = _probe(inputs, ports, declared)
     form = _newer(_runnable(model, inputs, leaving, probe), probe)
-    outputs = _observe(form, probe)
+    outputs = _observe(form)
     model, batches = form.model, False
     if _open_batch(found, leaving, inputs, outputs) and (batched := _batched(form, inputs, outputs, probe)):
         model, batches = batched, True
@@ -229,20 +226,13 @@ def _same(first: Outputs, second: Outputs) -> bool:
     return True
 
 
-def _observe(form: _Form, probe: Feeds) -> tuple[Port, ...]:
+def _observe(form: _Form) -> tuple[Port, ...]:
     """The outputs' element types and sizes, as they come.
 
     Raises:
-        UnknownOperatorError: the model draws random numbers.
         OpenShapeError: a size depends on the data.
     """
     found = form.outputs
-    random = sorted({node.op_type for node in onnxgraph.nodes_of(form.model)} & _RANDOM)
-    if random and not _same(found, _run(form.model, probe)):
-        raise UnknownOperatorError(
-            f"The model draws random numbers ({', '.join(random)}), so no two runs of it are the same; "
-            "export it without."
-        )
     for name, values in found.items():
         if not values.size:
             raise OpenShapeError(f"The output {name!r} was empty: its size depends on the data.")

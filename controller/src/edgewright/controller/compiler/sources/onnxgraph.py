@@ -39,6 +39,11 @@ _QUANTISED: Final = frozenset(
     {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DequantizeLinear"}
     | {"DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QGemm", "MatMulNBits"}
 )
+_RANDOM: Final = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
+"""A process draws others than the one before, so a device never reproduces golden vectors."""
+
 _RUNTIME_DOMAINS: Final = frozenset({"com.microsoft"})
 _PORT_NAME: Final = re.compile(r"[\w./:+-]{1,128}", re.ASCII)
 _LONGEST_SENTENCE_NAME: Final = 80
@@ -63,9 +68,27 @@ def read_proto(data: bytes, beside: Path | None = None) -> Any:
         raise NotAModelError("The file holds no ONNX graph.")
     if not model.graph.node:
         raise NotAModelError("The model's graph has no operators: there is nothing to compile.")
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise NotAModelError("The file is damaged: a name in it is no text.")
     if _has_outer_weights(model):
         _load_weights(model, beside)
     return model
+
+
+def _texts(model: Any) -> Iterator[Any]:
+    """All names; protobuf hands out bytes where one is not UTF-8."""
+    for item in model.opset_import:
+        yield item.domain
+    for graph in graphs_of(model):
+        for value in (*graph.input, *graph.output, *graph.initializer):
+            yield value.name
+            if isinstance(value, onnx.ValueInfoProto):
+                yield from (size.dim_param for size in value.type.tensor_type.shape.dim)
+    for function in model.functions:
+        yield from (function.domain, function.name, *function.input, *function.output)
+    for node in nodes_of(model):
+        yield from (node.name, node.domain, node.op_type, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
 
 
 def _has_outer_weights(model: Any) -> bool:
@@ -122,11 +145,17 @@ def nodes_of(model: Any) -> Iterator[Any]:
 
 
 def verify_nodes(model: Any) -> None:
-    """Check that every operator belongs to ONNX, to the file or to the runtime.
+    """Check that every operator belongs to ONNX, to the file or to the runtime, and that none throws dice.
 
     Raises:
-        UnknownOperatorError: some are unknown; the sentence names them.
+        UnknownOperatorError: some are unknown or draw random numbers; the sentence names them.
     """
+    random = sorted({node.op_type for node in nodes_of(model)} & _RANDOM)
+    if random:
+        raise UnknownOperatorError(
+            f"The model draws random numbers ({', '.join(random)}), so no two runs of it are the same: "
+            "make them an input."
+        )
     own = {(function.domain, function.name) for function in model.functions}
     unknown = {
         f"{node.domain}.{node.op_type}".lstrip(".")

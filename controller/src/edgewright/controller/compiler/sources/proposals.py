@@ -21,6 +21,7 @@ from edgewright.controller.compiler.sources.drawing import draw_calls
 from edgewright.controller.compiler.sources.exported import ONNX_MAKERS, export_onnx
 from edgewright.controller.compiler.sources.files import read_file
 from edgewright.controller.compiler.sources.ports import OpenPort, Size
+from edgewright.controller.compiler.sources.proposal import DRAWN, Picture, Proposal
 from edgewright.controller.compiler.sources.tflitefile import is_tflite, look_at_tflite
 from edgewright.controller.errors import InputShapeError, OpenShapeError, UnknownOperatorError
 from edgewright.controller.model_tensors import (
@@ -59,45 +60,6 @@ _BATCH: Final = frozenset({"batch", "batch_size", "N"})
 _FEWEST_ROWS: Final = 8
 _MOST_ROWS: Final = 64
 _FEEDS_BYTES: Final = 32 << 20
-
-
-DRAWN: Final = "The calibration and holdout are drawn, not recorded: they show parity, not accuracy."
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What makes a model one for the line: one picture in, one row of numbers out.
-
-    Attributes:
-        layout: order of the input's axes.
-        channels, height, width: of the picture.
-        output: the row's name.
-        classes: how many numbers it has.
-        probabilities: whether the row comes out of a Softmax.
-    """
-
-    layout: Literal["NCHW", "NHWC"]
-    channels: int
-    height: int
-    width: int
-    output: str
-    classes: int
-    probabilities: bool
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A first declaration of a model.
-
-    Attributes:
-        spec: as a tensor model, with synthetic data; it compiles as it is.
-        guesses: sentences about what a person has to check.
-        picture: set where the model looks like one for the line.
-    """
-
-    spec: TensorSpec
-    guesses: tuple[str, ...]
-    picture: Picture | None
 
 
 def propose(path: Path) -> Proposal:

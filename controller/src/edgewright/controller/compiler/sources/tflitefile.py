@@ -5,6 +5,7 @@ and state that lives inside the model. The schema is TensorFlow's ``tensorflow/c
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from edgewright.controller.compiler.sources.flatbuffer import Damaged, Table, root
@@ -51,7 +52,7 @@ def look_at_tflite(data: bytes) -> OpenPorts:
         UnknownOperatorError: it needs operators that no runtime of our targets brings.
         TensorTypeError: a port is no tensor of numbers.
     """
-    try:
+    with _refused():
         if not is_tflite(data):
             raise Damaged
         model = root(data)
@@ -59,8 +60,6 @@ def look_at_tflite(data: bytes) -> OpenPorts:
         _verify_operators(model)
         graph = _main_graph(model)
         inputs, outputs = tuple(_ports(graph, 1, "input")), tuple(_ports(graph, 2, "output"))
-    except Damaged as error:
-        raise NotAModelError("The file is no TFLite model, or it is damaged.") from error
     for ports in (inputs, outputs):
         if len({port.name for port in ports}) != len(ports):
             raise InputShapeError("Two inputs or two outputs of the TFLite file have the same name.")
@@ -79,14 +78,16 @@ def read_tflite(data: bytes, declared: Sequence[InputPart]) -> Source:
     """
     found, leaving = look_at_tflite(data)
     inputs = match_inputs(found, declared)
-    quantised = any(port.scale for port in (*found, *leaving)) or _has_integers(root(data))
+    with _refused():
+        quantised = any(port.scale for port in (*found, *leaving)) or _has_integers(root(data))
+        keeps_state = bool(_VARIABLES & set(_operators(root(data))))
     notes = ["The TFLite file ships as it is, to TFLite targets."]
     notes += [
         f"{port.name!r} is {port.dtype}: value = {port.scale:.6g} * (stored - {port.zero_point})."
         for port in (*found, *leaving)
         if port.scale
     ]
-    if _VARIABLES & set(_operators(root(data))):
+    if keeps_state:
         notes.append("The model keeps a state between calls, inside itself.")
     return Source(
         model=data,
@@ -109,6 +110,14 @@ def refuse_for_onnx(name: str, targets: Sequence[str]) -> None:
             f"{name} is a TFLite file, and {', '.join(targets)} runs ONNX: "
             "push the ONNX file that it was made from."
         )
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
+    except Damaged as error:
+        raise NotAModelError("The file is no TFLite model, or it is damaged.") from error
 
 
 def _main_graph(model: Table) -> Table:

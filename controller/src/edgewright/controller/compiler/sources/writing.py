@@ -6,7 +6,7 @@ from typing import Any
 
 import tomli_w
 
-from edgewright.controller.compiler.sources.proposals import DRAWN, Picture, Proposal
+from edgewright.controller.compiler.sources.proposal import DRAWN, Picture, Proposal
 from edgewright.controller.model_tensors import InputPart, TensorSpec
 
 _WRAPPED_BEYOND = 90
