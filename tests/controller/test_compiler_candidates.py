@@ -19,14 +19,21 @@ from edgewright.controller.compiler.gates import Verdict, judge
 from edgewright.controller.compiler.graphedit import float16_weights, int8_weights, is_quantised
 from edgewright.controller.compiler.measure import compare_outputs, measure, relative_error
 from edgewright.controller.compiler.mixed import find_fewest
-from edgewright.controller.compiler.ort import Session
-from edgewright.controller.compiler.subject import Port, Subject
+from edgewright.controller.compiler.ort import Session, halve
+from edgewright.controller.compiler.subject import Feeds, Outputs, Port, Subject
 from edgewright.controller.compiler.targets import find_target
+from edgewright.controller.compiler.trials import try_candidates
+from edgewright.controller.errors import UnknownOperatorError
 from edgewright.controller.model_toml import GatesPart
 from tests.controller.compiler_graphs import UNTIMED, graph, matching_subject
 
 X86 = find_target("x86_64-ort-cpu")
 FAILED = Verdict("", passed=False, length=1, sentences=(), failures=(), numbers={"logit_error": 0.5})
+
+
+def untimed(**changes: object) -> GatesPart:
+    """Gates that do not judge time."""
+    return GatesPart(**{"latency_ratio": 100.0, **changes})  # type: ignore[arg-type]  # any field, any value
 
 
 def chain_subject(outlier: float = 1.0, gates: GatesPart = UNTIMED, depth: int = 5) -> Subject:
@@ -136,7 +143,7 @@ def test_inherited_ranges_come_first() -> None:
 
 def test_the_search_leaves_the_sensitive_layers_in_float() -> None:
     """One channel of 3,000 times the others' size breaks int8; the search finds the layers around it."""
-    subject = chain_subject(3000.0, replace_gates(top1_agreement=0.95))
+    subject = chain_subject(3000.0, untimed(top1_agreement=0.95))
     tried, verdicts = _tried(subject)
     assert not next(verdict for verdict in verdicts if verdict.name == "int8").passed
     mixed = tried["mixed"]
@@ -145,11 +152,6 @@ def test_the_search_leaves_the_sensitive_layers_in_float() -> None:
     assert is_quantised(mixed.model)
     assert verdicts[-1].passed
     assert verdicts[-1].name == "mixed"
-
-
-def replace_gates(**changes: object) -> GatesPart:
-    """Gates that do not judge time."""
-    return GatesPart(**{"latency_ratio": 100.0, **changes})  # type: ignore[arg-type]  # any field, any value
 
 
 def test_the_layer_that_broke_is_named() -> None:
@@ -321,6 +323,37 @@ def test_the_search_does_not_see_the_holdout() -> None:
     other = replace(subject, holdout={"x": subject.holdout["x"][:3] * 5})
     first, second = (_made(one, "logit error") for one in (subject, other))
     assert [one.model for one in first] == [one.model for one in second]
+
+
+class OlderRuntime(OrtBench):
+    """A runtime that has no operators of quantised graphs yet."""
+
+    def outputs(self, artifact: bytes, feeds: Feeds) -> Outputs:
+        """See ``Bench``."""
+        if is_quantised(artifact):
+            raise UnknownOperatorError("onnxruntime cannot load the model: no QuantizeLinear(13).")
+        return super().outputs(artifact, feeds)
+
+
+def test_an_artifact_that_the_runtime_cannot_load_is_refused() -> None:
+    """On a runtime that int8 breaks on, each such form has a verdict, and one that runs there ships."""
+    subject = chain_subject(gates=untimed(top1_agreement=0.9))
+    bench = OlderRuntime("CPUExecutionProvider")
+    reference = bench.outputs(subject.model, subject.holdout)
+    trial = try_candidates(subject, X86, reference, Calibration(subject, {}), bench)
+    assert trial.candidate.name == "mixed, int8 weights"
+    assert "no QuantizeLinear(13)" in trial.verdicts[0].failures[0]
+    assert trial.verdicts[0].failed_gates == ("runs",)
+
+
+def test_float16_arithmetic_keeps_the_ports() -> None:
+    """A halved model takes and gives float32, has about half the size, and is close."""
+    subject = chain_subject()
+    halved = halve(subject.model)
+    assert len(halved) < 0.6 * len(subject.model)
+    fp32, ours = (Session(one).run_calls(subject.holdout)["logits"] for one in (subject.model, halved))
+    assert ours.dtype == np.float32
+    assert relative_error(fp32, ours) < 0.01
 
 
 def test_clipped_ranges_are_closer_where_outliers_stretch_them() -> None:
