@@ -58,6 +58,7 @@ class Workshop:
             blobs=str(self.root),
             version=2,
             release_counter=2,
+            parent=1,
             bases=bases,
             ranges_sha256=self.result.ranges_sha256 if inherit else "",
         )
@@ -150,11 +151,14 @@ def test_the_profile_counts_what_a_device_counts() -> None:
 
 
 def test_two_processes_build_the_same_bytes(workshop: Workshop, tmp_path: Path) -> None:
-    """A build in the worker's process, with another hash seed, gives the same manifests."""
+    """A build in the worker's process, with another hash seed, gives the same manifests, card and bill."""
     stages: list[Progress] = []
     again = run_build(_request(workshop.folder, tmp_path), stages.append)
     assert [built.sha256 for built in again.built] == [built.sha256 for built in workshop.result.built]
     assert again.ranges_sha256 == workshop.result.ranges_sha256
+    papers = (workshop.result.card_sha256, workshop.result.sbom_sha256)
+    assert (again.card_sha256, again.sbom_sha256) == papers
+    assert all(papers)
     shares = [progress.share for progress in stages]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
@@ -175,6 +179,8 @@ def test_a_new_head_travels_as_a_small_patch(workshop: Workshop, tmp_path: Path)
     _assert_patch_makes(workshop.blobs, new.patches[0], old.artifact.sha256, new.artifact.sha256)
     _assert_patch_makes(workshop.blobs, new.golden_patches[0], old.golden.sha256, new.golden.sha256)
     assert new.golden_patches[0].blob.length < 0.05 * new.golden.length
+    bill = msgspec.json.decode(workshop.blobs.read(inherited.sbom_sha256))
+    assert bill["metadata"]["component"]["pedigree"]["ancestors"][0]["version"] == "1"
 
 
 def _assert_patch_makes(blobs: BlobStore, patch: Patch, old: str, new: str) -> None:

@@ -159,6 +159,7 @@ def plan_build(session: Session, blobs: Path, model: str, version: int, folder: 
         blobs=str(blobs),
         version=version,
         release_counter=version,
+        parent=row.parent,
         bases=_bases(session, model, version),
         ranges_sha256=_inherited_ranges(session, model, row.parent),
         cache=str(blobs.parent / CACHE_FOLDER),

@@ -85,7 +85,7 @@ def build_version(request: BuildRequest, on_progress: OnProgress = lambda _progr
     assembly = Assembly(request, spec, blobs, cache)
     built = [assembly.assemble(one) for one in compiled]
     on_progress(Progress("done", "", 1.0))
-    told = tell(folder, spec, source.keys, facts, compiled, blobs, request.version)
+    told = tell(folder, spec, source.keys, facts, compiled, blobs, request.version, request.parent)
     older = next((manifest for name in spec.targets for manifest, _ in bases(find_target(name))), None)
     warning = source.twin_warning(older, blobs) if older is not None else ""
     return make_result(request, spec, facts, compiled, built, told, blobs, [warning] if warning else [])

@@ -45,7 +45,7 @@ def known_build(request: BuildRequest) -> BuildResult | None:
     if len(compiled) < len(spec.targets) or any(assembly.lacks(one) for one in compiled):
         return None
     built = [assembly.assemble(one) for one in compiled]
-    told = tell(Path(request.folder), spec, keys, facts, compiled, blobs, request.version)
+    told = tell(Path(request.folder), spec, keys, facts, compiled, blobs, request.version, request.parent)
     return make_result(request, spec, facts, compiled, built, told, blobs)
 
 

@@ -17,6 +17,7 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
         folder: the model folder.
         blobs: root of the blob store.
         version, release_counter: for the manifests.
+        parent: version that a rebuild started from, 0 for none.
         bases: by target, older versions to make patches from, the newest first.
         ranges_sha256: the parent's calibration ranges, empty for a version without a parent.
         content_key: of a confidential version; it reaches the child by its standard input.
@@ -28,6 +29,7 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
     blobs: str
     version: int
     release_counter: int
+    parent: int = 0
     bases: dict[str, tuple[Base, ...]] = {}
     ranges_sha256: str = ""
     content_key: bytes = b""
