@@ -4,8 +4,8 @@ One pass over a few calibration calls compares every tensor of the int8 graph wi
 the error that each adds (see ``attribution``). A layer that spoils its result by its weights is left in float
 alone; one whose result does not fit into 256 steps takes the layers that read the result with it. Then the
 number of layers from the top of that list is searched: doubled until the int8 rest holds the gates with a
-margin, and halved back to the smallest number that does. It is searched in two such lists, because the layer
-at which an error becomes visible is not always the one that made it; the shorter result counts.
+margin, and halved back to the smallest number that does. Where that is many or none, a second list is
+searched, because the layer at which an error becomes visible is not always the one that made it.
 
 The search sees calibration calls only, so the holdout still judges what nobody fitted to it. Its budget
 counts evaluations, so that the same inputs give the same artifact on any machine; the limit in seconds is a
@@ -37,11 +37,17 @@ MOST_EVALUATIONS: Final = 12
 LONGEST_S: Final = 120.0
 """Seconds after which the search in one list ends with what it has."""
 
+NEAR: Final = 8
+"""A count within this part of the fewest is few enough."""
+
 RANKING_CALLS: Final = 4
 JUDGING_CALLS: Final = 64
 
 LARGEST_SHARE: Final = 0.5
 """Of all layers; with more of them in float there is little left to gain."""
+
+GOOD_SHARE: Final = 0.5
+"""Of the most layers; where fewer are enough, the second list is not searched."""
 
 MOST_MAKERS: Final = 4
 """Layers before one that stay in float with it."""
@@ -97,8 +103,11 @@ class Mixed:
             GateFailedError: no number of layers was enough; the sentence says how many were tried.
             ModelError: the graph cannot be quantised.
         """
-        found, late = [], False
+        found: list[tuple[int, list[str]]] = []
+        late = False
         for ranked in self._rankings:
+            if found and found[0][0] <= GOOD_SHARE * self._most:
+                break
             count, ended = find_fewest(partial(self._is_enough, ranked), min(len(ranked), self._most))
             late = late or ended
             if count:
@@ -178,13 +187,14 @@ def find_fewest(
 ) -> tuple[int, bool]:
     """The smallest count from 1 to ``most`` that is enough, 0 for none; and whether time ended the search.
 
-    Counts are doubled, then halved back. It takes for granted that more layers in float never hurt; where
-    they do, what is found is still enough, and may not be the fewest.
+    Counts are doubled, then halved back, to the next eighth where they are many. It takes for granted that
+    more layers in float never hurt; where they do, what is found is still enough, and may not be the fewest.
     """
     deadline = time.monotonic() + longest_s
     too_few, enough = 0, 0
     for _ in range(MOST_EVALUATIONS):
-        if too_few >= most or enough - too_few == 1 or time.monotonic() >= deadline:
+        close = enough and enough - too_few <= max(1, enough // NEAR)
+        if too_few >= most or close or time.monotonic() >= deadline:
             break
         count = (too_few + enough) // 2 if enough else min(max(1, 2 * too_few), most)
         if is_enough(count):
