@@ -300,16 +300,11 @@ def target_page() -> Page:
     text += "\n## Not yet qualified\n\nNothing is compiled for these: E079.\n\n"
     described = ((f"`{t.name}`", t.summary, t.machine, t.missing) for t in targets.DESCRIBED.values())
     text += _table(("target", "what", "processor", "missing"), described)
-    text += (
-        "\n## A table of the site's own\n\n`targets.toml` in the controller's data folder has rows of the "
-        "same form. They stand before the shipped ones and replace those of the same name; a described "
-        "target becomes one that is compiled for by a row of its name. The file is read whenever it is "
-        "needed, and one that is wrong is E050, by the name of its entry.\n\n```toml\n[target.press]\n"
-        'summary = "The press\'s computer."\nmachine = "x86_64"\ncpu = ["avx2"]\n'
-        'runtime = { name = "onnxruntime", minimum = "1.24", below = "2.0", '
-        'provider = "CPUExecutionProvider" }\n'
-        'precisions = ["fp32"]\nactivation = "uint8"\n```\n'
+    said, _, example = (
+        inspect.cleandoc(targets.read_site.__doc__ or "").partition("Raises:")[0].partition("::")
     )
+    text += f"\n## A table of the site's own\n\n{_prose(said)}:\n\n"
+    text += f"```toml\n{textwrap.dedent(example).strip()}\n```\n"
     for title, kind in (("[target.NAME]", targets.Target), ("[described.NAME]", targets.DescribedTarget)):
         fields = [field for field in msgspec.structs.fields(kind) if field.name != "name"]
         notes = {name: note for owner in reversed(kind.__mro__) for name, note in _field_notes(owner).items()}
@@ -321,13 +316,10 @@ def target_page() -> Page:
 
 def _target_cells(target: Any) -> tuple[str, ...]:
     runtime = target.runtime
-    return (
-        ", ".join((target.machine, *target.cpu)),
-        f"{runtime.name} {runtime.minimum} to below {runtime.below}, {runtime.provider}",
-        f"{target.format}, activations {target.activation}",
-        ", ".join(target.precisions),
-        ", ".join(dict.fromkeys(filter(None, (target.environment, *target.needs)))) or "none",
-    )
+    versions = f"{runtime.name} {runtime.minimum} to below {runtime.below}, {runtime.provider}"
+    tools = ", ".join(dict.fromkeys(filter(None, (target.environment, *target.needs)))) or "none"
+    form = f"{target.format}, activations {target.activation}"
+    return ", ".join((target.machine, *target.cpu)), versions, form, ", ".join(target.precisions), tools
 
 
 def _parts(spec: type[msgspec.Struct]) -> str:

@@ -155,6 +155,19 @@ def site_table(data: Path) -> Table:
 def read_site(path: Path) -> Table:
     """The shipped table with what a file of the site has, or the shipped one where there is no such file.
 
+    ``targets.toml`` in the controller's data folder has rows of the shipped table's form. They stand before
+    the shipped ones and replace those of the same name; a described target becomes one that is compiled for
+    by a row of its name. The file is read whenever it is needed, and one that is wrong is E050, by the name
+    of its entry. For example::
+
+        [target.press]
+        summary = "The press's computer."
+        machine = "x86_64"
+        cpu = ["avx2"]
+        runtime = { name = "onnxruntime", minimum = "1.24", below = "2.0", provider = "CPUExecutionProvider" }
+        precisions = ["fp32"]
+        activation = "uint8"
+
     Raises:
         TargetTableError: the file is wrong; the sentence names the entry.
     """
