@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks [--only NAME[,NAME]]``: one JSON line a figure.
+"""``python -m tests.benchmarks [--only NAME[,NAME]] [--write-docs]``: one JSON line a figure.
 
 The exit status is 0 when the benchmarks ran, whatever they show; 2 for a name that no benchmark has.
 """
@@ -53,6 +53,11 @@ FIGURES: Final[dict[str, str]] = {
     "power_loss_kill_runs": "tests.benchmarks.bench_kills",
     "power_loss_kill_bricks": "tests.benchmarks.bench_kills",
     "power_loss_kill_waste_chunks": "tests.benchmarks.bench_kills",
+    "compile_models_table": "tests.benchmarks.bench_compile",
+    "compile_pareto_losses": "tests.benchmarks.bench_compile",
+    "compile_9mb_3_targets_s": "tests.benchmarks.bench_compile_time",
+    "compile_unchanged_s": "tests.benchmarks.bench_compile_time",
+    "planted_faults_missed": "tests.benchmarks.bench_planted_faults",
     "network_loss_1_time_ratio": "tests.benchmarks.bench_networks",
     "network_loss_1_bytes_ratio": "tests.benchmarks.bench_networks",
     "network_loss_5_time_ratio": "tests.benchmarks.bench_networks",
@@ -79,14 +84,20 @@ def main() -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--only", default="", metavar="NAME[,NAME]", help="just these figures")
-    wanted = [name for name in parser.parse_args().only.split(",") if name] or list(FIGURES)
+    parser.add_argument("--write-docs", action="store_true", help="keep the table of compiled models in docs")
+    arguments = parser.parse_args()
+    wanted = [name for name in arguments.only.split(",") if name] or list(FIGURES)
     if unknown := [name for name in wanted if name not in FIGURES]:
         print(f"No figure is named {', '.join(unknown)}. There are: {', '.join(FIGURES)}.", file=sys.stderr)
         return 2
+    rows = []
     for module in dict.fromkeys(FIGURES[name] for name in wanted):
         for row in importlib.import_module(module).run():
             if row["name"] in wanted:
                 print(json.dumps(row), flush=True)
+                rows.append(row)
+    if arguments.write_docs:
+        importlib.import_module("tests.benchmarks.compiled_models_page").write(rows)
     return 0
 
 

@@ -10,6 +10,7 @@ by medians alone, so noise counts against the compiler. Closer means a higher sh
 where that is the same a smaller relative error. fp32 itself is what it is: nothing is closer.
 """
 
+import os
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,8 +27,10 @@ from edgewright.controller.compiler.measure import compare_outputs
 from edgewright.controller.compiler.protocol import CompileRequest, CompileResult
 from edgewright.controller.compiler.sources.reading import read_subject
 from edgewright.controller.compiler.subject import Outputs, Subject
+from edgewright.controller.compiler.toolchains.places import FOLDER_VARIABLE
 from edgewright.controller.errors import ControllerError
 from tests.benchmarks.compile_peers import PeerError, peers_of, quantise
+from tests.environments import TOOLCHAINS
 from tests.zoo.fetch import fetch
 from tests.zoo.folders import write_folder
 from tests.zoo.models import ZOO_MODELS, ZooModel
@@ -93,6 +96,7 @@ class Losses:
 
 def run() -> Iterator[dict[str, object]]:
     """Measure; one dictionary a model and target, then the losses."""
+    os.environ.setdefault(FOLDER_VARIABLE, str(TOOLCHAINS))
     fetch()
     losses = Losses()
     for model in ZOO_MODELS:

@@ -17,7 +17,7 @@ from edgewright.controller.model_tensors import (
     TensorSpec,
     write_tensor_model,
 )
-from edgewright.controller.model_toml import FILE_NAME, GatesPart
+from edgewright.controller.model_toml import FILE_NAME, GatesPart, LicencePart
 from tests.zoo.models import ZooModel
 
 _STATES = frozenset({"state", "h", "c"})
@@ -56,6 +56,7 @@ def write_folder(
         inputs=tuple(_input(name, values) for name, values in calibration.feeds.items()),
         data=TensorDataPart(calibration="calibration.npz", holdout="holdout.npz"),
         gates=gates or GatesPart(),
+        licence=LicencePart(allow=(*LicencePart().allow, model.licence)),
     )
     (folder / FILE_NAME).write_bytes(write_tensor_model(spec))
     return spec
