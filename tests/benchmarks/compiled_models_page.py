@@ -1,6 +1,6 @@
 """docs/reference/compiled-models.md from the rows of ``compile_models_table`` and the figures beside it.
 
-Only what a run gave is written, with the machine and the day of it: a run with ``--write-docs`` makes the page
+Only what a run gave is written, with the machine and the day of it. A run with ``--write-docs`` makes it
 anew, whole.
 """
 
@@ -25,7 +25,7 @@ _HEAD: Final = """\
 # Compiled models
 
 Real models that nobody here made, as the compiler compiles them. Nothing on this page is typed by hand: the
-benchmark of `compile_models_table` and of the figures beside it writes it, when it is run with `--write-docs`.
+benchmark of `compile_models_table` and of the figures beside it writes it when run with `--write-docs`.
 
 - The models come out of packages, by hash (`.ci/requirements-zoo.lock`); what they are fed stands in
   `tests/zoo/feeds.py`. A star marks feeds that are drawn where the model's makers would have recorded them.
@@ -37,8 +37,8 @@ _PEERS: Final = """\
 ## Beside its peers
 
 x86-64, onnxruntime: the same fixed-shape model and the same calibration calls for all, each peer with the
-settings of its documentation; all artifacts of a model race in one process. *Better* is a peer that is smaller,
-faster and closer to fp32 at once, by medians alone.
+settings of its documentation; all artifacts of a model race in one process. *Better* is a peer that is
+smaller, faster and closer to fp32 at once, by medians alone.
 """
 
 Row = Mapping[str, Any]
