@@ -21,6 +21,7 @@ from edgewright.controller.compiler.protocol import CompileRequest, CompileResul
 from edgewright.controller.compiler.protocol import Progress as Stage
 from edgewright.controller.compiler.worker import run_compile
 from edgewright.controller.web.words import size
+from edgewright.wire.targets import TABLE
 
 _SUFFIXES: Final = {"onnx": ".onnx", "tflite": ".tflite"}
 
@@ -34,6 +35,9 @@ def compile_model(
     out: Annotated[
         Path | None, typer.Option(help="Folder for artifacts, golden vectors, report, card and SBOM.")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder of a controller whose targets.toml counts too.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Compile even what was compiled before.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -44,6 +48,7 @@ def compile_model(
         blobs=str(store / "blobs"),
         cache="" if fresh else str(store / CACHE_FOLDER),
         targets=tuple(target or ()),
+        targets_file=str(data / TABLE) if data else "",
     )
     result = _run(request, quiet=as_json)
     report = describe(result)
