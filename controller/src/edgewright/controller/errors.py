@@ -94,10 +94,10 @@ class ModelError(ControllerError):
 
 
 class NotAModelError(ModelError):
-    """The file is no ONNX model."""
+    """The file is no model of a known format, or it is damaged."""
 
     number = 70
-    remedy = "Push an ONNX file, or a folder with model.toml that names one."
+    remedy = "Push an ONNX or TFLite file, or a folder with model.toml that names one."
 
 
 class UnknownOperatorError(ModelError):
@@ -111,7 +111,7 @@ class InputShapeError(ModelError):
     """The model's input or output is not what model.toml declares."""
 
     number = 72
-    remedy = "Make [input], [preprocessing] and labels in model.toml fit the model."
+    remedy = "Make inputs, preprocessing and labels in model.toml fit the model."
 
 
 class ModelTomlError(ModelError):

@@ -1,4 +1,4 @@
-"""ONNX graphs as bytes: reading, canonical form, unknown operators, fingerprints. The one file with ``onnx``.
+"""ONNX graphs as bytes: reading, canonical form, unknown operators, fingerprints.
 
 Canonical form: no documentation strings, no metadata (exporters leave absolute source paths there), no
 recorded intermediate shapes, a fixed producer, and protobuf's deterministic serialisation. Two exports of the
