@@ -140,6 +140,9 @@ def _ratio(value: float) -> str:
     return f"{value:.2f}"
 
 
+SIZE: Final = Figure("Artifact", size, -1)
+COUNT: Final = Figure("", lambda value: f"{value:.0f}")
+
 FIGURES: Final[dict[str, Figure]] = {
     "agreement": Figure("Agreement with fp32", percent, 1),
     "top1_agreement": Figure("Agreement with fp32", percent, 1),
@@ -153,11 +156,10 @@ FIGURES: Final[dict[str, Figure]] = {
     "size_ratio": Figure("Size, as a share of fp32's", _ratio, -1),
     "holdout_accuracy": Figure("Accuracy on held-out data", percent, 1),
     "accuracy": Figure("Accuracy", percent, 1),
+    "fp32_error_rate": Figure("Error rate of fp32 on held-out data", percent, -1),
+    "holdout_rows": Figure("Held-out calls", COUNT.show),
 }
 """Numbers of artifacts and metrics of versions, in the order in which they are shown."""
-
-SIZE: Final = Figure("Artifact", size, -1)
-COUNT: Final = Figure("", lambda value: f"{value:.0f}")
 
 
 def compare(model: str, versions: Sequence[Facts]) -> Comparison:

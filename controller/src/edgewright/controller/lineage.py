@@ -107,7 +107,7 @@ def of_push(
 def of_rebuild(spec: ModelSpec, files: Mapping[str, str], rebuild: Rebuild) -> dict[str, Any]:
     """The record of a rebuild whose rung has passed, as its version's row holds it."""
     found, rung = rebuild.gates, rebuild.gates["rungs"][rebuild.rung]
-    counted = {name: int(found[name]) for name in ("fit", "gate") if name in found}
+    counted: dict[str, int] = {name: found[name] for name in ("fit", "gate") if name in found}
     counted["left_out"] = sum(found.get("left_out", {}).values())
     parameters = {
         "seed": rebuild.id,
