@@ -25,8 +25,10 @@ from typing import Final
 
 from edgewright.controller.compiler.candidate import Candidate
 from edgewright.controller.compiler.gates import Verdict, left_out
+from edgewright.controller.compiler.graph import parse_graph
 from edgewright.controller.compiler.ort import Quantiser
 from edgewright.controller.compiler.sources.flatbuffer import root
+from edgewright.controller.compiler.sources.onnxgraph import fix_shapes
 from edgewright.controller.compiler.sources.ports import fixed_shape
 from edgewright.controller.compiler.sources.tflitefile import look_at_tflite
 from edgewright.controller.compiler.subject import Feeds, Subject, rows_of
@@ -79,6 +81,8 @@ def tflite_candidates(
     for name, form in FORMS.items():
         try:
             model = quantise(fp32, form, subject.calibration)
+            if not has_scales(model):
+                raise GateFailedError("the quantiser found nothing to quantise")
         except GateFailedError as error:
             leave_out(left_out(name, "int8", error.sentence.rstrip(".")))
             continue
@@ -88,23 +92,25 @@ def tflite_candidates(
 def convert(subject: Subject) -> bytes:
     """An ONNX subject as a float TFLite file with the same ports.
 
-    The model is given to the converter as it is, and, where it fails, once more with its constants folded.
+    All sizes are fixed first: with an open batch axis the file works paddings out at run time, by operators
+    that no delegate takes. The converter is given the graph as it is, and where it fails, once more with its
+    constants folded.
 
     Raises:
         ToolchainMissingError: the converter is not installed.
         UnknownOperatorError: TFLite cannot express the model.
     """
     require(CONVERTER)
-    shapes = tuple((port.name, port.shape) for port in subject.inputs)
+    fixed = _fixed(subject)
     try:
-        return _same_ports(subject, _converted(subject.model, shapes))
-    except (ToolchainFailedError, UnknownOperatorError) as first:
-        try:
-            return _same_ports(subject, _converted(Quantiser(subject.model).optimised, shapes))
-        except (ToolchainFailedError, UnknownOperatorError, GateFailedError):
-            raise UnknownOperatorError(
-                f"The model cannot be written as TFLite: {first.sentence.rstrip('.')}."
-            ) from first
+        return _same_ports(subject, _converted(fixed))
+    except (ToolchainFailedError, UnknownOperatorError) as error:
+        first = error
+    try:
+        return _same_ports(subject, _converted(Quantiser(fixed).optimised))
+    except (ToolchainFailedError, UnknownOperatorError, GateFailedError):
+        why = first.sentence.rstrip(".")
+        raise UnknownOperatorError(f"The model cannot be written as TFLite: {why}.") from first
 
 
 def quantise(model: bytes, form: str, calibration: Feeds) -> bytes:
@@ -132,12 +138,22 @@ def has_scales(model: bytes) -> bool:
     return any(quantised and quantised.numbers(2, "f") for quantised in kept)
 
 
+def _fixed(subject: Subject) -> bytes:
+    model = parse_graph(subject.model)
+    inputs, outputs = (
+        [(port.name, port.shape) for port in ports] for ports in (subject.inputs, subject.outputs)
+    )
+    fix_shapes(model, inputs, outputs)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
 @lru_cache(maxsize=_KEPT)
-def _converted(model: bytes, shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> bytes:
+def _converted(model: bytes) -> bytes:
     with tempfile.TemporaryDirectory(prefix="edgewright-convert-") as place:
         folder = Path(place)
         (folder / "source.onnx").write_bytes(model)
-        run_in(CONVERTER, INSIDE / "convert_onnx2tf.py", {"shapes": dict(shapes)}, folder)
+        run_in(CONVERTER, INSIDE / "convert_onnx2tf.py", {}, folder)
         return (folder / "float.tflite").read_bytes()
 
 
