@@ -38,6 +38,8 @@ BATCH: Final = 32
 
 MAX_REASON_CHARACTERS: Final = 300
 
+_SCALES_AS_THEY_ARE: Final = {"QDQDisableWeightAdjustForInt32Bias": True}
+
 LEAST_OPSET: Final = 13
 """Weights per channel need it."""
 
@@ -226,6 +228,20 @@ class Quantiser:
         Raises:
             GateFailedError: the quantiser cannot quantise this graph.
         """
+        try:
+            return self._quantise(ranges, activation, operators, left_alone, {})
+        except GateFailedError:
+            # The step that widens a weight's scale for its bias fails on some weights per channel.
+            return self._quantise(ranges, activation, operators, left_alone, _SCALES_AS_THEY_ARE)
+
+    def _quantise(
+        self,
+        ranges: Mapping[str, Range],
+        activation: Activation,
+        operators: Sequence[str],
+        left_alone: Sequence[str],
+        options: Mapping[str, bool],
+    ) -> bytes:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static, save_tensors_data
 
         with _workplace() as folder:
@@ -242,6 +258,7 @@ class Quantiser:
                 op_types_to_quantize=list(operators),
                 nodes_to_exclude=list(left_alone),
                 calibration_cache_path=table,
+                extra_options=dict(options),
             )
             return result.read_bytes()
 
