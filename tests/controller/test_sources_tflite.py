@@ -1,6 +1,8 @@
 """A TFLite file is read without a runtime: ports, quantisation, what it needs, and what is damaged."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,17 +24,37 @@ pytest.importorskip("ai_edge_litert", reason="writes the TFLite files of these t
 _CUSTOM = 32
 
 
-def _custom(name: str) -> bytes:
-    """A file whose first operator is a custom one."""
+def _changed(change: Callable[[Any], None]) -> bytes:
+    """The file with something changed by LiteRT's own schema."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(tflite_bytes()), 0))
-    model.operatorCodes[0].builtinCode = model.operatorCodes[0].deprecatedBuiltinCode = _CUSTOM
-    model.operatorCodes[0].customCode = name
+    change(model)
     builder = flatbuffers.Builder(4096)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _custom(name: str) -> bytes:
+    """A file whose first operator is a custom one."""
+
+    def change(model: Any) -> None:
+        model.operatorCodes[0].builtinCode = model.operatorCodes[0].deprecatedBuiltinCode = _CUSTOM
+        model.operatorCodes[0].customCode = name
+
+    return _changed(change)
+
+
+def _huge(model: Any) -> None:
+    graph = model.subgraphs[0]
+    graph.tensors[graph.inputs[0]].shape = [8, 134_217_729, 64]
+
+
+def test_a_shape_that_no_memory_holds_is_damage() -> None:
+    """Nothing of 32 TiB is drawn for a file whose sizes were flipped."""
+    with pytest.raises(NotAModelError, match="damaged"):
+        look_at_tflite(_changed(_huge))
 
 
 def test_ports_are_read_as_the_runtime_reads_them() -> None:

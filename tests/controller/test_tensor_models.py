@@ -30,6 +30,7 @@ from edgewright.controller.model_toml import FILE_NAME, read_model
 from tests.controller.source_graphs import accumulator, linear
 
 DRAWN = TensorDataPart(synthetic=SyntheticPart(seed=3, rows=8))
+MANY = TensorDataPart(synthetic=SyntheticPart(rows=4096))
 STATE = InputPart(name="state", dtype="float32", shape=(1, 2), kind="state", feedback="stateN")
 
 
@@ -156,6 +157,7 @@ WRONG: list[tuple[Callable[[TensorSpec], TensorSpec], str]] = [
     (lambda s: msgspec.structs.replace(s, inputs=(_with(X, feedback="y"),)), "only a state"),
     (lambda s: msgspec.structs.replace(s, inputs=(_with(X, dtype="int8", high=0.5),)), "whole numbers"),
     (lambda s: msgspec.structs.replace(s, data=TensorDataPart()), "synthetic where nothing is recorded"),
+    (lambda s: msgspec.structs.replace(s, inputs=(_with(X, shape=(1, 1 << 20)),), data=MANY), "too many"),
     (lambda s: msgspec.structs.replace(s, targets=()), "targets"),
     (lambda s: msgspec.structs.replace(s, model=_with(s.model, labels=("a", "b"))), "decision"),
     (lambda s: msgspec.structs.replace(s, model=_with(s.model, file="../x.onnx")), "no path inside"),

@@ -16,6 +16,7 @@ computes, and says nothing of how good the model is; reports and cards say so.
 """
 
 import tomllib
+from math import prod
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -41,8 +42,11 @@ DTYPES: Final = frozenset(
         "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     }
 )  # fmt: skip
-MOST_VALUES: Final = 1 << 28
-"""Of one tensor; a gibibyte of float32. A shape beyond that is a mistake."""
+MOST_VALUES: Final = 1 << 24
+"""Of one tensor; 64 MiB of float32. A shape beyond that is a mistake."""
+
+MOST_DRAWN: Final = 1 << 29
+"""Values of all inputs of all drawn calls."""
 
 
 class TensorModelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -227,6 +231,9 @@ def check_tensor_spec(spec: TensorSpec) -> None:
         check_path(entry, name)
     _check_data(spec.data)
     _check_ports(spec)
+    drawn = spec.data.synthetic
+    if drawn and drawn.rows * sum(prod(part.shape) for part in spec.inputs) > MOST_DRAWN:
+        raise ModelTomlError(f"[data] synthetic.rows: {drawn.rows} calls of this size are too many.")
     labels = spec.model.labels
     if labels and (len(labels) < 2 or len(set(labels)) != len(labels) or not all(labels)):
         raise ModelTomlError("[model] labels: there have to be at least two, all different, none empty.")

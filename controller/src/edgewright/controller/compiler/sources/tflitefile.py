@@ -6,6 +6,7 @@ and state that lives inside the model. The schema is TensorFlow's ``tensorflow/c
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import Final
 
 from edgewright.controller.compiler.sources.flatbuffer import Damaged, Table, root
@@ -19,7 +20,7 @@ from edgewright.controller.errors import (
     TensorTypeError,
     UnknownOperatorError,
 )
-from edgewright.controller.model_tensors import DTYPES, InputPart
+from edgewright.controller.model_tensors import DTYPES, MOST_VALUES, InputPart
 
 IDENTIFIER: Final = b"TFL3"
 _IDENTIFIER_AT: Final = slice(4, 8)
@@ -171,7 +172,7 @@ def _open_port(tensor: Table, what: str) -> OpenPort:
     if dtype not in DTYPES:
         raise TensorTypeError(f"The model's {what} {name!r} has the element type {dtype}.")
     sizes = tuple(int(size) for size in tensor.numbers(0, "i"))
-    if len(sizes) > _MOST_AXES or any(size < 0 for size in sizes):
+    if len(sizes) > _MOST_AXES or any(size < 0 for size in sizes) or prod(sizes) > MOST_VALUES:
         raise Damaged
     quantised = tensor.table(4)
     scales = quantised.numbers(2, "f") if quantised else ()
