@@ -4,12 +4,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from tuf.api.metadata import TargetFile
 
 from edgewright.agent.control import QualificationResult
 from edgewright.agent.settings import QualificationSettings
 from edgewright.agent.trials import DAY_SECONDS
+from edgewright.wire import messages
 from edgewright.wire.errors import (
     ConfidentialKeyError,
     EdgewrightError,
@@ -17,7 +19,6 @@ from edgewright.wire.errors import (
     RebootLoopError,
     RunnerCrashError,
 )
-from edgewright.wire.messages import Report
 from edgewright.wire.qualification import MAX_CANDIDATES, Measured
 from simulators.device import DeviceStub
 from simulators.releases import GOLDEN, make_manifest, random_artifact
@@ -266,7 +267,23 @@ def test_more_candidates_than_an_order_may_have(tmp_path: Path) -> None:
     assert device.names() == ["TamperedMetadata"]
 
 
-def test_a_report_without_a_measurement_reads_as_before() -> None:
-    """A report of an agent that knows no candidates has none."""
-    report = Report(device="r1", stream="s", seq=1, sent_at=0.0)
-    assert report.measured is None
+class OldReport(msgspec.Struct, frozen=True, tag_field="kind", tag="report"):
+    """A report as a controller reads it that knows no candidates."""
+
+    device: str
+    stream: str
+    seq: int
+    sent_at: float
+    detail: str = ""
+
+
+def test_an_older_controller_reads_the_report(tmp_path: Path) -> None:
+    """What was measured is one more field of a report: who does not know it takes the rest."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    simulator.order_qualification(*propose(simulator, 1))
+    device.read_topics()
+    (report,) = [report for report in device.reports() if report.measured]
+    old = msgspec.msgpack.decode(messages.encode(report), type=OldReport)
+    assert (old.device, old.stream, old.seq) == (report.device, report.stream, report.seq)
+    assert "does here: p50 100 us" in old.detail

@@ -26,7 +26,7 @@ from edgewright.wire.errors import (
     VerifierError,
 )
 from simulators.releases import make_manifest, random_artifact
-from simulators.repository import RepositorySimulator
+from simulators.repository import DEVICE, RepositorySimulator
 
 ONE, TWO = random_artifact(1), random_artifact(2)
 
@@ -193,3 +193,19 @@ def test_a_killed_verifier_is_started_again(tmp_path: Path) -> None:
     assert process.trust.version == 1
     assert process._process.pid != first
     process.stop()
+
+
+def test_an_order_is_read_and_an_assignment_is_none(world: World) -> None:
+    """An order is read with the root that vouches for it; an assignment is none, nor is one of nothing."""
+    candidate = world.simulator.propose("int8", make_manifest(2, TWO), TWO)
+    raw = world.simulator.order_qualification(candidate)
+    found = world.director.inspect_order(raw, 1)
+    assert (found.order.version, found.order.orders.device) == (1, DEVICE)
+    assert [each.path for each in found.order.candidates] == [candidate.path]
+    assert found.trust == world.director.trust
+    with pytest.raises(TamperedMetadataError):
+        world.director.inspect(raw, 1)
+    with pytest.raises(TamperedMetadataError):
+        world.director.inspect_order(world.simulator.assign(world.path), 1)
+    with pytest.raises(TamperedMetadataError):
+        world.director.inspect_order(world.simulator.order_qualification(), 1)

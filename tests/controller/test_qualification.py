@@ -1,16 +1,19 @@
 """Ordering measurements, recording what devices say and choosing by it; a real database and director."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tuf.api.metadata import Metadata, Targets
 
+from edgewright.controller.compiler.protocol import BuildResult, Built
 from edgewright.controller.database import select
 from edgewright.controller.database.tables import Artifact, Device, Model, ModelVersion
 from edgewright.controller.database.versiontables import Qualification, QualificationOrder
 from edgewright.controller.errors import (
+    GateFailedError,
     InvalidRequestError,
     UnknownModelError,
     UnknownQualificationError,
@@ -26,9 +29,12 @@ from edgewright.controller.qualification.states import (
     QualificationState,
     advance,
 )
+from edgewright.controller.rebuild.context import Context
+from edgewright.controller.rebuild.measuring import measure_build
+from edgewright.wire.assignment import TargetCustom
 from edgewright.wire.encryption import SCHEME, Encryption
 from edgewright.wire.errors import IllegalTransitionError, MalformedMessageError
-from edgewright.wire.manifest import Manifest, encode_manifest
+from edgewright.wire.manifest import Manifest, decode_manifest, encode_manifest, target_path
 from edgewright.wire.messages import Hello
 from edgewright.wire.qualification import FIELD, Measured
 from simulators.releases import make_manifest, random_artifact
@@ -294,3 +300,105 @@ def test_the_table_is_all_that_happens() -> None:
                 with pytest.raises(IllegalTransitionError):
                     advance(state, event)
     assert not any(state in ("measured", "failed") for state, _ in TRANSITIONS)
+
+
+def built(world: World, name: str, length: int, others: tuple[Built, ...] = ()) -> Built:
+    """What a compiler built of version 2, for a target that this machine emulates."""
+    manifest = make_manifest(2, random_artifact(length, length), qualification="emulated")
+    data = encode_manifest(manifest)
+    return Built(
+        target=TARGET,
+        path=target_path(MODEL, TARGET, 2),
+        length=len(data),
+        sha256=world.parts.blobs.put(data),
+        custom=TargetCustom(MODEL, TARGET, 2, 2),
+        precision=name,
+        qualification="emulated",
+        artifact_sha256=manifest.artifact.sha256,
+        artifact_length=length,
+        patch_lengths={},
+        profile_sha256="",
+        chosen=name,
+        verdicts=(),
+        others=others,
+    )
+
+
+def build_of(world: World) -> BuildResult:
+    """A build whose gates let two candidates pass."""
+    return BuildResult(
+        model=MODEL,
+        version=2,
+        labels=("Bag", "Shirt"),
+        built=(built(world, "int8", 3000, (built(world, "fp32", 9000),)),),
+        ranges_sha256="",
+        metrics={},
+    )
+
+
+def context_of(world: World) -> Context:
+    """The surroundings of a build."""
+    parts = world.parts
+    return Context(
+        parts.data,
+        parts.db,
+        parts.blobs,
+        parts.repository,
+        parts.publisher,  # type: ignore[arg-type]  # a simulator
+        parts.rollouts,
+        world.service,
+    )
+
+
+def measure(world: World, answer: Callable[[], None]) -> BuildResult:
+    """Run the step between compiling and releasing, while ``answer`` plays devices and clock."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(measure_build, context_of(world), build_of(world), 60.0)
+        end = time.monotonic() + 20
+        while not world.rows() and time.monotonic() < end:
+            time.sleep(0.01)
+        world.service.step()
+        answer()
+        world.service.step()
+        return waiting.result(20)
+
+
+def answer_all(world: World, p50: dict[str, int]) -> None:
+    """Both devices say how long each candidate takes; 0 for one that fails."""
+    for row in world.rows():
+        took = p50[row.candidate]
+        world.answer(row.device, row.number, row.manifest_sha256, took, ok=took > 0)
+
+
+def test_a_build_ships_what_devices_chose(world: World) -> None:
+    """The fastest candidate becomes the artifact, and its manifest says that hardware has measured it."""
+    result = measure(world, lambda: answer_all(world, {"int8": 240, "fp32": 180}))
+    (chosen,) = result.built
+    assert (chosen.chosen, chosen.qualification, chosen.others) == ("fp32", "hardware", ())
+    manifest = decode_manifest(world.parts.blobs.read(chosen.sha256))
+    assert (manifest.qualification, manifest.artifact.length) == ("hardware", 9000)
+
+
+def test_a_build_that_no_device_answers_stays_emulated(world: World) -> None:
+    """At the deadline the build goes on with what the gates have chosen, and says that it was emulated."""
+
+    def let_time_pass() -> None:
+        world.now += 61
+
+    (chosen,) = measure(world, let_time_pass).built
+    assert (chosen.chosen, chosen.qualification, chosen.others) == ("int8", "emulated", ())
+
+
+def test_a_build_that_fails_on_its_devices_is_not_released(world: World) -> None:
+    """Where devices have measured everything and nothing does, the build ends with what they say."""
+    with pytest.raises(GateFailedError, match="int8 on q1"):
+        measure(world, lambda: answer_all(world, {"int8": 0, "fp32": 0}))
+
+
+def test_a_build_without_devices_is_what_it_was(world: World) -> None:
+    """Nobody is asked where no device of the target takes part."""
+    for device in ("q1", "q2"):
+        world.greet(device, willing=False)
+    (chosen,) = measure_build(context_of(world), build_of(world), 60.0).built
+    assert (chosen.chosen, chosen.qualification, chosen.others) == ("int8", "emulated", ())
+    assert not world.rows()

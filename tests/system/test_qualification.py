@@ -1,11 +1,13 @@
 """A version is measured on a real device: broker, director, agent and runtime are real; nothing moves."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edgewright.controller.qualification.choice import SAME
 from tests.system.plant import MODEL, MODEL_FOLDER, Plant
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial, pytest.mark.timeout(240)]
@@ -75,3 +77,29 @@ def test_an_order_that_nobody_answers_expires(plant: Plant) -> None:
     answer = plant.edgewright("qualify", f"{MODEL}@1", "--minutes", "0.1", "--json")
     assert answer.returncode == 0, answer.stderr
     assert [row["state"] for row in json.loads(answer.stdout)] == ["expired"]
+
+
+def test_a_push_that_asks_devices_ships_what_they_chose(plant: Plant, tmp_path: Path) -> None:
+    """Before the release every candidate that passed the gates is measured, and the best of them ships."""
+    if not plant.agents["q1"].running:
+        plant.start_agent("q1")
+    model = tmp_path / MODEL
+    shutil.copytree(MODEL_FOLDER, model)
+    declaration = model / "model.toml"
+    text = declaration.read_text()
+    assert "[gates]" in text
+    declaration.write_text(text.replace("[gates]", "[gates]\nqualify_minutes = 2.0", 1))
+    answer = plant.edgewright("push", str(model))
+    assert answer.returncode == 0, answer.stderr
+    plant.wait("the version", lambda: any(each["version"] == 2 for each in plant.versions()))
+    plant.wait("its release", lambda: plant.get(f"/models/{MODEL}/versions/2")["state"] == "ready")
+    rows = [row for row in plant.get("/qualifications") if row["version"] == 2]
+    assert len(rows) > 1
+    assert {row["device"] for row in rows} == {"q1"}
+    measured = [row for row in rows if row["state"] == "measured"]
+    fastest = min(row["result"]["latency_p50_us"] for row in measured)
+    artifacts = plant.get(f"/models/{MODEL}/versions/2")["artifacts"]
+    (shipped,) = (each for each in artifacts if each["target"] == TARGET)
+    assert shipped["qualification"] == "hardware"
+    (chosen,) = (row for row in measured if row["size"] == shipped["artifact_length"])
+    assert chosen["result"]["latency_p50_us"] <= fastest * SAME

@@ -15,7 +15,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import tomli_w
@@ -92,6 +92,8 @@ class GatesPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         accuracy: smallest share of labelled holdout frames that fp32 decides rightly, 0 for none; below it
             nothing is compiled.
         precisions: which candidates may ship at all.
+        qualify_minutes: how long a version waits for devices that measure its candidates before it is
+            released; 0 does not ask them. Without an answer it goes on as it is.
     """
 
     top1_agreement: float = 0.98
@@ -101,6 +103,7 @@ class GatesPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size_ratio: float = 1.0
     accuracy: float = 0.0
     precisions: tuple[Precision, ...] = ("int8", "mixed", "fp16", "fp32")
+    qualify_minutes: Annotated[float, msgspec.Meta(ge=0, le=1200)] = 0.0
 
 
 class DriftPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -191,7 +191,8 @@ def _compose(
     rollouts = RolloutService(db, assigner, awake.set, retirement.need, targets)
     signing = Signing(db, repository, publisher, rollouts, retirement, lambda: assigner.renew(0.0))
     reconciler = Reconciler(db, assigner, awake, targets)
-    workflows = Workflows(root, db, blobs, repository, publisher, rollouts)
+    qualifications = Qualifications(db, blobs, director, publisher, retirement.need)
+    workflows = Workflows(root, db, blobs, repository, publisher, rollouts, measuring=qualifications)
     monitor = Monitor(db, blobs, workflows.enqueue_for_alarm)
     answers = _Again(assigner.answer, "signed time")
 
@@ -204,7 +205,6 @@ def _compose(
     republishing = Republishing(
         db, repository, publisher, retirement, assigner, lambda: len(director.roots())
     )
-    qualifications = Qualifications(db, blobs, director, publisher, retirement.need)
     asked = _Again(qualifications.step, "qualification", QUALIFICATION_S)
     qualifications.on_order = asked.wake
     come_back = _Again(lambda: _put_back(republishing, qualifications), "republish", retry_s=RETRY_S)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.assemble import Assembly, read_bases
 from edgewright.controller.compiler.cache import CompileCache
@@ -75,7 +77,8 @@ def build_version(request: BuildRequest, on_progress: OnProgress = lambda _progr
         found = read_bases(request.bases.get(target.name, ()), spec, blobs)
         return [(manifest, blobs) for manifest, _ in found]
 
-    maker = Maker(source, blobs, _put(request, spec, blobs), _inherited(request, blobs), bases)
+    put, inherited = _put(request, spec, blobs), _inherited(request, blobs)
+    maker = Maker(source, blobs, put, inherited, bases, keep_others=request.keep_others)
     compiled = []
     for i, name in enumerate(spec.targets):
         share = _SHARE_BEFORE_TARGETS + (1 - _SHARE_BEFORE_TARGETS) * i / len(spec.targets)
@@ -83,7 +86,12 @@ def build_version(request: BuildRequest, on_progress: OnProgress = lambda _progr
         compiled.append(maker.make(find_target(name)))
     on_progress(Progress("describe", "", 1.0))
     assembly = Assembly(request, spec, blobs, cache)
-    built = [assembly.assemble(one) for one in compiled]
+    built = [
+        msgspec.structs.replace(
+            assembly.assemble(one), others=tuple(assembly.assemble(other) for other in one.others)
+        )
+        for one in compiled
+    ]
     on_progress(Progress("done", "", 1.0))
     told = tell(folder, spec, source.keys, facts, compiled, blobs, request.version, request.parent)
     older = next((manifest for name in spec.targets for manifest, _ in bases(find_target(name))), None)

@@ -64,6 +64,8 @@ def onnx_candidates(
     calibration: Calibration,
     verdicts: Verdicts,
     leave_out: LeaveOut = lambda _verdict: None,
+    *,
+    every: bool = False,
 ) -> Iterator[Candidate]:
     """Forms of the model for a target, until one passed.
 
@@ -73,11 +75,12 @@ def onnx_candidates(
         calibration: of the subject; targets share it.
         verdicts: those on the candidates so far, asked after each.
         leave_out: told of a form that could not be made.
+        every: whether to go on with the other precisions, but for a search, after one has passed.
     """
     forms = _Forms(subject, target, calibration, verdicts, leave_out)
     for candidate in forms.all():
         yield candidate
-        if forms.passed():
+        if forms.passed() and not every:
             return
 
 
@@ -110,7 +113,12 @@ class _Forms:
             return
         forms = {"int8": self._int8, "mixed": self._mixed, "fp16": self._fp16, "fp32": self._fp32}
         for precision in self._allowed:
-            yield from forms[precision]()
+            if precision == "mixed" and self.passed():
+                continue
+            for candidate in forms[precision]():
+                yield candidate
+                if any(verdict.passed and verdict.precision == precision for verdict in self._verdicts()):
+                    break
 
     def _as_it_came(self) -> Iterator[Candidate]:
         if "int8" in self._allowed:

@@ -32,6 +32,7 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
         left_alone: what a mixed-precision search left in float.
         ranges: what it was quantised with, by fingerprint.
         notes: sentences of the front end and of the search.
+        others: what else passed the gates, where that was asked for; devices choose among them.
     """
 
     target: str
@@ -50,6 +51,7 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     left_alone: tuple[str, ...] = ()
     ranges: dict[str, Range] = {}
     notes: tuple[str, ...] = ()
+    others: tuple["Compiled", ...] = ()
 
     @property
     def verdict(self) -> Verdict:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import msgspec
+
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.benches.opening import open_bench
 from edgewright.controller.compiler.calibration import Calibration
@@ -13,6 +15,7 @@ from edgewright.controller.compiler.ranges import RangeTable
 from edgewright.controller.compiler.shaping import Put
 from edgewright.controller.compiler.targets import Target
 from edgewright.controller.compiler.trials import try_candidates
+from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.manifest import Manifest
 
 Bases = Callable[[Target], Sequence[tuple[Manifest, BlobStore]]]
@@ -30,6 +33,7 @@ class Maker:
         inherited: the parent's calibration ranges.
         bases: older versions.
         known: targets that were compiled before.
+        keep_others: whether everything that passes the gates is kept, and not only what ships.
     """
 
     source: Opened
@@ -38,6 +42,7 @@ class Maker:
     inherited: RangeTable
     bases: Bases
     known: list[str] = field(default_factory=list)
+    keep_others: bool = False
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -51,6 +56,8 @@ class Maker:
             ModelError: there is no artifact for the target; its number says why.
         """
         cache, key = self.source.cache, self.source.keys.target(target)
+        if self.keep_others:
+            key = sha256_hex(f"{key} and all others".encode())
         before = cache.find(key, self.blobs) if cache else None
         if before is not None:
             self.known.append(target.name)
@@ -63,5 +70,13 @@ class Maker:
     def _compile(self, target: Target) -> Compiled:
         subject = self.source.subject
         with open_bench(target, batches=subject.batches) as bench:
-            trial = try_candidates(subject, target, self.source.reference, self.calibration, bench)
-            return self.source.shape(target, trial, bench, self.put, self.bases(target))
+            trial = try_candidates(
+                subject, target, self.source.reference, self.calibration, bench, every=self.keep_others
+            )
+            bases = self.bases(target)
+            made = self.source.shape(target, trial, bench, self.put, bases)
+            if not self.keep_others:
+                return made
+            others = (trial.instead(*other) for other in trial.others)
+            shaped = tuple(self.source.shape(target, other, bench, self.put, bases) for other in others)
+            return msgspec.structs.replace(made, others=shaped)

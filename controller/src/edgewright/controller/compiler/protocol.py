@@ -23,6 +23,7 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
         content_key: of a confidential version; it reaches the child by its standard input.
         cache: folder of what was compiled before, empty for none.
         targets_file: the site's own table of targets; it need not be there.
+        keep_others: whether to build everything that passes the gates, for devices to choose among.
     """
 
     folder: str
@@ -35,6 +36,7 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
     content_key: bytes = b""
     cache: str = ""
     targets_file: str = ""
+    keep_others: bool = False
 
     def __repr__(self) -> str:
         # A content key must not reach a log.
@@ -94,6 +96,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
         proven_on: runtimes that the gates ran on.
         numbers: of the chosen candidate's verdict.
         tools: what made the artifact, with versions.
+        others: built of what else passed the gates, where that was asked for.
     """
 
     target: str
@@ -115,6 +118,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     proven_on: tuple[str, ...] = ()
     numbers: dict[str, float] = {}
     tools: dict[str, str] = {}
+    others: tuple["Built", ...] = ()
 
 
 class BuildResult(msgspec.Struct, frozen=True, tag_field="kind", tag="result", kw_only=True):

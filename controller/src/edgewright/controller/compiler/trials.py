@@ -24,6 +24,7 @@ class Trial:
     """A candidate with its outputs on the holdout, and the verdicts on it and on the others.
 
     Attributes:
+        others: candidates that passed as well, with their outputs.
         notes: sentences about forms that were left out, and about a search.
     """
 
@@ -31,10 +32,21 @@ class Trial:
     outputs: Outputs
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...] = ()
+    others: tuple[tuple[Candidate, Outputs], ...] = ()
+
+    def instead(self, candidate: Candidate, outputs: Outputs) -> "Trial":
+        """The same trial, had another candidate been chosen."""
+        return replace(self, candidate=candidate, outputs=outputs, others=())
 
 
 def try_candidates(
-    subject: Subject, target: Target, reference: Outputs, calibration: Calibration, bench: Bench
+    subject: Subject,
+    target: Target,
+    reference: Outputs,
+    calibration: Calibration,
+    bench: Bench,
+    *,
+    every: bool = False,
 ) -> Trial:
     """Try candidates until one passes that no later one is preferred to.
 
@@ -44,6 +56,7 @@ def try_candidates(
         reference: outputs of the source on the holdout, from onnxruntime.
         calibration: of the subject.
         bench: the target's runtime.
+        every: whether to try what is not preferred as well, so that devices have a choice.
 
     Raises:
         GateFailedError: none passed.
@@ -52,7 +65,7 @@ def try_candidates(
     verdicts: list[Verdict] = []
     tried: dict[str, tuple[Candidate, Outputs]] = {}
     raced = subject
-    for candidate in _candidates(subject, target, calibration, verdicts):
+    for candidate in _candidates(subject, target, calibration, verdicts, every):
         if candidate.precision == "fp32" and candidate.format != subject.format:
             raced = replace(subject, model=candidate.model, format=candidate.format)
         try:
@@ -63,14 +76,17 @@ def try_candidates(
         tried[candidate.name] = (candidate, outputs)
         verdicts.append(explain(judge(measured, subject.gates), subject, candidate))
     chosen, outputs = tried[choose(verdicts, target.name).name]
-    return Trial(chosen, outputs, tuple(verdicts))
+    passed = [verdict.name for verdict in verdicts if verdict.passed and verdict.name != chosen.name]
+    return Trial(chosen, outputs, tuple(verdicts), others=tuple(tried[name] for name in passed))
 
 
 def _candidates(
-    subject: Subject, target: Target, calibration: Calibration, verdicts: list[Verdict]
+    subject: Subject, target: Target, calibration: Calibration, verdicts: list[Verdict], every: bool
 ) -> Iterator[Candidate]:
     if target.format == "onnx":
-        yield from onnx_candidates(subject, target, calibration, lambda: verdicts, verdicts.append)
+        yield from onnx_candidates(
+            subject, target, calibration, lambda: verdicts, verdicts.append, every=every
+        )
         return
     from edgewright.controller.compiler.tflite_forms import tflite_candidates
 

@@ -13,6 +13,7 @@ chosen: all of them have passed the gates before.
     'fp32'
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -37,6 +38,15 @@ class Result(msgspec.Struct, frozen=True):
     device: str
     ok: bool
     latency_p50_us: int
+
+
+def plain_name(name: str) -> str:
+    """A candidate's name as it stands in an order.
+
+    >>> plain_name("int8 (conv)")
+    'int8--conv-'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:64] or "candidate"
 
 
 def choose(candidates: Sequence[Candidate], results: Sequence[Result]) -> Candidate | None:

@@ -14,7 +14,6 @@ released: those stay as ``retention`` says.
 """
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -36,7 +35,7 @@ from edgewright.controller.errors import (
 )
 from edgewright.controller.events import record
 from edgewright.controller.publisher import Publisher
-from edgewright.controller.qualification.choice import Candidate, Result, choose
+from edgewright.controller.qualification.choice import Candidate, Result, choose, plain_name
 from edgewright.controller.qualification.states import (
     OPEN,
     QualificationEvent,
@@ -128,7 +127,7 @@ class Qualifications:
             raise UnknownQualificationError(f"No device takes candidates of {model} v{version}.")
         numbers: list[int] = []
         for artifact in artifacts:
-            named = {_name(artifact): artifact.manifest_sha256}
+            named = {plain_name(artifact.gates.get("chosen") or artifact.precision): artifact.manifest_sha256}
             numbers += self.propose(named, willing[artifact.target], limit_s=limit_s, ordered_by=ordered_by)
         return numbers
 
@@ -141,6 +140,8 @@ class Qualifications:
         ordered_by: str = "",
     ) -> list[int]:
         """Have candidates of one version and one target measured; the numbers of the orders, one a device.
+
+        Who asks a device again while the same order is open gets that one: a build that was killed goes on.
 
         Args:
             candidates: SHA-256 of each one's manifest, by its name.
@@ -158,6 +159,7 @@ class Qualifications:
         first = next(iter(manifests.values()))
         now = self._clock()
         with self._db.session() as session:
+            same = _same(session, devices, first, set(candidates.values()))
             orders = [
                 QualificationOrder(
                     device=device,
@@ -169,16 +171,17 @@ class Qualifications:
                     deadline=now + limit_s,
                 )
                 for device in devices
+                if device not in same
             ]
             session.add_all(orders)
             session.flush()
             for order in orders:
                 session.add_all(_rows(order, candidates, manifests))
-            said = (
-                f"{len(candidates)} candidates of {first.model} v{first.version} go to {len(orders)} devices."
-            )
-            record(session, "qualification.ordered", said, model=first.model, version=first.version)
-            numbers = [order.id or 0 for order in orders]
+            if orders:
+                said = f"{first.model} v{first.version}, {len(candidates)} candidates for {first.target}"
+                said += f", goes to {', '.join(order.device for order in orders)} to be measured."
+                record(session, "qualification.ordered", said, model=first.model, version=first.version)
+            numbers = [*same.values(), *(order.id or 0 for order in orders)]
         self.on_order()
         return numbers
 
@@ -207,6 +210,14 @@ class Qualifications:
             for row in answered
         ]
         return choose(list(candidates.values()), results)
+
+    def complaints(self, orders: Sequence[int]) -> list[str]:
+        """What devices say of candidates that fail, in sentences."""
+        failed = select(Qualification).where(
+            col(Qualification.order_id).in_(orders), col(Qualification.state) == QualificationState.FAILED
+        )
+        with self._db.reading() as session:
+            return [f"{row.candidate} on {row.device}: {row.detail}" for row in session.exec(failed).all()]
 
     def is_over(self, orders: Sequence[int]) -> bool:
         """Whether every device has answered for every candidate, or its time is over."""
@@ -406,15 +417,6 @@ def _artifacts(session: Session, model: str, version: int, target: str) -> list[
     return found
 
 
-def _name(artifact: Artifact) -> str:
-    """What an artifact is called among candidates.
-
-    >>> _name(Artifact(gates={"chosen": "int8 (conv)"}))
-    'int8--conv-'
-    """
-    return re.sub(r"[^A-Za-z0-9._-]", "-", artifact.gates.get("chosen") or artifact.precision)
-
-
 def _willing(session: Session, target: str, devices: Sequence[str]) -> list[str]:
     """Devices of a target that say that they take candidates: those that are named, or those with the tag."""
     rows = session.exec(
@@ -425,6 +427,21 @@ def _willing(session: Session, target: str, devices: Sequence[str]) -> list[str]
     ).all()
     key, value = TAG
     return [row.id for row in rows if (row.id in devices if devices else row.tags.get(key) == value)]
+
+
+def _same(session: Session, devices: Sequence[str], of: Manifest, manifests: set[str]) -> dict[str, int]:
+    """Open orders for exactly these candidates, by device."""
+    mine = select(QualificationOrder).where(
+        col(QualificationOrder.device).in_(list(devices)),
+        QualificationOrder.model == of.model,
+        QualificationOrder.version == of.version,
+        QualificationOrder.target == of.target,
+    )
+    found: dict[str, int] = {}
+    for order in session.exec(mine).all():
+        if _open_rows(session, order) and set(_candidates(session, order)) == manifests:
+            found[order.device] = order.id or 0
+    return found
 
 
 def _open_rows(session: Session, order: QualificationOrder) -> list[Qualification]:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database.engine import Database
+from edgewright.controller.qualification.choice import Candidate
 from edgewright.controller.rollouts.policy import Wave
 from edgewright.controller.trust.documents import TargetEntry
 
@@ -62,12 +63,37 @@ class Rollouts(Protocol):
         ...
 
 
+class Measuring(Protocol):
+    """Devices that measure candidates, as far as a build needs them."""
+
+    def willing(self, target: str) -> list[str]:
+        """Devices of a target that are asked without being named."""
+        ...
+
+    def propose(self, candidates: dict[str, str], devices: Sequence[str], *, limit_s: float) -> list[int]:
+        """Have candidates measured; the numbers of the orders, the same where they are asked again."""
+        ...
+
+    def is_over(self, orders: Sequence[int]) -> bool:
+        """Whether nothing more is to come."""
+        ...
+
+    def pick(self, orders: Sequence[int]) -> Candidate | None:
+        """The candidate that devices have chosen; None where none passed."""
+        ...
+
+    def complaints(self, orders: Sequence[int]) -> list[str]:
+        """What devices say of candidates that fail, in sentences."""
+        ...
+
+
 @dataclass(frozen=True)
 class Context:
     """The surroundings of a step.
 
     Attributes:
         data: the data folder; working folders are made in it.
+        measuring: None where no device is asked.
         stopping: set when the controller goes down.
         one_child: held while a child process compiles or fits; two would only take each other's processor.
     """
@@ -78,6 +104,7 @@ class Context:
     repository: Releases
     publisher: Publishing
     rollouts: Rollouts
+    measuring: Measuring | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     one_child: threading.Lock = field(default_factory=threading.Lock)
 

@@ -23,9 +23,11 @@ from edgewright.controller.confidential.keys import ContentKeys
 from edgewright.controller.database import col, select
 from edgewright.controller.database.tables import Artifact
 from edgewright.controller.errors import BuildInterruptedError, SignaturesMissingError, VersionNotReadyError
+from edgewright.controller.model_toml import read_model
 from edgewright.controller.provenance.attest import SOURCE_MODEL, attest, gather, verify_build
 from edgewright.controller.provenance.statements import Facts
 from edgewright.controller.rebuild.context import Context
+from edgewright.controller.rebuild.measuring import measure_build
 from edgewright.controller.trust.documents import TargetEntry
 from edgewright.controller.trust.envelopes import BuildKey
 from edgewright.wire.errors import EdgewrightError, TransferError
@@ -53,11 +55,15 @@ def compile_version(context: Context, model: str, version: int) -> str:
             _seal_source(context, facts)
             content_key = ContentKeys(context.data).ensure(model, version)
             request = msgspec.structs.replace(request, content_key=content_key)
+        minutes = 0.0 if facts.confidential else read_model(folder).gates.qualify_minutes
+        request = msgspec.structs.replace(request, keep_others=minutes > 0)
         try:
             result = run_build(request, is_stopped=context.stopping.is_set)
         except BuildInterruptedError:
             context.pause(0)
             raise
+    if minutes:
+        result = measure_build(context, result, minutes * 60)
     result = attest(facts, result, context.blobs, BuildKey(context.data))
     return context.blobs.put(msgspec.json.encode(result))
 

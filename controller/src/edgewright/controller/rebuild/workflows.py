@@ -31,7 +31,7 @@ from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Alarm, ModelVersion, Rebuild
 from edgewright.controller.errors import BuildInterruptedError, InvalidRequestError
 from edgewright.controller.model_toml import FILE_NAME, parse_model
-from edgewright.controller.rebuild.context import Context, Publishing, Releases, Rollouts
+from edgewright.controller.rebuild.context import Context, Measuring, Publishing, Releases, Rollouts
 from edgewright.controller.rebuild.orders import move, queue_rebuild
 from edgewright.controller.rebuild.states import IN_FLIGHT, TRANSITIONS, RebuildState
 from edgewright.controller.rebuild.steps import carry_on, clear_left_overs, end_failed
@@ -67,8 +67,9 @@ class Workflows:
         publisher: Publishing,
         rollouts: Rollouts,
         database_url: str = "",
+        measuring: Measuring | None = None,
     ) -> None:
-        self._context = Context(data, db, blobs, repository, publisher, rollouts)
+        self._context = Context(data, db, blobs, repository, publisher, rollouts, measuring)
         self._url = database_url or f"sqlite:///{data / 'dbos.db'}"
         self._running = False
         self._starting = threading.Lock()
