@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from edgewright.controller.compiler.benches.opening import open_bench
 from edgewright.controller.compiler.benches.seam import Bench
@@ -80,6 +81,25 @@ def test_calls_of_another_shape_are_refused(case: Case) -> None:
     """Calls that do not fit the model's input are refused as that."""
     with case.bench as bench, pytest.raises(InputShapeError):
         bench.outputs(case.model(), {"x": np.zeros((1, 1, 3, 9, 9), np.float32)})
+
+
+@pytest.mark.parametrize("name", ["x86_64-ort-cpu", "x86_64-openvino"])
+def test_a_scalar_input_is_fed(name: str) -> None:
+    """An input without axes, as audio models have for a sampling rate, is fed row by row like any other."""
+    target = TARGETS[name]
+    if target.environment:
+        need_toolchains(target.environment)
+    shapes: dict[str, list[int]] = {"x": [3], "f": [], "y": [3]}
+    *inputs, y = (
+        helper.make_tensor_value_info(port, TensorProto.FLOAT, size) for port, size in shapes.items()
+    )
+    graph = helper.make_graph([helper.make_node("Mul", ["x", "f"], ["y"])], "scaled", inputs, [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    calls = {"x": np.ones((2, 3), np.float32), "f": np.array([2, 5], np.float32)}
+    with open_bench(target) as bench:
+        outputs = bench.outputs(model.SerializeToString(), calls)
+        assert bench.race([model.SerializeToString()], calls)
+    np.testing.assert_allclose(outputs["y"], [[2, 2, 2], [5, 5, 5]])
 
 
 @pytest.mark.parametrize("name", ["aarch64-litert", "armv7-tflite"])

@@ -81,7 +81,7 @@ def run(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     with np.load(folder / "feeds.npz", allow_pickle=False) as held:
         feeds = {name: held[str(number)] for number, name in enumerate(request["feeds"])}
     rows = len(next(iter(feeds.values())))
-    examples = [{name: values[row] for name, values in feeds.items()} for row in range(rows)]
+    examples = [{name: np.asarray(values[row]) for name, values in feeds.items()} for row in range(rows)]
     model = (folder / "float.tflite").read_bytes()
     (folder / "quantised.tflite").write_bytes(quantise(model, request["form"], examples))
     return {}

@@ -60,7 +60,7 @@ def answer(request: dict[str, Any], folder: Path, open_artifact: Callable[[bytes
 
 def _outputs(session: Any, feeds: dict[str, Any], folder: Path) -> dict[str, Any]:
     rows = len(next(iter(feeds.values())))
-    calls = [session.call({name: values[row] for name, values in feeds.items()}) for row in range(rows)]
+    calls = [session.call(_call(feeds, row)) for row in range(rows)]
     names = list(calls[0])
     stacked = {str(number): np.stack([call[name] for call in calls]) for number, name in enumerate(names)}
     with (folder / "outputs.npz").open("wb") as file:
@@ -68,8 +68,13 @@ def _outputs(session: Any, feeds: dict[str, Any], folder: Path) -> dict[str, Any
     return {"outputs": names, "placements": [session.placement]}
 
 
+def _call(feeds: dict[str, Any], row: int) -> dict[str, Any]:
+    """One call of all; a row of scalars is no array by itself."""
+    return {name: np.asarray(values[row]) for name, values in feeds.items()}
+
+
 def _race(openers: list[Callable[[], Any]], feeds: dict[str, Any]) -> dict[str, Any]:
-    first = {name: values[0] for name, values in feeds.items()}
+    first = _call(feeds, 0)
     sessions, memory = [], []
     for open_one in openers:
         before = _resident_bytes()
