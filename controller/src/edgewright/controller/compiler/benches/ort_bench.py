@@ -49,7 +49,7 @@ class OrtBench:
 
     def race(self, artifacts: Sequence[bytes], feeds: Feeds) -> tuple[Speed, ...]:
         """See ``Bench``."""
-        first = {name: values[0] for name, values in feeds.items()}
+        first = {name: values[0, ...] for name, values in feeds.items()}
         sessions, memory = [], []
         for artifact in artifacts:
             before = _resident_bytes()
