@@ -35,6 +35,7 @@ from edgewright.controller.compiler.protocol import (
 from edgewright.controller.compiler.ranges import RangeTable, decode_ranges
 from edgewright.controller.compiler.results import make_result
 from edgewright.controller.compiler.shaping import Put, put_closed, put_open
+from edgewright.controller.compiler.sources.onnxgraph import outer_files
 from edgewright.controller.compiler.sources.proposals import propose
 from edgewright.controller.compiler.targets import Target, find_target
 from edgewright.controller.compiler.telling import tell
@@ -109,7 +110,9 @@ def compile_model(request: CompileRequest, on_progress: OnProgress = lambda _pro
     on_progress(Progress("check", "", 0.0))
     place, spec = _declared(Path(request.path))
     cache = CompileCache(Path(request.cache)) if request.cache else None
-    source = Opened(place, spec, keys_of(place if place.is_dir() else place.parent, spec), cache)
+    folder = place if place.is_dir() else place.parent
+    others = outer_files((folder / spec.model.file).read_bytes())
+    source = Opened(place, spec, keys_of(folder, spec, others=others), cache)
     facts = source.facts
     maker = Maker(source, blobs, put_open(blobs), {}, lambda _target: ())
     names = request.targets or spec.targets

@@ -164,7 +164,7 @@ def judge(measured: Measurement, gates: GatesPart) -> Verdict:
     ``logit_error``, ``worst_class_bound``, ``latency_us``, ``fp32_latency_us``, ``latency_ratio``,
     ``latency_spread`` and ``memory_mb``.
     """
-    checks = _check_reference(measured) if measured.is_reference else _check_candidate(measured, gates)
+    checks = _check_reference(measured, gates) if measured.is_reference else _check_candidate(measured, gates)
     checks += _check_limits(measured)
     return Verdict(
         name=measured.name,
@@ -252,15 +252,27 @@ def worst_class(classes: Mapping[str, PairedClass]) -> tuple[str, float, int]:
     return worst, bounds[worst], groups[worst].frames
 
 
-def _check_reference(measured: Measurement) -> list[_Check]:
-    name = measured.name
-    text = f"{name} is the reference; its outputs are finite"
-    return [_Check("finite outputs", measured.comparison.finite, text)]
+def _check_reference(measured: Measurement, gates: GatesPart) -> list[_Check]:
+    """fp32 in the form of the target's runtime: it need not be smaller or faster, and has to be right."""
+    text = f"{measured.name} is the reference; its outputs are finite"
+    found = measured.comparison
+    return [_Check("finite outputs", found.finite, text), *_check_outputs(found, gates)]
 
 
 def _check_candidate(measured: Measurement, gates: GatesPart) -> list[_Check]:
     found = measured.comparison
-    checks = [_Check("finite outputs", found.finite, "all outputs are finite")]
+    checks = [_Check("finite outputs", found.finite, "all outputs are finite"), *_check_outputs(found, gates)]
+    if found.classes:
+        checks.append(_check_classes(found.classes, gates.per_class_loss))
+    size = measured.length / measured.fp32_length
+    text = f"has {size:.2f} of fp32's size (at most {gates.size_ratio:g})"
+    checks.append(_Check("size", size <= gates.size_ratio, text))
+    checks.append(_check_latency(measured.race, gates.latency_ratio))
+    return checks
+
+
+def _check_outputs(found: Comparison, gates: GatesPart) -> list[_Check]:
+    checks: list[_Check] = []
     if found.agreement is not None:
         least = gates.top1_agreement
         text = f"agrees with fp32 on {found.agreement:.2%} of the decisions (at least {least:.2%})"
@@ -271,12 +283,6 @@ def _check_candidate(measured: Measurement, gates: GatesPart) -> list[_Check]:
         where = f" in {name}" if len(found.errors) > 1 else ""
         text = f"relative logit error {error:.4f}{where} (at most {gates.logit_error:g})"
         checks.append(_Check("logit error", error <= gates.logit_error, text))
-    if found.classes:
-        checks.append(_check_classes(found.classes, gates.per_class_loss))
-    size = measured.length / measured.fp32_length
-    text = f"has {size:.2f} of fp32's size (at most {gates.size_ratio:g})"
-    checks.append(_Check("size", size <= gates.size_ratio, text))
-    checks.append(_check_latency(measured.race, gates.latency_ratio))
     return checks
 
 

@@ -1,7 +1,7 @@
 """Keys of the cache for a model folder: for the build, and for whoever looks whether one is needed."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,9 @@ from edgewright.controller.model_toml import ModelSpec
 
 _NOT_COMPILED: Final = ("targets", "drift", "rebuild", "confidential", "licence")
 """Tables of model.toml that change no artifact."""
+
+_EXPORTERS: Final = {".pt2": "torch", ".keras": "keras"}
+"""Toolchains that write a source as ONNX first."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,16 @@ class Keys:
         return target_key(self.source, target, self.ranges_sha256, [_identity(name) for name in names])
 
 
-def keys_of(folder: Path, spec: ModelSpec | TensorSpec, ranges_sha256: str = "") -> Keys:
+def keys_of(
+    folder: Path, spec: ModelSpec | TensorSpec, ranges_sha256: str = "", others: Sequence[str] = ()
+) -> Keys:
     """Keys of a model folder.
+
+    Args:
+        folder: where the files are.
+        spec: their declaration.
+        ranges_sha256: calibration ranges that the build inherits.
+        others: files that no declaration names and that count too, such as a model's outer weights.
 
     Raises:
         OSError: a file that model.toml names cannot be read.
@@ -48,7 +59,9 @@ def keys_of(folder: Path, spec: ModelSpec | TensorSpec, ranges_sha256: str = "")
     declaration: dict[str, Any] = msgspec.to_builtins(spec)
     for name in _NOT_COMPILED:
         declaration.pop(name, None)
-    names = (spec.model.file, spec.data.calibration, spec.data.holdout)
+    names = (spec.model.file, spec.data.calibration, spec.data.holdout, *others)
+    if toolchain := _EXPORTERS.get(Path(spec.model.file).suffix):
+        declaration["exporter"] = _identity(toolchain)
     digests = {name: file_digest(folder / name) for name in names if name}
     return Keys(source_key(declaration, digests), digests, ranges_sha256)
 

@@ -65,9 +65,12 @@ def try_candidates(
     verdicts: list[Verdict] = []
     tried: dict[str, tuple[Candidate, Outputs]] = {}
     raced = subject
+    allowed = [precision for precision in target.precisions if precision in subject.gates.precisions]
     for candidate in _candidates(subject, target, calibration, verdicts, every):
         if candidate.precision == "fp32" and candidate.format != subject.format:
             raced = replace(subject, model=candidate.model, format=candidate.format)
+            if "fp32" not in allowed:
+                continue
         try:
             outputs, measured = measure(raced, target, reference, candidate, bench)
         except (InputShapeError, UnknownOperatorError) as error:

@@ -106,6 +106,15 @@ def _tensors(model: Any) -> Iterator[Any]:
                 yield from attribute.tensors
 
 
+def outer_files(data: bytes) -> tuple[str, ...]:
+    """Names of the files beside a model in which its weights lie; empty where it has none or is no model."""
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception:  # noqa: BLE001 - protobuf's DecodeError, which has no types; reading says more
+        return ()
+    return tuple(sorted({_place(tensor) for tensor in _tensors(model)} - {""}))
+
+
 def _load_weights(model: Any, beside: Path | None) -> None:
     said = "The model's weights lie in another file"
     if beside is None:
