@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgewright.controller.compiler.ort import VERSION
+from tests.zoo.models import ZOO_MODELS
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "reference" / "compiled-models.md"
 FIGURES: Final = (
@@ -54,7 +55,11 @@ def page(rows: Sequence[Row]) -> str:
     models = [row for row in rows if row["name"] == "compile_models_table"]
     figures = [row for row in rows if row["name"] in FIGURES]
     day = datetime.datetime.now(datetime.UTC).date()
-    machine = f"Measured on {day}: {platform.machine()}, {os.cpu_count()} cores, onnxruntime {VERSION}.\n"
+    named, load = len({row["model"] for row in models}), os.getloadavg()[1]
+    machine = (
+        f"Measured on {day}: {platform.machine()}, {os.cpu_count()} cores at a load of {load:.0f}, "
+        f"onnxruntime {VERSION}; {named} of the {len(ZOO_MODELS)} models of the zoo.\n"
+    )
     parts = [_HEAD, machine, "## Figures\n", _figures(figures), "## Models by target\n", _models(models)]
     parts += ["## Refused on the way\n", _refused(models), _PEERS, _peers(models)]
     return "\n".join(parts)
