@@ -11,7 +11,7 @@ import msgspec
 from edgewright.controller.compiler.cache import source_key, target_key
 from edgewright.controller.compiler.targets import Target
 from edgewright.controller.compiler.toolchains.places import find_place
-from edgewright.controller.compiler.toolchains.table import find_toolchain
+from edgewright.controller.compiler.toolchains.table import find_toolchain, lock_digest
 from edgewright.controller.model_tensors import TensorSpec
 from edgewright.controller.model_toml import ModelSpec
 
@@ -77,7 +77,9 @@ def file_digest(path: Path) -> str:
 
 
 def _identity(name: str) -> str:
-    """A toolchain with the versions of its packages; one that is not installed has none."""
-    place = find_place(find_toolchain(name))
+    """A toolchain with its lock and the versions of its packages; one that is not installed has none."""
+    toolchain = find_toolchain(name)
+    place = find_place(toolchain)
     versions = sorted(place.versions.items()) if place else []
-    return " ".join([name, *(f"{package}={version}" for package, version in versions)])
+    parts = (f"{package}={version}" for package, version in versions)
+    return " ".join([name, *([lock_digest(toolchain)] if place and not place.own else []), *parts])

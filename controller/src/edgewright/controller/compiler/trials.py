@@ -95,7 +95,7 @@ def _candidates(
 
     allowed = [precision for precision in target.precisions if precision in subject.gates.precisions]
     # fp32 in the form of the runtime comes first: the others race against it.
-    for candidate in tflite_candidates(subject, target):
+    for candidate in tflite_candidates(subject, target, verdicts.append):
         if candidate.precision in allowed or candidate.precision == "fp32":
             yield candidate
         if any(verdict.passed and verdict.precision != "fp32" for verdict in verdicts):
