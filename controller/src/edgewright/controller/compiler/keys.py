@@ -11,7 +11,7 @@ import msgspec
 from edgewright.controller.compiler.cache import source_key, target_key
 from edgewright.controller.compiler.targets import Target
 from edgewright.controller.compiler.toolchains.places import find_place
-from edgewright.controller.compiler.toolchains.table import find_toolchain, lock_digest
+from edgewright.controller.compiler.toolchains.table import find_toolchain
 from edgewright.controller.model_tensors import TensorSpec
 from edgewright.controller.model_toml import ModelSpec
 
@@ -82,4 +82,4 @@ def _identity(name: str) -> str:
     place = find_place(toolchain)
     versions = sorted(place.versions.items()) if place else []
     parts = (f"{package}={version}" for package, version in versions)
-    return " ".join([name, *([lock_digest(toolchain)] if place and not place.own else []), *parts])
+    return " ".join([name, *([toolchain.lock_sha256] if place and not place.own else []), *parts])
