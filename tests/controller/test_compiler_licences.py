@@ -34,6 +34,8 @@ def test_text_is_split_into_model_and_parts() -> None:
         "Apache-2.0 WITH LLVM-exception",
         "Apache-2.0; trained on Fashion-MNIST, MIT",
         "Apache-2.0+",
+        "MIT License",
+        "MIT  licence, <https://example.com/MIT-or-not>.",
     ],
 )
 def test_permissive_licences_pass(text: str) -> None:
@@ -54,6 +56,10 @@ def test_permissive_licences_pass(text: str) -> None:
         ("unknown", "the model is not stated"),
         ("free for research", "'free for research', which is no SPDX expression"),
         ("LicenseRef-Acme", "the model is LicenseRef-Acme"),
+        ("MIT License AND GPL-3.0-only", "'MIT License AND GPL-3.0-only', which is no SPDX expression"),
+        ("MIT license for the code, CC-BY-NC-4.0 for the weights", "which is no SPDX expression"),
+        ("MIT License (https://example.com/a) GPL-3.0-only", "which is no SPDX expression"),
+        ("MIT\nlicense CC-BY-NC-4.0", "which is no SPDX expression"),
     ],
 )
 def test_other_licences_are_refused_by_the_part(text: str, named: str) -> None:

@@ -42,6 +42,11 @@ _WRITTEN: Final = {
 _UNKNOWN: Final = frozenset({"", "unknown", "noassertion", "none"})
 _TOKEN: Final = re.compile(r"[()]|[^\s()]+")
 
+_NAMED: Final = re.compile(
+    r"(?P<name>.+?) licen[cs]e(?:[ .,()<>-]|https?://[^ ()<>]++)*+", flags=re.IGNORECASE
+)
+"""A name, the word that exporters put after it, and nothing else but an address."""
+
 
 class Stated(NamedTuple):
     """One part and its licence.
@@ -114,16 +119,18 @@ def spdx_expression(text: str) -> str:
     'MIT OR Apache-2.0'
     >>> spdx_expression("AGPL-3.0 License (https://example.com)")
     'AGPL-3.0'
+    >>> spdx_expression("MIT License AND GPL-3.0-only")
+    ''
     >>> spdx_expression("free for research")
     ''
     """
-    text = text.strip()
+    text = " ".join(text.split())
     if text.lower() in _UNKNOWN:
         return ""
     written = _WRITTEN.get(text.lower(), text)
-    # Exporters add words and an address to the name, and operators are not among such words.
-    words = re.split(r"\s+licen[cs]e\b", written, maxsplit=1, flags=re.IGNORECASE)
-    for candidate in (written, words[0]):
+    # What follows the word may be another licence: a text that goes on is left to a person.
+    named = _NAMED.fullmatch(written)
+    for candidate in (written, named["name"] if named else ""):
         try:
             return str(canonicalize_license_expression(candidate))
         except InvalidLicenseExpression:
