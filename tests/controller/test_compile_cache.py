@@ -5,15 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.compiler.build import build_version
+from edgewright.controller.compiler.build import build_version, compile_model
 from edgewright.controller.compiler.known import known_build, known_check
 from edgewright.controller.compiler.patches import Base
-from edgewright.controller.compiler.protocol import BuildRequest, BuildResult, CheckRequest
+from edgewright.controller.compiler.protocol import BuildRequest, BuildResult, CheckRequest, CompileRequest
 from edgewright.controller.compiler.worker import run_build, run_check
-from edgewright.controller.errors import UnknownOperatorError
+from edgewright.controller.errors import NotAModelError, UnknownOperatorError
 from edgewright.controller.model_toml import ModelSpec, write_model
 from edgewright.wire.manifest import decode_manifest
 from tests.controller.small_model import LABELS, paint, save_frames, spec, write_folder
@@ -167,3 +170,59 @@ def test_a_patch_that_nobody_made_is_left_to_the_child(plant: Plant) -> None:
     third = run_build(request)
     assert known_build(request) == third
     assert third.built[0].artifact_sha256 == plant.versions[0].built[0].artifact_sha256
+
+
+def _with_outer_weights(place: Path, value: float) -> Path:
+    """A network of one product whose weights lie in a file beside it."""
+    place.mkdir(exist_ok=True)
+    weights = np.full((8, 8), value, np.float32)
+    (place / "weights.bin").write_bytes(weights.tobytes())
+    stored = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=weights.shape)
+    stored.data_location = TensorProto.EXTERNAL
+    entry = stored.external_data.add()
+    entry.key, entry.value = "location", "weights.bin"
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 8)) for name in ("x", "y")]
+    graph = helper.make_graph([node], "outer", ports[:1], ports[1:], [stored])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    (place / "outer.onnx").write_bytes(model.SerializeToString())
+    return place / "outer.onnx"
+
+
+def test_weights_in_another_file_count(tmp_path: Path) -> None:
+    """A tensor model whose outer weights have changed is compiled anew, and gives another artifact."""
+
+    def artifact(value: float) -> tuple[str, bool]:
+        path = _with_outer_weights(tmp_path / "model", value)
+        request = CompileRequest(
+            path=str(path),
+            blobs=str(tmp_path / "blobs"),
+            cache=str(tmp_path / "compiled"),
+            targets=("x86_64-ort-cpu-fp32",),
+        )
+        result = compile_model(request)
+        return result.compiled[0].artifact.sha256, bool(result.cached)
+
+    first, again, other = artifact(1.0), artifact(1.0), artifact(2.0)
+    assert again == (first[0], True)
+    assert other[0] != first[0]
+    assert not other[1]
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "../weights.bin", "nothing.bin"])
+def test_weights_elsewhere_are_refused(tmp_path: Path, place: str) -> None:
+    """A model that points outside of its folder, to a device or to nothing is refused with a sentence."""
+    path = _with_outer_weights(tmp_path / "model", 1.0)
+    (tmp_path / "weights.bin").write_bytes(bytes(256))
+    model = onnx.load_model_from_string(path.read_bytes())
+    model.graph.initializer[0].external_data[0].value = place
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(NotAModelError, match="not beside it"):
+        compile_model(CompileRequest(path=str(path), blobs=str(tmp_path / "blobs")))
+
+
+def test_a_line_model_brings_its_weights_itself(plant: Plant) -> None:
+    """A push stores what model.toml names, so a model whose weights lie in another file is refused."""
+    _with_outer_weights(plant.folder, 1.0).rename(plant.folder / "small.onnx")
+    with pytest.raises(NotAModelError, match="export them into the ONNX file"):
+        plant.build()

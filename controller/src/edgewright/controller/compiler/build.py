@@ -9,7 +9,7 @@ A push is for the fleet: one target without an artifact ends it. ``edgewright co
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import msgspec
@@ -35,6 +35,7 @@ from edgewright.controller.compiler.protocol import (
 from edgewright.controller.compiler.ranges import RangeTable, decode_ranges
 from edgewright.controller.compiler.results import make_result
 from edgewright.controller.compiler.shaping import Put, put_closed, put_open
+from edgewright.controller.compiler.sources.files import LARGEST_SOURCE_BYTES, read_file
 from edgewright.controller.compiler.sources.onnxgraph import outer_files
 from edgewright.controller.compiler.sources.proposals import propose
 from edgewright.controller.compiler.targets import Target, find_target
@@ -111,8 +112,7 @@ def compile_model(request: CompileRequest, on_progress: OnProgress = lambda _pro
     place, spec = _declared(Path(request.path))
     cache = CompileCache(Path(request.cache)) if request.cache else None
     folder = place if place.is_dir() else place.parent
-    others = outer_files((folder / spec.model.file).read_bytes())
-    source = Opened(place, spec, keys_of(folder, spec, others=others), cache)
+    source = Opened(place, spec, keys_of(folder, spec, others=_outer_files(folder, spec)), cache)
     facts = source.facts
     maker = Maker(source, blobs, put_open(blobs), {}, lambda _target: ())
     names = request.targets or spec.targets
@@ -150,6 +150,21 @@ def _declared(path: Path) -> tuple[Path, ModelSpec | TensorSpec]:
     if path.is_file() and path.name not in (FILE_NAME, Path(spec.model.file).name):
         raise NotAModelError(f"The {FILE_NAME} beside {path.name} names {spec.model.file} as its model.")
     return folder, spec
+
+
+def _outer_files(folder: Path, spec: ModelSpec | TensorSpec) -> list[str]:
+    """Files beside the model in which its weights lie; the reader refuses what is no plain file there."""
+    if isinstance(spec, ModelSpec):
+        return []
+    place = (folder / spec.model.file).parent
+    found = [place / name for name in outer_files(read_file(folder / spec.model.file)) if _is_beside(name)]
+    plain = [path for path in found if path.is_file() and not path.is_symlink()]
+    return [str(path.relative_to(folder)) for path in plain if path.stat().st_size <= LARGEST_SOURCE_BYTES]
+
+
+def _is_beside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def _inherited(request: BuildRequest, blobs: BlobStore) -> RangeTable:

@@ -49,13 +49,14 @@ def verify_model(spec: ModelSpec, folder: Path) -> bytes:
     path = folder / spec.model.file
     _verify_size(spec, path.stat().st_size)
     data = path.read_bytes()
-    source = _read_tflite(spec, data) if is_tflite(data) else _read_onnx(spec, data, folder)
+    source = _read_tflite(spec, data) if is_tflite(data) else _read_onnx(spec, data)
     _verify_output(spec, source)
     return source.model
 
 
-def _read_onnx(spec: ModelSpec, data: bytes, folder: Path) -> Source:
-    model = onnxgraph.read_proto(data, (folder / spec.model.file).parent)
+def _read_onnx(spec: ModelSpec, data: bytes) -> Source:
+    # Without a folder: weights in another file would be in no version, no key and no digest.
+    model = onnxgraph.read_proto(data)
     onnxgraph.verify_nodes(model)
     _verify_input(spec, onnxgraph.open_inputs(model))
     onnxgraph.cast_ports(model, _WIDTHS)

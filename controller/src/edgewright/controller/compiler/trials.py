@@ -16,7 +16,7 @@ from edgewright.controller.compiler.gates import Verdict, broken, choose, judge
 from edgewright.controller.compiler.measure import measure
 from edgewright.controller.compiler.subject import Outputs, Subject
 from edgewright.controller.compiler.targets import Target
-from edgewright.controller.errors import InputShapeError, UnknownOperatorError
+from edgewright.controller.errors import InputShapeError, ToolchainFailedError, UnknownOperatorError
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def try_candidates(
                 continue
         try:
             outputs, measured = measure(raced, target, reference, candidate, bench)
-        except (InputShapeError, UnknownOperatorError) as error:
+        except (InputShapeError, ToolchainFailedError, UnknownOperatorError) as error:
             verdicts.append(broken(candidate.name, candidate.precision, error.sentence.rstrip(".")))
             continue
         tried[candidate.name] = (candidate, outputs)

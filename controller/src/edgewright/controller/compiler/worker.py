@@ -251,6 +251,8 @@ def _answer(request: Request, write: Callable[[Answer], None]) -> Answer:
 def main() -> None:
     """The child's side."""
     os.nice(NICENESS)
+    # Where memory runs out the kernel ends this process, and not the controller.
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0) as out:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 

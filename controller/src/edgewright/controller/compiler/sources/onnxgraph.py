@@ -49,6 +49,10 @@ _PORT_NAME: Final = re.compile(r"[\w./:+-]{1,128}", re.ASCII)
 _LONGEST_SENTENCE_NAME: Final = 80
 
 
+NEWEST_IR: Final = 10
+"""Version of ONNX's file form that every onnxruntime from 1.24 on reads."""
+
+
 def read_proto(data: bytes, beside: Path | None = None) -> Any:
     """The ``onnx.ModelProto`` in the bytes, with all its weights inside.
 
@@ -72,6 +76,8 @@ def read_proto(data: bytes, beside: Path | None = None) -> Any:
         raise NotAModelError("The file is damaged: a name in it is no text.")
     if _has_outer_weights(model):
         _load_weights(model, beside)
+    # A writer stamps the newest form that it knows; what is not in the older one makes loading fail later.
+    model.ir_version = min(model.ir_version, NEWEST_IR)
     return model
 
 
