@@ -6,6 +6,7 @@ import pytest
 
 from edgewright.controller.compiler.targets import TARGETS
 from edgewright.controller.errors import ModelTomlError, NotAModelError
+from edgewright.controller.model_tensors import parse_tensor_model
 from edgewright.controller.model_toml import (
     locate_model,
     parse_model,
@@ -117,3 +118,15 @@ def test_every_model_of_the_repository_reads() -> None:
     assert folders
     for folder in folders:
         assert set(read_model(folder).targets) <= set(TARGETS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"a = " + b"[" * 20_000, b"a = " + b"9" * 6_000, b"a = '\xff'", b"a = {" * 20_000],
+    ids=["nested", "long number", "no UTF-8", "nested tables"],
+)
+def test_a_file_that_is_made_to_break_a_parser_is_a_sentence(text: bytes) -> None:
+    """Nesting without end, a number of thousands of digits and bytes that are no text have E073."""
+    for parse in (parse_model, parse_tensor_model):
+        with pytest.raises(ModelTomlError, match="is no TOML"):
+            parse(text)

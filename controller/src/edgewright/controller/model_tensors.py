@@ -165,7 +165,7 @@ def is_tensor_model(folder: Path) -> bool:
     """Whether the folder's model.toml describes a tensor model; False where it cannot be read."""
     try:
         return "inputs" in tomllib.loads((folder / FILE_NAME).read_text())
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 
@@ -194,7 +194,7 @@ def parse_tensor_model(text: bytes) -> TensorSpec:
     """
     try:
         table = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # the parser's own, bad UTF-8, numbers without end, nesting
         raise ModelTomlError(f"{FILE_NAME} is no TOML: {error}.") from error
     try:
         spec = msgspec.convert(table, TensorSpec)

@@ -253,7 +253,7 @@ def parse_model(text: bytes) -> ModelSpec:
     """
     try:
         table = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # the parser's own, bad UTF-8, numbers without end, nesting
         raise ModelTomlError(f"{FILE_NAME} is no TOML: {error}.") from error
     if "inputs" in table:
         raise LineModelError(f"{FILE_NAME} describes a model of tensors: it has [[inputs]].")

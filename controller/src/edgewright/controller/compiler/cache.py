@@ -6,10 +6,11 @@ processor, because a gate may judge latency. A measured latency near its limit m
 next; the cache keeps the first answer, so the same push gives the same bytes on one controller.
 
 An entry is one JSON file, written whole or not at all. One that cannot be read, or whose blobs are gone, is
-no entry. Nothing here is trusted for security: artifacts are proven again by their digests when they are
+no entry, and one that cannot be written is forgone. Nothing here is trusted for security: artifacts are proven again by their digests when they are
 signed, and by the device.
 """
 
+import contextlib
 import os
 import platform
 import tempfile
@@ -35,7 +36,16 @@ FOLDER: Final = "compiled"
 MOST_ENTRIES: Final = 4000
 """A kilobyte or ten each; the oldest go first."""
 
-PACKAGES: Final = ("edgewright-controller", "edgewright-agent", "numpy", "onnx", "onnxruntime", "scipy")
+PACKAGES: Final = (
+    "edgewright-controller",
+    "edgewright-agent",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "opencv-python-headless",
+    "protobuf",
+    "scipy",
+)
 
 _T = TypeVar("_T")
 
@@ -117,18 +127,30 @@ class CompileCache:
             return None
 
     def _write(self, key: str, value: Any) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._folder, prefix=".part-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(value))
-        Path(name).replace(self._path(key))
-        self._thin()
+        # A result exists whether it is remembered or not: a full disk must not end its build.
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self._folder, prefix=".part-")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(msgspec.json.encode(value))
+                Path(name).replace(self._path(key))
+            finally:
+                Path(name).unlink(missing_ok=True)
+            self._thin()
 
     def _thin(self) -> None:
         entries = list(self._folder.glob("*.json"))
         if len(entries) > MOST_ENTRIES:
-            for entry in sorted(entries, key=lambda path: path.stat().st_mtime)[: len(entries) // 4]:
+            for entry in sorted(entries, key=_age)[: len(entries) // 4]:
                 entry.unlink(missing_ok=True)
+
+
+def _age(entry: Path) -> float:
+    try:
+        return entry.stat().st_mtime
+    except FileNotFoundError:  # another writer has removed it
+        return 0.0
 
 
 def target_key(source: str, target: Target, ranges_sha256: str, identities: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ from edgewright.controller.compiler.targets import TARGETS, Target
 from edgewright.controller.compiler.telling import policy_of
 from edgewright.controller.compiler.trials import Trial
 from edgewright.controller.compiler.twin import tell_twin
+from edgewright.controller.errors import DataFolderDamagedError, ModelError
 from edgewright.controller.model_tensors import TensorSpec
 from edgewright.controller.model_toml import ModelSpec
 from edgewright.wire.manifest import Manifest
@@ -98,7 +99,10 @@ class Opened:
         if self.images is None or older.runtime.name != "onnxruntime":
             return ""
         inputs = self.images.holdout.inputs(older.preprocessing)
-        logits = Session(blobs.read(older.artifact.sha256)).run(inputs, older.output.name)
+        try:
+            logits = Session(blobs.read(older.artifact.sha256)).run(inputs, older.output.name)
+        except (ModelError, DataFolderDamagedError) as error:
+            return f"It was not held against version {older.version}: {error.sentence}"
         decided = logits_of(self.reference, self.subject).argmax(axis=1)
         return tell_twin((older.version, older.labels, logits.argmax(axis=1)), self.subject.labels, decided)
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
+import msgspec
 import numpy as np
 
 from edgewright.controller.blobs import BlobStore
@@ -17,8 +17,6 @@ from edgewright.controller.compiler.licences import read_licences
 from edgewright.controller.compiler.targets import find_target
 from edgewright.controller.model_tensors import TensorSpec
 from edgewright.controller.model_toml import CARD_NAME, LicencePart, ModelSpec
-
-_TOLD: Final = LicencePart(unknown="warn")
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,9 @@ def _facts(
 
 def policy_of(spec: ModelSpec | TensorSpec) -> LicencePart:
     """Which licences are allowed. A tensor model ships to no fleet, so an unknown one is only told."""
-    return spec.licence if isinstance(spec, ModelSpec) else _TOLD
+    if isinstance(spec, ModelSpec):
+        return spec.licence
+    return msgspec.structs.replace(spec.licence, unknown="warn")
 
 
 def _target(one: Compiled) -> TargetFacts:
@@ -116,7 +116,6 @@ def _target(one: Compiled) -> TargetFacts:
         numbers=one.verdict.numbers,
         tools=one.tools,
         proven_on=one.proven_on,
-        qualification="hardware" if one.native else "emulated",
         left_alone=one.left_alone,
     )
 

@@ -76,8 +76,9 @@ def find_installed(toolchain: Toolchain) -> Place | None:
     mark = read_mark(environment)
     if mark is None or mark.lock_sha256 != toolchain.lock_sha256:
         return None
-    versions = _versions(toolchain, _packages_of(environment))
-    return Place(toolchain, environment / "bin" / "python", versions, own=False) if versions else None
+    python = environment / "bin" / "python"
+    versions = _versions(toolchain, _packages_of(environment)) if python.exists() else {}
+    return Place(toolchain, python, versions, own=False) if versions else None
 
 
 def find_own(toolchain: Toolchain) -> Place | None:
