@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from onnx import helper
 
 from edgewright.controller.compiler.sources.reading import read_subject
 from edgewright.controller.errors import (
@@ -27,7 +28,7 @@ from edgewright.controller.model_tensors import (
     write_tensor_model,
 )
 from edgewright.controller.model_toml import FILE_NAME, read_model
-from tests.controller.source_graphs import accumulator, linear
+from tests.controller.source_graphs import accumulator, linear, model, value
 
 DRAWN = TensorDataPart(synthetic=SyntheticPart(seed=3, rows=8))
 MANY = TensorDataPart(synthetic=SyntheticPart(rows=4096))
@@ -135,6 +136,45 @@ def test_data_that_do_not_fit_are_refused(tmp_path: Path, arrays: dict[str, obje
     """Error 125 names the file or the array, and what it has to be."""
     with pytest.raises(TensorDataError, match=words):
         read_subject(_recorded(tmp_path, **arrays))
+
+
+@pytest.mark.parametrize(
+    ("width", "labels", "words"),
+    [
+        (1, ("a", "b"), r"'y' is \[1, 1\], so no largest of several values decides"),
+        (1, (), "leave the entry out"),
+        (5, ("a", "b", "c"), r"'y' is \[1, 5\]; 3 labels need \[1, 3\]"),
+        (6, ("a", "b", "c"), r"'y' is \[1, 6\]; 3 labels need \[1, 3\]"),
+    ],
+)
+def test_a_decision_of_another_width_is_refused(
+    tmp_path: Path, width: int, labels: tuple[str, ...], words: str
+) -> None:
+    """An output with one value, and one with other values than labels, decide nothing: error 72 says so."""
+    spec = _spec(WIDE, decision="y", labels=labels)
+    weight = np.ones((4, width), np.float32)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    made = model([node], [value("x", (1, 4))], [value("y", (1, width))], {"w": weight})
+    with pytest.raises(InputShapeError, match=words):
+        read_subject(_folder(tmp_path, spec, made.SerializeToString()))
+
+
+def test_calls_without_end_for_a_constant_are_refused(tmp_path: Path) -> None:
+    """Constants of all calls of a file are not made where they take more than drawn calls may."""
+    folder = _recorded(tmp_path)
+    large = InputPart(name="c", dtype="float32", shape=(1 << 24,), kind="constant")
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    made = model(
+        [node],
+        [value("x", (1, 4)), value("c", (1 << 24,))],
+        [value("y", (1, 3))],
+        {"w": np.ones((4, 3), np.float32)},
+    )
+    data = TensorDataPart(calibration="c.npz", holdout="h.npz")
+    _folder(folder, _spec(WIDE, large, data=data), made.SerializeToString())
+    np.savez(folder / "c.npz", x=np.zeros((33, 1, 4), np.float32))
+    with pytest.raises(TensorDataError, match="33 calls are too many"):
+        read_subject(folder)
 
 
 def test_files_that_are_no_arrays_are_refused(tmp_path: Path) -> None:

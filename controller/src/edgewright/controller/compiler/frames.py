@@ -12,9 +12,9 @@ compiler measures is what the device sees. This is the one file of the controlle
 """
 
 import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.agent.preprocess import image_statistics, preprocess
+from edgewright.controller.compiler.arrays import LARGEST_ARRAYS_BYTES, BadArraysError, read_arrays
 from edgewright.controller.errors import ModelTomlError
 from edgewright.wire.manifest import Preprocessing
 
@@ -66,18 +67,27 @@ def read_frames(path: Path) -> Frames:
     Raises:
         ModelTomlError: the file has another format.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelTomlError(f"[data] {path.name} is no .npz of arrays: {error}.") from error
-    labels = tuple(str(label) for label in arrays.get("labels", ()))
+    arrays = read_frame_arrays(path)
+    named = arrays.get("labels", np.empty(0, np.str_))
+    if named.ndim != 1:
+        raise ModelTomlError(f"[data] labels in {path.name} have to be text [n].")
+    labels = tuple(str(label) for label in named)
     pixels = _pixels(path.name, arrays)
     if not labels or len(labels) != len(pixels):
         raise ModelTomlError(f"[data] {path.name} has {len(pixels)} frames and {len(labels)} labels.")
-    if len({frame.shape for frame in pixels}) != 1:
-        raise ModelTomlError(f"[data] {path.name} has frames of different sizes.")
     return Frames(pixels, labels)
+
+
+def read_frame_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a file of frames, whatever they hold.
+
+    Raises:
+        ModelTomlError: the file is no archive of arrays.
+    """
+    try:
+        return read_arrays(path)
+    except BadArraysError as error:
+        raise ModelTomlError(f"[data] {path.name} is no .npz of arrays: {error}.") from error
 
 
 def write_frames(pictures: Sequence[bytes], labels: Sequence[str]) -> bytes:
@@ -112,8 +122,22 @@ def _pixels(name: str, arrays: dict[str, NDArray[Any]]) -> tuple[Pixels, ...]:
         return tuple(frames)
     if "jpeg" not in arrays or "ends" not in arrays:
         raise ModelTomlError(f"[data] {name} has neither frames nor jpeg and ends.")
-    data, ends = arrays["jpeg"].tobytes(), arrays["ends"]
-    if ends.ndim != 1 or not len(ends) or np.any(np.diff(ends, prepend=0) <= 0) or ends[-1] != len(data):
+    if arrays["jpeg"].dtype != np.uint8 or arrays["ends"].dtype.kind not in "iu" or arrays["ends"].ndim != 1:
+        raise ModelTomlError(
+            f"[data] {name} has to have jpeg as uint8 [bytes] and ends as whole numbers [n]."
+        )
+    # As Python's numbers: differences of unsigned ones never are below zero.
+    data, ends = arrays["jpeg"].tobytes(), arrays["ends"].tolist()
+    edges = list(pairwise([0, *ends]))
+    if not ends or any(end <= start for start, end in edges) or ends[-1] != len(data):
         raise ModelTomlError(f"[data] ends in {name} do not fit the pictures.")
-    starts = [0, *ends[:-1].tolist()]
-    return tuple(decode_picture(data[start:end]) for start, end in zip(starts, ends.tolist(), strict=True))
+    pixels: list[Pixels] = []
+    for start, end in edges:
+        pixels.append(decode_picture(data[start:end]))
+        if pixels[-1].shape != pixels[0].shape:
+            raise ModelTomlError(f"[data] {name} has frames of different sizes.")
+        if len(pixels) * pixels[0].nbytes > LARGEST_ARRAYS_BYTES:
+            raise ModelTomlError(
+                f"[data] the frames in {name} take more than {LARGEST_ARRAYS_BYTES >> 30} GiB."
+            )
+    return tuple(pixels)

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from edgewright.controller.compiler.frames import decode_picture, write_frames
+from edgewright.controller.compiler.frames import decode_picture, read_frame_arrays, write_frames
 
 
 def extend_frames(path: Path, fresh: Sequence[tuple[bytes, str]]) -> bytes:
     """The file's bytes with pictures and their labels added at its end.
 
     Pictures stay as they were encoded where the file holds pictures, and are decoded where it holds frames.
+
+    Raises:
+        ModelTomlError: the file has another format.
     """
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = read_frame_arrays(path)
     pictures, labels = [picture for picture, _ in fresh], [label for _, label in fresh]
     labels = [*(str(label) for label in arrays["labels"]), *labels]
     if "jpeg" in arrays:

@@ -4,8 +4,8 @@ Feeds come from ``.npz`` files or are drawn. A state that the files do not hold 
 by running the source itself, so that an artifact is judged on states as they occur.
 """
 
-import zipfile
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgewright.controller.compiler.arrays import BadArraysError, read_arrays
 from edgewright.controller.compiler.ort import Session
 from edgewright.controller.compiler.sources.drawing import SEQUENCE_ROWS, carry_states, constant, draw_calls
 from edgewright.controller.compiler.sources.exported import ONNX_MAKERS, export_onnx
@@ -22,9 +23,8 @@ from edgewright.controller.compiler.sources.ports import match_outputs
 from edgewright.controller.compiler.sources.tflitefile import is_tflite, read_tflite, refuse_for_onnx
 from edgewright.controller.compiler.subject import NO_TRUTHS, Subject, take_rows
 from edgewright.controller.compiler.targets import find_target
-from edgewright.controller.errors import TensorDataError
-from edgewright.controller.model_tensors import InputPart, TensorSpec
-from edgewright.controller.model_toml import GatesPart
+from edgewright.controller.errors import InputShapeError, TensorDataError
+from edgewright.controller.model_tensors import MOST_DRAWN, InputPart, TensorSpec
 
 MAX_CALLS: Final = 512
 """Calibration and holdout are thinned evenly beyond; ranges and verdicts hardly change."""
@@ -45,9 +45,11 @@ def tensor_subject(spec: TensorSpec, folder: Path) -> Subject:
     source = read_source(spec, folder)
     if source.format == "tflite":
         refuse_for_onnx(spec.model.file, [n for n in spec.targets if find_target(n).format != "tflite"])
-    match_outputs(source.outputs, spec.outputs, source.names.get(spec.model.decision, spec.model.decision))
+    decision = source.names.get(spec.model.decision, spec.model.decision)
+    match_outputs(source.outputs, spec.outputs, decision)
+    _verify_decision(decision, source, spec.model.labels)
     calibration, holdout, truths = _feeds(spec, folder, source)
-    gates, said = _gates(spec.gates, source)
+    said = ["The model is quantised already: it ships as it is."] if source.quantised else []
     return Subject(
         name=spec.model.name,
         model=source.model,
@@ -56,8 +58,8 @@ def tensor_subject(spec: TensorSpec, folder: Path) -> Subject:
         outputs=source.outputs,
         calibration=calibration,
         holdout=holdout,
-        gates=gates,
-        decision=source.names.get(spec.model.decision, spec.model.decision),
+        gates=spec.gates,
+        decision=decision,
         labels=spec.model.labels,
         truths=truths,
         memory_mb=spec.limits.memory_mb,
@@ -83,12 +85,17 @@ def read_source(spec: TensorSpec, folder: Path) -> Source:
     return read_onnx(data, spec.inputs, path.parent)
 
 
-def _gates(gates: GatesPart, source: Source) -> tuple[GatesPart, list[str]]:
-    """A model that computes with integers already is not quantised a second time."""
-    if not source.quantised:
-        return gates, []
-    said = "The model is quantised already: it ships as it is."
-    return msgspec.structs.replace(gates, precisions=("fp32",)), [said]
+def _verify_decision(decision: str, source: Source, labels: Sequence[str]) -> None:
+    """Demand that the output that decides has one value a label, and more than one."""
+    for port in source.outputs:
+        if port.name != decision:
+            continue
+        said = f"[model] decision: the output {decision!r} is {list(port.shape)}"
+        values, last = prod(port.shape), port.shape[-1] if port.shape else 1
+        if last < 2:
+            raise InputShapeError(f"{said}, so no largest of several values decides; leave the entry out.")
+        if labels and (values, last) != (len(labels), len(labels)):
+            raise InputShapeError(f"{said}; {len(labels)} labels need [1, {len(labels)}].")
 
 
 def _feeds(
@@ -148,6 +155,9 @@ def _read_calls(
     if len(counts) != 1 or not min(counts):
         raise TensorDataError(f"{path.name}: all inputs need the same number of calls, at least one.")
     rows = counts.pop()
+    made = sum(prod(part.shape) for part in inputs if part.name not in found)
+    if rows * made > MOST_DRAWN:
+        raise TensorDataError(f"{path.name}: {rows} calls are too many for the inputs that it does not hold.")
     feeds = {part.name: _values(path.name, part, found.get(part.name), rows) for part in inputs}
     states = {part.name: part.feedback for part in inputs if part.feedback and part.name not in found}
     feeds = _carried(source, states, feeds, rows)
@@ -161,10 +171,9 @@ def _read_calls(
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise TensorDataError(f"{path.name} is no .npz of arrays.") from error
+        return read_arrays(path)
+    except BadArraysError as error:
+        raise TensorDataError(f"{path.name} is no .npz of arrays: {error}.") from error
 
 
 def _values(file: str, part: InputPart, values: NDArray[Any] | None, rows: int) -> NDArray[Any]:
