@@ -1,6 +1,7 @@
 """What was compiled before is not compiled again, and what differs is."""
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,15 +12,26 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgewright.controller.blobs import BlobStore
+from edgewright.controller.compiler import cache as compile_cache
 from edgewright.controller.compiler.build import build_version, compile_model
+from edgewright.controller.compiler.cache import CompileCache, SourceFacts
+from edgewright.controller.compiler.frames import Frames
 from edgewright.controller.compiler.known import known_build, known_check
+from edgewright.controller.compiler.ort import Session
 from edgewright.controller.compiler.patches import Base
 from edgewright.controller.compiler.protocol import BuildRequest, BuildResult, CheckRequest, CompileRequest
 from edgewright.controller.compiler.worker import run_build, run_check
 from edgewright.controller.errors import NotAModelError, UnknownOperatorError
 from edgewright.controller.model_toml import ModelSpec, write_model
 from edgewright.wire.manifest import decode_manifest
-from tests.controller.small_model import LABELS, paint, save_frames, spec, write_folder
+from tests.controller.small_model import (
+    LABELS,
+    fitted_network,
+    paint,
+    save_frames,
+    spec,
+    write_folder,
+)
 
 
 @dataclass
@@ -226,3 +238,63 @@ def test_a_line_model_brings_its_weights_itself(plant: Plant) -> None:
     _with_outer_weights(plant.folder, 1.0).rename(plant.folder / "small.onnx")
     with pytest.raises(NotAModelError, match="export them into the ONNX file"):
         plant.build()
+
+
+def test_what_was_compiled_before_is_still_held_against_the_version_before_it(plant: Plant) -> None:
+    """Going back to a source after another network was pushed is warned of, known or not, in one sentence."""
+    declared = msgspec.structs.replace(spec(), targets=("x86_64-ort-cpu-fp32",))
+    plant.declare(declared)
+    plant.versions.clear()
+    plant.build()
+    other = fitted_network((*LABELS[1:], LABELS[0]))
+    (plant.folder / "small.onnx").write_bytes(other)
+    # Right about its own holdout, so that nothing else refuses it.
+    frames = paint(LABELS, 40, seed=12)
+    decided = Session(other).run(frames.inputs(declared.preprocessing), "logits").argmax(axis=1)
+    names = tuple(LABELS[int(label)] for label in decided)
+    save_frames(plant.folder / declared.data.holdout, Frames(frames.pixels, names))
+    assert plant.build().warnings
+    (plant.folder / "small.onnx").write_bytes(fitted_network(LABELS))
+    save_frames(plant.folder / declared.data.holdout, frames)
+    request = plant.request()
+    assert known_build(request) is None
+    third = build_version(request)
+    assert "another network" in third.warnings[0]
+    assert known_build(request) == third
+
+
+def test_a_build_for_devices_to_choose_is_answered_with_all_candidates(plant: Plant) -> None:
+    """What was compiled for one answer is no answer where all that passes is asked for, and the other way."""
+    request = msgspec.structs.replace(plant.request(), keep_others=True)
+    assert known_build(request) is None
+    made = build_version(request)
+    assert any(built.others for built in made.built)
+    assert known_build(request) == made
+    alone = known_build(plant.request())
+    assert alone is not None
+    assert not any(built.others for built in alone.built)
+    shipped = {built.artifact_sha256 for built in made.built}
+    others = (other for built in made.built for other in built.others)
+    plant.blobs.forget(next(one.artifact_sha256 for one in others if one.artifact_sha256 not in shipped))
+    assert known_build(request) is None
+    assert known_build(plant.request()) is not None
+
+
+def test_an_entry_that_cannot_be_written_is_forgone(plant: Plant) -> None:
+    """Where the cache's folder takes no files, a build ends with its result all the same."""
+    folder = plant.data / "compiled"
+    shutil.rmtree(folder)
+    folder.write_text("a file where the folder should be")
+    assert plant.build().built
+    assert known_build(plant.request()) is None
+
+
+def test_two_writers_thin_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that another writer removes in the meantime ends nobody's build."""
+    monkeypatch.setattr(compile_cache, "MOST_ENTRIES", 20)
+    gone = tmp_path / "gone.json"
+    gone.symlink_to(tmp_path / "nothing")
+    for number in range(25):
+        CompileCache(tmp_path).keep_source(str(number), SourceFacts(metrics={}, inputs=(), outputs=()))
+    assert not gone.is_symlink()
+    assert len(list(tmp_path.glob("*.json"))) <= 21

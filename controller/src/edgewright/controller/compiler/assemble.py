@@ -4,6 +4,7 @@ Nothing is compiled here and no runtime is loaded, so a version that changed not
 controller's own process. The manifest's provenance is left open: the controller writes and signs it.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -21,6 +22,8 @@ from edgewright.wire.assignment import TargetCustom
 from edgewright.wire.encryption import SCHEME, Encryption, key_id
 from edgewright.wire.errors import MalformedMessageError
 from edgewright.wire.manifest import Blob, Manifest, Patch, decode_manifest, encode_manifest, target_path
+
+Verified = Literal["emulated", "hardware"]
 
 
 class Assembly:
@@ -43,15 +46,27 @@ class Assembly:
         return any(
             self._known(old.sha256, new.sha256) is None
             for manifest, _ in self._bases(compiled)
-            for old, new in ((manifest.artifact, compiled.artifact), (manifest.golden, compiled.golden))
+            for one in (compiled, *compiled.others)
+            for old, new in ((manifest.artifact, one.artifact), (manifest.golden, one.golden))
         )
 
+    def older(self, compiled: Sequence[Compiled]) -> Manifest | None:
+        """The newest older version, of the first target that has one; None where it ships these bytes."""
+        bases = (manifest for one in compiled for manifest, _ in self._bases(one))
+        found = next(bases, None)
+        ours = [each.artifact for one in compiled for each in (one, *one.others)]
+        return None if found is not None and found.artifact in ours else found
+
     def assemble(self, compiled: Compiled) -> Built:
-        """Store a target's manifest.
+        """Store a target's manifest, and those of what else passed the gates, where that was kept.
 
         Raises:
             ModelTooLargeError: its digests do not fit into a manifest.
         """
+        others = tuple(self._assemble(other) for other in compiled.others)
+        return msgspec.structs.replace(self._assemble(compiled), others=others)
+
+    def _assemble(self, compiled: Compiled) -> Built:
         spec, request, target = self._spec, self._request, compiled.target
         bases = self._bases(compiled)
         artifacts = [(base, manifest.artifact) for manifest, base in bases]
@@ -96,14 +111,15 @@ class Assembly:
     def _manifest(self, compiled: Compiled) -> Manifest:
         spec, request = self._spec, self._request
         sealed = Encryption(SCHEME, key_id(request.content_key)) if spec.confidential.enabled else None
+        # "hardware" where this machine ran the gates on the target's own architecture and runtime.
+        qualification: Verified = "hardware" if compiled.native else "emulated"
         return Manifest(
             model=spec.model.name,
             version=request.version,
             target=compiled.target,
             release_counter=request.release_counter,
             precision=compiled.precision,
-            # No device has seen it yet, also where this machine is of the target's kind.
-            qualification="emulated",
+            qualification=qualification,
             runtime=find_target(compiled.target).runtime,
             preprocessing=spec.preprocessing,
             input=spec.input,

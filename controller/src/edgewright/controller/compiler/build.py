@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-import msgspec
-
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.assemble import Assembly, read_bases
 from edgewright.controller.compiler.cache import CompileCache
@@ -88,16 +86,10 @@ def build_version(request: BuildRequest, on_progress: OnProgress = lambda _progr
         compiled.append(maker.make(find_target(name)))
     on_progress(Progress("describe", "", 1.0))
     assembly = Assembly(request, spec, blobs, cache)
-    built = [
-        msgspec.structs.replace(
-            assembly.assemble(one), others=tuple(assembly.assemble(other) for other in one.others)
-        )
-        for one in compiled
-    ]
+    built = [assembly.assemble(one) for one in compiled]
     on_progress(Progress("done", "", 1.0))
     told = tell(folder, spec, source.keys, facts, compiled, blobs, request.version, request.parent)
-    older = next((manifest for name in spec.targets for manifest, _ in bases(find_target(name))), None)
-    warning = source.twin_warning(older, blobs) if older is not None else ""
+    warning = _twin_warning(source, assembly.older(compiled), blobs)
     return make_result(request, spec, facts, compiled, built, told, blobs, [warning] if warning else [])
 
 
@@ -165,6 +157,15 @@ def _outer_files(folder: Path, spec: ModelSpec | TensorSpec) -> list[str]:
 def _is_beside(name: str) -> bool:
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+def _twin_warning(source: Opened, older: Manifest | None, blobs: BlobStore) -> str:
+    if older is None:
+        return ""
+    sentence = source.twin_warning(older, blobs)
+    if source.cache is not None:
+        source.cache.keep_twin(source.keys.source, older, sentence)
+    return sentence
 
 
 def _inherited(request: BuildRequest, blobs: BlobStore) -> RangeTable:

@@ -6,8 +6,8 @@ processor, because a gate may judge latency. A measured latency near its limit m
 next; the cache keeps the first answer, so the same push gives the same bytes on one controller.
 
 An entry is one JSON file, written whole or not at all. One that cannot be read, or whose blobs are gone, is
-no entry, and one that cannot be written is forgone. Nothing here is trusted for security: artifacts are proven again by their digests when they are
-signed, and by the device.
+no entry, and one that cannot be written is forgone. Nothing here is trusted for security: artifacts are
+proven again by their digests when they are signed, and by the device.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from edgewright.controller.compiler.compiled import Compiled
 from edgewright.controller.compiler.subject import Port
 from edgewright.controller.compiler.targets import Target
 from edgewright.wire.canonical import canonical_json, sha256_hex
-from edgewright.wire.manifest import Patch
+from edgewright.wire.manifest import Manifest, Patch, encode_manifest
 
 FOLDER: Final = "compiled"
 """In the data folder, beside the blobs."""
@@ -54,6 +54,12 @@ class KnownPatch(msgspec.Struct, frozen=True):
     """That somebody has looked for a patch between two blobs; None where none is worth it."""
 
     patch: Patch | None
+
+
+class KnownTwin(msgspec.Struct, frozen=True):
+    """What was said of a source beside an older version; empty for nothing. See ``twin``."""
+
+    sentence: str
 
 
 class SourceFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,9 +96,10 @@ class CompileCache:
     def find(self, key: str, blobs: BlobStore) -> Compiled | None:
         """What was compiled under a key, where its blobs are still there."""
         found = self._read(key, Compiled)
-        if found is None or not all(blobs.has(blob.sha256) for blob in (found.artifact, found.golden)):
+        if found is None:
             return None
-        return found
+        needed = [blob for one in (found, *found.others) for blob in (one.artifact, one.golden)]
+        return found if all(blobs.has(blob.sha256) for blob in needed) else None
 
     def keep(self, key: str, compiled: Compiled) -> None:
         """Remember what was compiled."""
@@ -108,6 +115,14 @@ class CompileCache:
     def keep_patch(self, base: str, new: str, patch: Patch | None) -> None:
         """Remember a patch, or that none is worth it."""
         self._write(_patch_key(base, new), KnownPatch(patch))
+
+    def find_twin(self, source: str, older: Manifest) -> KnownTwin | None:
+        """What was said of a source beside an older version, where they were compared."""
+        return self._read(_twin_key(source, older), KnownTwin)
+
+    def keep_twin(self, source: str, older: Manifest, sentence: str) -> None:
+        """Remember what was said of a source beside an older version."""
+        self._write(_twin_key(source, older), KnownTwin(sentence))
 
     def find_source(self, key: str) -> SourceFacts | None:
         """What is known of a source that has passed its checks."""
@@ -180,6 +195,10 @@ def source_key(declaration: Mapping[str, Any], digests: Mapping[str, str]) -> st
 
 def _patch_key(base: str, new: str) -> str:
     return _digest({"what": "patch", "base": base, "new": new, "code": _code()})
+
+
+def _twin_key(source: str, older: Manifest) -> str:
+    return _digest({"what": "twin", "source": source, "older": sha256_hex(encode_manifest(older))})
 
 
 def _digest(parts: Mapping[str, Any]) -> str:

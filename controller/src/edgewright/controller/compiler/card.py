@@ -25,7 +25,6 @@ from edgewright.controller.compiler.facts import (
 )
 from edgewright.controller.compiler.gates import Verdict
 from edgewright.controller.compiler.measured import is_measured
-from edgewright.controller.compiler.proof import how_proven, was_raced
 from edgewright.controller.compiler.subject import Port
 from edgewright.controller.model_toml import CARD_NAME
 
@@ -144,7 +143,7 @@ def _targets(facts: CompileFacts) -> str:
         (
             one.target,
             ", ".join(one.proven_on) or "-",
-            how_proven(one.qualification, was_raced(one.numbers)),
+            "on its own kind of machine" if one.qualification == "hardware" else "emulated",
             ", ".join(f"{name} {version}" for name, version in sorted(one.tools.items())) or "-",
             ", ".join(one.left_alone) or "-",
         )

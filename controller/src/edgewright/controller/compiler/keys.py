@@ -14,6 +14,7 @@ from edgewright.controller.compiler.toolchains.places import find_place
 from edgewright.controller.compiler.toolchains.table import find_toolchain
 from edgewright.controller.model_tensors import TensorSpec
 from edgewright.controller.model_toml import ModelSpec
+from edgewright.wire.canonical import sha256_hex
 
 _NOT_COMPILED: Final = ("targets", "drift", "rebuild", "confidential", "licence")
 """Tables of model.toml that change no artifact."""
@@ -36,10 +37,11 @@ class Keys:
     digests: Mapping[str, str]
     ranges_sha256: str = ""
 
-    def target(self, target: Target) -> str:
-        """Of one target's compilation."""
+    def target(self, target: Target, *, keep_others: bool = False) -> str:
+        """Of one target's compilation, or of one that keeps all that passes the gates."""
         names = [name for name in (target.environment, *target.needs) if name]
-        return target_key(self.source, target, self.ranges_sha256, [_identity(name) for name in names])
+        key = target_key(self.source, target, self.ranges_sha256, [_identity(name) for name in names])
+        return sha256_hex(f"{key} and all others".encode()) if keep_others else key
 
 
 def keys_of(

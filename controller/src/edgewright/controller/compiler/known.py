@@ -11,7 +11,7 @@ import msgspec
 
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.assemble import Assembly
-from edgewright.controller.compiler.cache import CompileCache, SourceFacts
+from edgewright.controller.compiler.cache import CompileCache, KnownTwin, SourceFacts
 from edgewright.controller.compiler.compiled import Compiled
 from edgewright.controller.compiler.keys import Keys, keys_of
 from edgewright.controller.compiler.licences import check_licence
@@ -40,13 +40,17 @@ def known_build(request: BuildRequest) -> BuildResult | None:
     if found is None:
         return None
     spec, facts, keys = found
-    compiled = list(_compiled(spec, keys, cache, blobs))
+    compiled = list(_compiled(request, spec, keys, cache, blobs))
     assembly = Assembly(request, spec, blobs, cache)
     if len(compiled) < len(spec.targets) or any(assembly.lacks(one) for one in compiled):
         return None
+    older = assembly.older(compiled)
+    twin = cache.find_twin(keys.source, older) if older else KnownTwin("")
+    if twin is None:
+        return None
     built = [assembly.assemble(one) for one in compiled]
     told = tell(Path(request.folder), spec, keys, facts, compiled, blobs, request.version, request.parent)
-    return make_result(request, spec, facts, compiled, built, told, blobs)
+    return make_result(request, spec, facts, compiled, built, told, blobs, filter(None, [twin.sentence]))
 
 
 def _source(
@@ -64,12 +68,14 @@ def _source(
     return spec, msgspec.structs.replace(facts, notes=(*facts.notes, *said)), keys
 
 
-def _compiled(spec: ModelSpec, keys: Keys, cache: CompileCache, blobs: BlobStore) -> Iterable[Compiled]:
+def _compiled(
+    request: BuildRequest, spec: ModelSpec, keys: Keys, cache: CompileCache, blobs: BlobStore
+) -> Iterable[Compiled]:
     try:
         targets = [find_target(name) for name in spec.targets]
     except ModelError:
         return
     for target in targets:
-        compiled = cache.find(keys.target(target), blobs)
+        compiled = cache.find(keys.target(target, keep_others=request.keep_others), blobs)
         if compiled is not None:
             yield compiled

@@ -15,7 +15,6 @@ from edgewright.controller.compiler.ranges import RangeTable
 from edgewright.controller.compiler.shaping import Put
 from edgewright.controller.compiler.targets import Target
 from edgewright.controller.compiler.trials import try_candidates
-from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.manifest import Manifest
 
 Bases = Callable[[Target], Sequence[tuple[Manifest, BlobStore]]]
@@ -55,9 +54,7 @@ class Maker:
         Raises:
             ModelError: there is no artifact for the target; its number says why.
         """
-        cache, key = self.source.cache, self.source.keys.target(target)
-        if self.keep_others:
-            key = sha256_hex(f"{key} and all others".encode())
+        cache, key = self.source.cache, self.source.keys.target(target, keep_others=self.keep_others)
         before = cache.find(key, self.blobs) if cache else None
         if before is not None:
             self.known.append(target.name)
