@@ -10,7 +10,7 @@ from tuf.api.metadata import Metadata, Targets
 
 from edgewright.controller.compiler.protocol import BuildResult, Built
 from edgewright.controller.database import select
-from edgewright.controller.database.tables import Artifact, Device, Model, ModelVersion
+from edgewright.controller.database.tables import Artifact, Device, Event, Model, ModelVersion
 from edgewright.controller.database.versiontables import Qualification, QualificationOrder
 from edgewright.controller.errors import (
     GateFailedError,
@@ -69,7 +69,7 @@ class World:
                 )
             )
             for name in ("q1", "q2", "r1"):
-                session.add(Device(id=name, target=TARGET, tags={"qualify": "yes"}))
+                session.add(Device(id=name, target=TARGET, bound_tags={"qualify": "yes"}))
         for name in ("q1", "q2"):
             self.greet(name, willing=True)
 
@@ -247,6 +247,20 @@ def test_a_device_may_change_its_mind(world: World) -> None:
         world.service.order(MODEL, 1, devices=["q2", "r1"])
 
 
+def test_a_device_cannot_take_part_by_its_own_word(world: World) -> None:
+    """A tag that a device gives itself makes nobody ask it; a person may still name it."""
+    with world.parts.db.session() as session:
+        session.add(Device(id="thief", target=TARGET, bound_tags={"line": "a"}))
+    world.greet("thief", willing=True)
+    with world.parts.db.reading() as session:
+        assert session.get_one(Device, "thief").tags == {"line": "a", "qualify": "yes"}
+    assert world.service.willing(TARGET) == ["q1", "q2"]
+    world.service.order(MODEL, 1)
+    assert {row.device for row in world.rows()} == {"q1", "q2"}
+    world.service.order(MODEL, 1, devices=["thief"])
+    assert {row.device for row in world.rows()} == {"q1", "q2", "thief"}
+
+
 def test_what_cannot_be_ordered(world: World) -> None:
     """Unknown, unfinished and confidential versions, mixed candidates and long limits are refused."""
     with pytest.raises(UnknownModelError):
@@ -285,6 +299,15 @@ def test_the_fastest_that_passes_everywhere_is_chosen() -> None:
     assert choose(both, [*faster, result("b", "r2", 400)]) == int8
     assert choose(both, [*faster, result("b", "r2", 0, ok=False)]) == int8
     assert choose([fp32], [result("b", "r1", 0, ok=False)]) is None
+    disputed = [*faster, *(result(name, "r2", 0, ok=False) for name in "ab")]
+    assert choose(both, disputed) == fp32, "one device ends nothing that another has measured"
+    outvoted = [*disputed, result("b", "r3", 0, ok=False)]
+    assert choose(both, outvoted) == int8, "most of its devices do"
+    assert choose([fp32], outvoted) is None
+    assert choose(both, [*faster, result("b", "r2", 900, ok=False)]) == int8
+    assert choose([fp32, fp16], [*disputed, result("c", "r1", 9000)]) == fp16, (
+        "what nobody failed comes first"
+    )
     nearly = [result("b", "r1", 1000), result("c", "r1", int(1000 * SAME))]
     assert choose([fp32, fp16], nearly) == fp16
     assert choose([fp32, fp16], [nearly[0], result("c", "r1", int(1000 * SAME) + 1)]) == fp32
@@ -393,6 +416,21 @@ def test_a_build_that_fails_on_its_devices_is_not_released(world: World) -> None
     """Where devices have measured everything and nothing does, the build ends with what they say."""
     with pytest.raises(GateFailedError, match="int8 on q1"):
         measure(world, lambda: answer_all(world, {"int8": 0, "fp32": 0}))
+
+
+def test_one_device_does_not_end_a_build(world: World) -> None:
+    """What one device measured ships though another fails everything, and a person is told of that device."""
+
+    def answer() -> None:
+        for row in world.rows():
+            took = 180 if row.candidate == "fp32" else 240
+            world.answer(row.device, row.number, row.manifest_sha256, took, ok=row.device == "q1")
+
+    (chosen,) = measure(world, answer).built
+    assert (chosen.chosen, chosen.qualification) == ("fp32", "hardware")
+    with world.parts.db.reading() as session:
+        told = session.exec(select(Event).where(Event.kind == "qualification.disputed")).all()
+    assert ["failed on q2:" in event.sentence for event in told] == [True]
 
 
 def test_a_build_without_devices_is_what_it_was(world: World) -> None:

@@ -56,9 +56,11 @@ class Plant:
         self.enrol_robot(robot, target, tags or {"line": "a"})
         self.start_robot(robot)
 
-    def enrol_robot(self, robot: str, target: str, tags: Mapping[str, str]) -> Path:
-        """Enrol a robot; its configuration."""
-        token = self.post("/tokens", {})["token"]
+    def enrol_robot(
+        self, robot: str, target: str, tags: Mapping[str, str], bound: Mapping[str, str] | None = None
+    ) -> Path:
+        """Enrol a robot with tags of its own, and with those of its token; its configuration."""
+        token = self.post("/tokens", {"tags": dict(bound or {})})["token"]
         enrol(self.folder / robot, read_endpoint(self.data).door, token, target, tags)
         return self.folder / robot / "agent.toml"
 

@@ -20,7 +20,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     started = Plant(tmp_path_factory.mktemp("qualification"))
     try:
         for robot in ("q1", "r1"):
-            settings = started.enrol_robot(robot, TARGET, {"qualify": "yes"})
+            settings = started.enrol_robot(robot, TARGET, {}, bound={"qualify": "yes"})
             if robot == "q1":
                 with settings.open("a") as file:
                     file.write("\n[qualification]\naccept = true\n")

@@ -42,7 +42,7 @@ class QualificationBody(BaseModel):
     model: Name
     version: Annotated[int, Field(ge=1)]
     target: str = Field("", description="One of its targets; empty for all that have a device")
-    devices: list[str] = Field([], description="Empty for all with the tag qualify=yes")
+    devices: list[str] = Field([], description="Empty for all whose token gave them qualify=yes")
     limit_s: Annotated[float, Field(gt=0, le=LONGEST_S)] = LIMIT_S
 
 

@@ -39,7 +39,7 @@ def qualify(
     device: Annotated[
         list[str] | None,
         typer.Option(
-            help="A device that takes part; may be repeated. Default: all with the tag qualify=yes."
+            help="A device that takes part; may be repeated. Default: all whose token gave them qualify=yes."
         ),
     ] = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="How long devices have.")] = 60.0,

@@ -1,12 +1,13 @@
 """Which candidate ships, by what devices have measured: a pure function.
 
-A candidate counts if at least one device has measured it and every device that did says that all its limits
-hold. Its latency is that of its slowest device, at the median: a fleet is as fast as its slowest robot. The
-fastest wins; those within ``SAME`` of it are the same to a robot, and of these the smallest wins, then the
-earlier one.
+A candidate counts if at least one device has measured it, and no more devices say that it fails than say
+that all its limits hold: one device, broken or lying, does not end what others have measured. Those that
+nobody failed come before those that somebody did. A candidate's latency is that of the slowest device that it
+passed on, at the median: a fleet is as fast as its slowest robot. The fastest wins; those within ``SAME`` of
+it are the same to a robot, and of these the smallest wins, then the earlier one.
 
-What a device says is its own word, signed. The worst that a lying one can do is to have another candidate
-chosen: all of them have passed the gates before.
+What a device says is its own word, signed. The worst that one lying device can do among two or more is to
+have another candidate chosen: all of them have passed the gates before.
 
     >>> candidates = [Candidate("int8", "a", 300), Candidate("fp32", "b", 900)]
     >>> choose(candidates, [Result("a", "r1", True, 240), Result("b", "r1", True, 180)]).name
@@ -51,14 +52,28 @@ def plain_name(name: str) -> str:
 
 def choose(candidates: Sequence[Candidate], results: Sequence[Result]) -> Candidate | None:
     """The candidate that ships; None where none passed on hardware."""
-    slowest: dict[str, int] = {}
-    failed = {result.manifest_sha256 for result in results if not result.ok}
-    for result in results:
-        known = slowest.get(result.manifest_sha256, 0)
-        slowest[result.manifest_sha256] = max(known, result.latency_p50_us)
-    passed = [each for each in candidates if each.manifest_sha256 in slowest.keys() - failed]
+    passed = [each for each in candidates if _counts(each, results)]
     if not passed:
         return None
-    fastest = min(slowest[each.manifest_sha256] for each in passed)
-    same = [each for each in passed if slowest[each.manifest_sha256] <= fastest * SAME]
-    return min(same, key=lambda each: each.size)
+    unfailed = [each for each in passed if not failures(each, results)]
+    ranked = [(_slowest(each, results), each) for each in unfailed or passed]
+    fastest = min(latency for latency, _ in ranked)
+    return min((each for latency, each in ranked if latency <= fastest * SAME), key=lambda each: each.size)
+
+
+def failures(candidate: Candidate, results: Sequence[Result]) -> list[str]:
+    """The devices that a candidate failed on."""
+    return [each.device for each in _of(candidate, results) if not each.ok]
+
+
+def _counts(candidate: Candidate, results: Sequence[Result]) -> bool:
+    passed = sum(each.ok for each in _of(candidate, results))
+    return passed > 0 and passed >= len(failures(candidate, results))
+
+
+def _slowest(candidate: Candidate, results: Sequence[Result]) -> int:
+    return max(each.latency_p50_us for each in _of(candidate, results) if each.ok)
+
+
+def _of(candidate: Candidate, results: Sequence[Result]) -> list[Result]:
+    return [each for each in results if each.manifest_sha256 == candidate.manifest_sha256]

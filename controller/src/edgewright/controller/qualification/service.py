@@ -35,7 +35,7 @@ from edgewright.controller.errors import (
 )
 from edgewright.controller.events import record
 from edgewright.controller.publisher import Publisher
-from edgewright.controller.qualification.choice import Candidate, Result, choose, plain_name
+from edgewright.controller.qualification.choice import Candidate, Result, choose, failures, plain_name
 from edgewright.controller.qualification.states import (
     OPEN,
     QualificationEvent,
@@ -49,7 +49,8 @@ from edgewright.wire.manifest import Manifest, decode_manifest
 from edgewright.wire.qualification import MAX_CANDIDATES, QualificationOrders, candidate_path
 
 TAG: Final = ("qualify", "yes")
-"""A device with this tag is asked without being named."""
+"""A device whose enrolment token gave it this tag is asked without being named. What it calls itself in its
+hello does not count: one device could then join by itself, and measure for the whole fleet."""
 
 LIMIT_S: Final = 3600.0
 """How long devices have by default."""
@@ -108,7 +109,7 @@ class Qualifications:
             model: whose.
             version: which.
             target: one of its targets; empty for all that have a device.
-            devices: by id; empty for all with the tag ``qualify=yes``.
+            devices: by id; empty for all that got the tag ``qualify=yes`` with their enrolment token.
             limit_s: seconds that devices have.
             ordered_by: who asks.
 
@@ -209,7 +210,10 @@ class Qualifications:
             )
             for row in answered
         ]
-        return choose(list(candidates.values()), results)
+        picked = choose(list(candidates.values()), results)
+        if picked is not None and (failed_on := failures(picked, results)):
+            self._tell_disputed(rows[0], picked, failed_on)
+        return picked
 
     def complaints(self, orders: Sequence[int]) -> list[str]:
         """What devices say of candidates that fail, in sentences."""
@@ -254,6 +258,14 @@ class Qualifications:
         with self._one_at_a_time:
             self._connected, self._is_there = True, False
         self.on_order()
+
+    def _tell_disputed(self, of: Qualification, picked: Candidate, failed_on: Sequence[str]) -> None:
+        said = (
+            f"{of.model} v{of.version} for {of.target} ships as {picked.name}, though it failed on "
+            f"{', '.join(failed_on)}: no fewer devices say that it does. Look at those devices."
+        )
+        with self._db.session() as session:
+            record(session, "qualification.disputed", said, model=of.model, version=of.version)
 
     def _is_idle(self) -> bool:
         with self._db.reading() as session:
@@ -418,7 +430,7 @@ def _artifacts(session: Session, model: str, version: int, target: str) -> list[
 
 
 def _willing(session: Session, target: str, devices: Sequence[str]) -> list[str]:
-    """Devices of a target that say that they take candidates: those that are named, or those with the tag."""
+    """Devices of a target that say that they take candidates: those named, or those whose token said so."""
     rows = session.exec(
         select(Device)
         .join(WillingDevice, col(WillingDevice.device) == col(Device.id))
@@ -426,7 +438,7 @@ def _willing(session: Session, target: str, devices: Sequence[str]) -> list[str]
         .order_by(col(Device.id))
     ).all()
     key, value = TAG
-    return [row.id for row in rows if (row.id in devices if devices else row.tags.get(key) == value)]
+    return [row.id for row in rows if (row.id in devices if devices else row.bound_tags.get(key) == value)]
 
 
 def _same(session: Session, devices: Sequence[str], of: Manifest, manifests: set[str]) -> dict[str, int]:
