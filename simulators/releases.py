@@ -45,7 +45,7 @@ def make_manifest(
         target=TARGET,
         release_counter=version,
         precision="fp32",
-        qualification="hardware",
+        qualification="emulated",
         runtime=RuntimeRange("onnxruntime", "1.20", "3", "CPUExecutionProvider"),
         preprocessing=Preprocessing(2, 2, "gray", (0.5,), (0.5,)),
         input=Tensor("image", "float32", (1, 1, 2, 2)),

@@ -64,7 +64,6 @@ def target_facts(**changes: Any) -> TargetFacts:
         numbers=NUMBERS,
         tools={"onnxruntime": "1.31.1"},
         proven_on=("onnxruntime 1.31.1 CPUExecutionProvider",),
-        qualification="hardware",
     )
     return dataclasses.replace(first, **changes)
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from edgewright.controller.compiler.graph import canonical_graph, fingerprints
 from edgewright.controller.compiler.ort import Session
 from edgewright.controller.compiler.patches import Base
 from edgewright.controller.compiler.profile import signals
+from edgewright.controller.compiler.proof import how_proven, was_raced
 from edgewright.controller.compiler.protocol import BuildRequest, BuildResult, Built, Progress
 from edgewright.controller.compiler.reference_profile import decode_profile
 from edgewright.controller.compiler.subject import Port, Subject
+from edgewright.controller.compiler.targets import find_target
 from edgewright.controller.compiler.worker import run_build
 from edgewright.controller.errors import GateFailedError
 from edgewright.controller.model_toml import ModelSpec, read_model
@@ -94,7 +97,15 @@ def test_each_target_gets_what_suits_it(workshop: Workshop) -> None:
     assert chosen == {"x86_64-ort-cpu": "int8", "x86_64-ort-cpu-fp32": "fp32", "aarch64-ort-cpu": "int8"}
     int8, fp32 = workshop.built("x86_64-ort-cpu"), workshop.built("x86_64-ort-cpu-fp32")
     assert int8.artifact_length < fp32.artifact_length / 3
-    assert workshop.manifest("aarch64-ort-cpu").qualification == "emulated"
+
+
+def test_what_no_device_measured_is_emulated(workshop: Workshop) -> None:
+    """Also a target of this machine's own kind; that its latency was judged is told beside, not instead."""
+    for built in workshop.result.built:
+        assert built.qualification == workshop.manifest(built.target).qualification == "emulated"
+        alike = platform.machine() == find_target(built.target).machine
+        told = how_proven(built.qualification, was_raced(built.numbers))
+        assert told == ("emulated, latency included" if alike else "emulated")
 
 
 def test_the_manifest_describes_blobs_that_are_there(workshop: Workshop) -> None:

@@ -374,7 +374,7 @@ def test_a_source_that_was_published_openly_is_not_sealed(tmp_path: Path) -> Non
             version=1,
             target=TARGET,
             precision="fp32",
-            qualification="hardware",
+            qualification="emulated",
             manifest_sha256="00",
             manifest_length=1,
             artifact_sha256=files["small.onnx"],

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from edgewright.controller import registry
+from edgewright.controller.compiler.proof import was_raced
 from edgewright.controller.compiler.protocol import BuildResult, Built
 from edgewright.controller.database.tables import Rebuild
 from edgewright.controller.errors import DataFolderDamagedError, ProvenanceError
@@ -234,6 +235,7 @@ def test_the_statement_names_runtimes_numbers_and_toolchains_but_no_times(bench:
     internal = statement["predicate"]["buildDefinition"]["internalParameters"]
     assert internal["provenOn"] == list(built.proven_on)
     assert internal["provenOn"][0].startswith("onnxruntime ")
+    assert internal["latencyJudged"] is was_raced(built.numbers)
     assert internal["numbers"]["agreement"] == built.numbers["agreement"]
     assert not [name for name in internal["numbers"] if "latency" in name or "memory" in name]
     named = _dependencies(statement)

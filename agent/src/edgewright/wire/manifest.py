@@ -113,7 +113,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         release_counter: grows with each release of the model; a device never installs a smaller one
             than it has committed unless the controller orders a rollback.
         precision: for example ``int8``.
-        qualification: ``emulated`` where no device of the target has measured it.
+        qualification: ``hardware`` where a device of the target has measured it before its release, else
+            ``emulated``, whatever machine compiled it.
         runtime, preprocessing, input, output, labels: how to run it; ``labels`` names the output's classes.
         fallback: the decision for a frame that no runner decides in time.
         artifact: the model file.

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from edgewright.controller.compiler.proof import how_proven, was_raced
 from edgewright.controller.web.words import NONE, day, percent, size
 
 Mark = Literal["", "same", "other", "better", "worse"]
@@ -234,7 +235,7 @@ def _of_target(target: str, versions: Sequence[Facts]) -> Iterable[Row]:
     measured = [{k: v for k, v in a.numbers.items() if k != "length"} for a in found]
     yield from _numbers(measured)
     yield _words("Proven on", [", ".join(a.proven_on) for a in found])
-    yield _words("Proven how", [a.qualification for a in found])
+    yield _words("Proven how", [how_proven(a.qualification, was_raced(a.numbers)) for a in found])
     yield _words("Robots", [str(a.robots) for a in found], judged=False)
 
 

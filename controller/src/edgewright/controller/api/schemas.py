@@ -111,7 +111,7 @@ class ArtifactView(_FromRow):
 
     target: str
     precision: str
-    qualification: str
+    qualification: str = Field(description="hardware where a device of the target measured it, else emulated")
     manifest_sha256: str
     artifact_sha256: str
     artifact_length: int

@@ -17,6 +17,7 @@ from edgewright.controller.cli.options import AsJson
 from edgewright.controller.cli.output import console, print_json, print_table
 from edgewright.controller.compiler.cache import FOLDER as CACHE_FOLDER
 from edgewright.controller.compiler.compiled import Compiled
+from edgewright.controller.compiler.proof import how_proven
 from edgewright.controller.compiler.protocol import CompileRequest, CompileResult
 from edgewright.controller.compiler.protocol import Progress as Stage
 from edgewright.controller.compiler.worker import run_compile
@@ -119,7 +120,8 @@ def _describe(one: Compiled, *, cached: bool) -> dict[str, Any]:
         "length": one.artifact.length,
         "sha256": one.artifact.sha256,
         "proven_on": list(one.proven_on),
-        "qualification": "hardware" if one.native else "emulated",
+        "qualification": "emulated",
+        "native": one.native,
         "numbers": one.verdict.numbers,
         "verdicts": msgspec.to_builtins(one.verdicts),
         "left_alone": list(one.left_alone),
@@ -145,7 +147,7 @@ def _show(result: CompileResult) -> None:
 
 def _row(one: Compiled) -> tuple[str, ...]:
     numbers = one.verdict.numbers
-    kind = "" if one.native else ", emulated"
+    how = how_proven("emulated", one.native)
     return (
         one.target,
         one.chosen,
@@ -153,7 +155,7 @@ def _row(one: Compiled) -> tuple[str, ...]:
         _number(numbers, "latency_ratio", ".2f"),
         _number(numbers, "agreement", ".2%"),
         _number(numbers, "logit_error", ".4f"),
-        f"{', '.join(_short(runtime) for runtime in one.proven_on)}{kind}",
+        f"{', '.join(_short(runtime) for runtime in one.proven_on)}, {how}",
     )
 
 

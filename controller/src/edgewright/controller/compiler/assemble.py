@@ -23,8 +23,6 @@ from edgewright.wire.encryption import SCHEME, Encryption, key_id
 from edgewright.wire.errors import MalformedMessageError
 from edgewright.wire.manifest import Blob, Manifest, Patch, decode_manifest, encode_manifest, target_path
 
-Verified = Literal["emulated", "hardware"]
-
 
 class Assembly:
     """Assembles the targets of one version.
@@ -111,15 +109,14 @@ class Assembly:
     def _manifest(self, compiled: Compiled) -> Manifest:
         spec, request = self._spec, self._request
         sealed = Encryption(SCHEME, key_id(request.content_key)) if spec.confidential.enabled else None
-        # "hardware" where this machine ran the gates on the target's own architecture and runtime.
-        qualification: Verified = "hardware" if compiled.native else "emulated"
         return Manifest(
             model=spec.model.name,
             version=request.version,
             target=compiled.target,
             release_counter=request.release_counter,
             precision=compiled.precision,
-            qualification=qualification,
+            # No device has seen it yet, also where this machine is of the target's kind.
+            qualification="emulated",
             runtime=find_target(compiled.target).runtime,
             preprocessing=spec.preprocessing,
             input=spec.input,

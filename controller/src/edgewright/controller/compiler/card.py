@@ -25,6 +25,7 @@ from edgewright.controller.compiler.facts import (
 )
 from edgewright.controller.compiler.gates import Verdict
 from edgewright.controller.compiler.measured import is_measured
+from edgewright.controller.compiler.proof import how_proven, was_raced
 from edgewright.controller.compiler.subject import Port
 from edgewright.controller.model_toml import CARD_NAME
 
@@ -143,7 +144,7 @@ def _targets(facts: CompileFacts) -> str:
         (
             one.target,
             ", ".join(one.proven_on) or "-",
-            "on its own kind of machine" if one.qualification == "hardware" else "emulated",
+            how_proven(one.qualification, was_raced(one.numbers)),
             ", ".join(f"{name} {version}" for name, version in sorted(one.tools.items())) or "-",
             ", ".join(one.left_alone) or "-",
         )

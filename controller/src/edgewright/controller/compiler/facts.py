@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgewright.controller.compiler.gates import Verdict
 from edgewright.controller.compiler.licences import Stated
+from edgewright.controller.compiler.proof import was_raced
 from edgewright.controller.compiler.subject import Format, Port
 from edgewright.controller.model_toml import GatesPart
 from edgewright.wire.manifest import Preprocessing, RuntimeRange
@@ -62,7 +63,7 @@ class TargetFacts:
         numbers: of the chosen candidate's verdict.
         tools: what made the artifact, with versions.
         proven_on: runtimes that the gates ran on, name and version and provider.
-        qualification: ``hardware`` where the gates ran on the target's own kind of machine.
+        qualification: ``hardware`` where a device of the target has measured it.
         left_alone: nodes or operators that stayed in float.
     """
 
@@ -133,16 +134,23 @@ class CompileFacts:
 
 def known_limits(facts: CompileFacts) -> tuple[str, ...]:
     """What nobody should believe of this model because nobody has shown it, one sentence each."""
-    emulated = [one.target for one in facts.targets if one.qualification == "emulated"]
+    emulated = [one for one in facts.targets if one.qualification == "emulated"]
+    elsewhere = [one.target for one in emulated if not was_raced(one.numbers)]
+    alike = [one.target for one in emulated if was_raced(one.numbers)]
     limits = []
     if any(data.synthetic for data in facts.data):
         limits.append(
             "The data was drawn, not recorded: it shows that artifacts agree, not that they are right."
         )
-    if emulated:
+    if elsewhere:
         limits.append(
-            f"No device has measured the artifact for {_listed(emulated)}: its gates ran on the machine that "
-            "compiled it, so its speed and its last bits there are not known."
+            f"No device has measured the artifact for {_listed(elsewhere)}: its gates ran on the machine "
+            "that compiled it, so its speed and its last bits there are not known."
+        )
+    if alike:
+        limits.append(
+            f"No device has measured the artifact for {_listed(alike)}: its gates, latency included, ran on "
+            "the machine that compiled it, which is of that kind and need not be as fast as a device."
         )
     if not facts.data:
         limits.append("No data came with the model, so no accuracy was measured.")

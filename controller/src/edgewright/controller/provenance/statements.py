@@ -20,6 +20,7 @@ import msgspec
 
 from edgewright.controller.compiler.gates import Verdict
 from edgewright.controller.compiler.measured import settled
+from edgewright.controller.compiler.proof import was_raced
 from edgewright.controller.compiler.protocol import Built
 from edgewright.wire.canonical import canonical_json
 from edgewright.wire.manifest import Manifest
@@ -145,6 +146,7 @@ def make_provenance(facts: Facts, built: Built, manifest: Manifest, byproducts: 
             "precision": built.precision,
             "qualification": built.qualification,
             "provenOn": list(built.proven_on),
+            "latencyJudged": was_raced(built.numbers),
             "numbers": settled(built.numbers),
             "data": facts.data,
             "gates": facts.gates,

@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any, Final, NamedTuple
 
+from edgewright.controller.compiler.proof import how_proven
 from edgewright.controller.provenance.bundle import Told
 from edgewright.controller.provenance.statements import CARD, SBOM, TOOLCHAIN, papers_in
 
@@ -73,8 +74,9 @@ def tell(told: Told, build_key: str) -> tuple[Line, ...]:
 
 def _artifact(told: Told, given: dict[str, Any], internal: dict[str, Any]) -> str:
     digest = told.provenance["subject"][0]["digest"]["sha256"]
-    measured = "on its own architecture" if internal["qualification"] == "hardware" else "emulated"
-    return f"{internal['candidate']} for {given['target']}, gates measured {measured}, SHA-256 {digest}"
+    # Statements that were signed before this was told do not say whether latency was judged.
+    how = how_proven(internal["qualification"], internal.get("latencyJudged", False))
+    return f"{internal['candidate']} for {given['target']}, {how}, SHA-256 {digest}"
 
 
 def _origin(given: dict[str, Any], internal: dict[str, Any]) -> str:

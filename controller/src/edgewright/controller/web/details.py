@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from edgewright.controller.aliases import CHAMPION
+from edgewright.controller.compiler.proof import how_proven, was_raced
 from edgewright.controller.database.tables import Artifact, Device, ModelVersion, Rollout, RolloutDevice
 from edgewright.controller.lineage import tell
 from edgewright.controller.provenance.words import Line
@@ -37,7 +38,7 @@ class ArtifactRow(msgspec.Struct, frozen=True):
 
     target: str
     precision: str
-    qualification: str
+    proven: str
     length: int
     deltas: tuple[Delta, ...]
     trials: tuple[Trial, ...]
@@ -112,7 +113,7 @@ def _artifact(artifact: Artifact) -> ArtifactRow:
     return ArtifactRow(
         target=artifact.target,
         precision=artifact.precision,
-        qualification=artifact.qualification,
+        proven=how_proven(artifact.qualification, was_raced(artifact.numbers)),
         length=artifact.artifact_length,
         deltas=tuple(
             Delta(base, length, length / max(artifact.artifact_length, 1)) for base, length in deltas
