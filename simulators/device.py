@@ -255,6 +255,7 @@ class DeviceStub:
     def stop(self) -> None:
         """End because somebody said so."""
         self.deployer.stop()
+        self.qualifying.stop()
         self._database.close()
 
     @property

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.agent import control
+from edgewright.agent.candidatework import Try
 from edgewright.agent.control import QualificationResult
 from edgewright.agent.deployer import Deployer
 from edgewright.agent.work import Job, Stuck
@@ -318,6 +319,6 @@ def test_fetching_goes_on_when_the_broker_is_back(hand: Hand) -> None:
 
 
 def _fetch(device: DeviceStub) -> int:
-    job: Job = device.jobs.popleft()
+    job: Job | Try = device.jobs.popleft()
     assert type(job).__name__ == "Fetch"
     return device.latest.id

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from tuf.api.metadata import TargetFile
 
+from edgewright.agent.candidatework import CalledOff, Tried, Try
 from edgewright.agent.control import QualificationResult
+from edgewright.agent.qualifying import MOST_STARTS
 from edgewright.agent.settings import QualificationSettings
 from edgewright.agent.trials import DAY_SECONDS
 from edgewright.wire import messages
@@ -18,6 +20,8 @@ from edgewright.wire.errors import (
     IncompatibleTargetError,
     RebootLoopError,
     RunnerCrashError,
+    RuntimeLoadError,
+    StorageFullError,
 )
 from edgewright.wire.qualification import MAX_CANDIDATES, Measured
 from simulators.device import DeviceStub
@@ -39,6 +43,11 @@ def propose(simulator: RepositorySimulator, count: int = 2, first: int = 0) -> l
 def measured(device: DeviceStub) -> list[Measured]:
     """What the device has told of candidates."""
     return [report.measured for report in device.reports() if report.measured is not None]
+
+
+def order_of(simulator: RepositorySimulator) -> bytes:
+    """What lies on the device's topic of orders."""
+    return simulator.topics.retained["ew/1/d/robot-1/qualify"]
 
 
 def make_device(folder: Path, simulator: RepositorySimulator, **options: object) -> DeviceStub:
@@ -123,6 +132,7 @@ def test_an_order_is_taken_up_after_a_kill(tmp_path: Path) -> None:
     simulator.order_qualification(*propose(simulator))
     device.qualifying.document(simulator.topics.retained["ew/1/d/robot-1/qualify"])
     device.step()
+    device.step()
     assert len(measured(device)) == 1
     device.cut_power()
     again = make_device(tmp_path, simulator)
@@ -137,18 +147,119 @@ def test_a_candidate_that_takes_the_agent_with_it_is_given_up(tmp_path: Path) ->
     candidates = propose(simulator)
     device = make_device(tmp_path, simulator)
     simulator.order_qualification(*candidates)
-    device.qualifying.document(simulator.topics.retained["ew/1/d/robot-1/qualify"])
-    for _ in range(2):
+    device.qualifying.document(order_of(simulator))
+    for _ in range(3):
+        device.qualifying.drive()
+        device.step()
+        assert [job.is_trial for job in device.jobs if isinstance(job, Try)] == [True]
+        assert not measured(device)
         device.cut_power()
         device = make_device(tmp_path, simulator)
-        device.jobs.clear()
-        device.qualifying.drive()
-        assert not measured(device)
-    device.cut_power()
-    device = make_device(tmp_path, simulator)
     device.qualifying.drive()
     device.settle()
     assert [(m.ok, m.error) for m in measured(device)] == [(False, RebootLoopError.number), (True, 0)]
+
+
+def test_ends_that_somebody_orders_are_not_the_candidates(tmp_path: Path) -> None:
+    """Kills while a candidate is fetched and orderly ends of its trial do not count as its starts."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    simulator.order_qualification(*propose(simulator, 1))
+    device.qualifying.document(order_of(simulator))
+    for _ in range(MOST_STARTS):
+        assert [job.is_trial for job in device.jobs if isinstance(job, Try)] == [False]
+        device.cut_power()
+        device = make_device(tmp_path, simulator)
+        device.qualifying.drive()
+    for _ in range(MOST_STARTS):
+        device.step()
+        assert [job.is_trial for job in device.jobs if isinstance(job, Try)] == [True]
+        device.stop()
+        device = make_device(tmp_path, simulator)
+        device.qualifying.drive()
+    assert [candidate.starts for candidate in device.trials.open()] == [0]
+    device.settle()
+    assert [m.ok for m in measured(device)] == [True]
+    assert device.trials.spent(device.clock.now()) < WILLING.seconds, "what was not taken came back"
+
+
+def test_a_try_that_is_called_off_before_its_trial_forgives_no_start(tmp_path: Path) -> None:
+    """A deployment that interrupts the transfer takes back none of the starts that a kill has left."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    simulator.order_qualification(*propose(simulator, 1))
+    device.qualifying.document(order_of(simulator))
+    device.step()
+    device.cut_power()
+    device = make_device(tmp_path, simulator)
+    device.qualifying.drive()
+    job = device.jobs.popleft()
+    assert isinstance(job, Try)
+    assert not job.is_trial
+    device.qualifying.told(CalledOff(job.order, job.candidate.sha256))
+    assert [candidate.starts for candidate in device.trials.open()] == [1]
+
+
+def test_the_devices_own_trouble_is_no_failure_of_the_candidate(tmp_path: Path) -> None:
+    """A full disk and a runtime that is gone are told as not measured; a crash of the trial is a failure."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    simulator.order_qualification(*propose(simulator, 3))
+    device.qualifying.document(order_of(simulator))
+    for error in (
+        StorageFullError("No room."),
+        RuntimeLoadError("No such Python."),
+        RunnerCrashError("Bad."),
+    ):
+        while not (isinstance(device.jobs[0], Try) and device.jobs[0].is_trial):
+            device.step()
+        job = device.jobs.popleft()
+        assert isinstance(job, Try)
+        device.qualifying.told(Tried(job.order, job.candidate.sha256, error=error))
+    told = measured(device)
+    assert [(m.ok, m.unmeasured, m.error) for m in told] == [
+        (False, True, StorageFullError.number),
+        (False, True, RuntimeLoadError.number),
+        (False, False, RunnerCrashError.number),
+    ]
+    assert device.names() == ["CandidateUnmeasured", "CandidateUnmeasured", "CandidateFailed"]
+
+
+def test_an_owner_who_turns_it_off_gets_the_room_back(tmp_path: Path) -> None:
+    """A device that takes candidates no longer drops what was open, and keeps no file of it."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    simulator.order_qualification(*propose(simulator))
+    device.qualifying.document(order_of(simulator))
+    device.step()
+    assert device.store.digests()
+    device.cut_power()
+    again = make_device(tmp_path, simulator, qualification=QualificationSettings())
+    again.qualifying.drive()
+    assert not again.trials.open()
+    assert not again.trials.needed()
+    assert again.store.digests() == set()
+    assert not again.jobs
+
+
+def test_the_seconds_of_a_trial_are_spent_before_it_begins(tmp_path: Path) -> None:
+    """A kill during a trial leaves all of its seconds spent; a trial that ends gives the rest back."""
+    simulator = RepositorySimulator()
+    device = make_device(tmp_path, simulator)
+    simulator.order_qualification(*propose(simulator))
+    device.qualifying.document(order_of(simulator))
+    device.step()
+    device.cut_power()
+    device = make_device(tmp_path, simulator)
+    now = device.clock.now()
+    assert device.trials.spent(now) == WILLING.seconds
+    device.qualifying.drive()
+    device.step()
+    assert device.trials.spent(now) == 2 * WILLING.seconds
+    job = device.jobs.popleft()
+    assert isinstance(job, Try)
+    device.qualifying.told(Tried(job.order, job.candidate.sha256, QualificationResult(ok=True), seconds=7.0))
+    assert device.trials.spent(now) == WILLING.seconds + 7.0
 
 
 def test_a_deployment_comes_first(tmp_path: Path) -> None:

@@ -97,6 +97,16 @@ def test_more_than_an_answer_is_not_read() -> None:
         run_trial(python("import os\nwhile True: os.write(1, b'y' * 4096)"), b"", AMPLE, never)
 
 
+def test_an_owners_seconds_are_for_both_times_together(tmp_path: Path) -> None:
+    """A process that a signal has ended is not tried again once it has had the seconds of its owner."""
+    note = tmp_path / "tries"
+    count = f"import os, signal, time; open({str(note)!r}, 'a').write('x'); time.sleep(0.2);"
+    kill = "os.kill(os.getpid(), signal.SIGKILL)"
+    with pytest.raises(RunnerCrashError, match="SIGKILL"):
+        run_trial(python(count + kill), b"", AMPLE, never, most_seconds=0.1)
+    assert note.read_text() == "x"
+
+
 def test_a_signal_is_no_verdict_the_first_time(tmp_path: Path) -> None:
     """Killed once, as where memory is short, it is tried once more; an exit status is a verdict at once."""
     note = tmp_path / "tries"

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from tuf.api.metadata import TargetFile
 
+from edgewright.agent.candidatework import Tried, Try
 from edgewright.agent.control import QualificationResult
 from edgewright.agent.fetcher import never
 from edgewright.agent.qualifier import qualify
@@ -18,7 +19,7 @@ from edgewright.wire import topics
 from edgewright.wire.canonical import sha256_hex
 from edgewright.wire.errors import RunnerHangError
 from edgewright.wire.manifest import Limits, split_blob
-from edgewright.wire.qualification import Measured
+from edgewright.wire.qualification import LONGEST_LIFE_SECONDS, Measured
 from simulators.device import DeviceStub
 from simulators.releases import GOLDEN, make_manifest, random_artifact
 from simulators.repository import DEVICE, RepositorySimulator, StolenKeys
@@ -113,7 +114,7 @@ def test_order_on_a_device_that_did_not_opt_in(tmp_path: Path) -> None:
 
 
 def test_candidate_with_other_bytes(tmp_path: Path) -> None:
-    """A candidate whose chunks have other bytes is never tried; that is told by its number."""
+    """A candidate whose chunks have other bytes is never tried, and nobody holds that against it."""
     device, tried = stage(tmp_path)
     ordered = candidate(device.simulator)
     for chunk in split_blob(CANDIDATE)[1]:
@@ -121,7 +122,8 @@ def test_candidate_with_other_bytes(tmp_path: Path) -> None:
     device.simulator.order_qualification(ordered)
     device.read_topics()
     assert not tried
-    assert [(result.ok, result.error) for result in measured(device)] == [(False, 21)]
+    (result,) = measured(device)
+    assert (result.ok, result.unmeasured, result.error) == (False, True, 21)
     assert_runs_one(device)
     assert_lives_on(device)
 
@@ -184,6 +186,37 @@ def test_orders_without_end(tmp_path: Path) -> None:
     assert_lives_on(device)
 
 
+def test_orders_that_replace_each_other(tmp_path: Path) -> None:
+    """Who replaces an order while its candidate is on trial gets no minute beside the owner's."""
+    device, _ = stage(tmp_path, day_minutes=10.0, seconds=300.0)
+    trials, running = 0, None
+    for number in range(20):
+        device.simulator.order_qualification(candidate(device.simulator, random_artifact(10 + number)))
+        device.qualifying.document(device.simulator.topics.retained[order_topic()])
+        if running is not None:
+            device.qualifying.told(Tried(running.order, running.candidate.sha256, seconds=299.0))
+        if not device.jobs:
+            break
+        device.step()
+        (running,) = (job for job in device.jobs if isinstance(job, Try))
+        device.jobs.clear()
+        assert running.is_trial
+        trials += 1
+    assert trials == 3, "three of 299 s are the first that reach ten minutes"
+    assert device.trials.spent(device.clock.now()) >= 600.0
+
+
+def test_order_of_a_date_to_come(tmp_path: Path) -> None:
+    """An order that is dated years ahead is open no longer than any order that is dated honestly."""
+    device, _ = stage(tmp_path)
+    years = timedelta(days=3650)
+    issued = int(device.simulator.clock() + years.total_seconds())
+    ordered = candidate(device.simulator)
+    device.simulator.order_qualification(ordered, orders={"issued": issued}, life=years + timedelta(days=1))
+    device.qualifying.document(device.simulator.topics.retained[order_topic()])
+    assert device.trials.expires <= device.clock.now() + LONGEST_LIFE_SECONDS
+
+
 def test_order_shown_as_an_assignment(tmp_path: Path) -> None:
     """An order on the topic of assignments installs nothing: a candidate cannot come to decide."""
     device, _ = stage(tmp_path)
@@ -216,7 +249,7 @@ def test_order_signed_by_another_key(tmp_path: Path) -> None:
 
 
 def test_order_that_lasts_for_years(tmp_path: Path) -> None:
-    """A stolen key cannot sign an order for the time after its replacement."""
+    """An order that lasts longer than any honest one is refused."""
     device, tried = stage(tmp_path)
     device.simulator.order_qualification(candidate(device.simulator), life=timedelta(days=900))
     device.read_topics()

@@ -1,5 +1,7 @@
 """Measuring one candidate, done in the worker's thread: fetch it within the device's budgets, run its trial.
 
+These are two tries: whoever orders them writes down that a trial begins after its files have come.
+
 The trial is the qualification of a deployment with less: the lowest priority, the owner's bounds on time and
 memory whatever the manifest promises, no content key, and nothing after it.
 """
@@ -26,19 +28,28 @@ log = logging.getLogger(__name__)
 
 
 class Try(msgspec.Struct, frozen=True):
-    """Fetch a candidate and run its trial.
+    """Fetch a candidate, or run its trial.
 
     Attributes:
         order: number of the order that asked for it.
         candidate: its manifest.
         now: trusted time, seconds since the epoch.
         signed: the newest time that was signed, likewise.
+        is_trial: its files are here, and its trial is to run.
     """
 
     order: int
     candidate: ImageTarget
     now: float
     signed: float = 0.0
+    is_trial: bool = False
+
+
+class Brought(msgspec.Struct, frozen=True):
+    """The files of a candidate are in the store."""
+
+    order: int
+    sha256: str
 
 
 class Tried(msgspec.Struct, frozen=True):
@@ -69,6 +80,9 @@ class CalledOff(msgspec.Struct, frozen=True):
     sha256: str
 
 
+Ended = Brought | Tried | CalledOff
+
+
 class CandidateBench:
     """Does tries.
 
@@ -89,7 +103,7 @@ class CandidateBench:
         self._fetcher, self._store = fetcher, store
         self._qualify, self._environments = qualify, environments
 
-    def do(self, job: Try, interrupt: Interrupt) -> Tried:
+    def do(self, job: Try, interrupt: Interrupt) -> Brought | Tried:
         """Do one try; an error is a result.
 
         Raises:
@@ -97,14 +111,14 @@ class CandidateBench:
         """
         ended = Tried(job.order, job.candidate.sha256)
         try:
-            return self._do(job, ended, interrupt)
+            return (self._run if job.is_trial else self._fetch)(job, ended, interrupt)
         except EdgewrightError as error:
             return msgspec.structs.replace(ended, error=error)
         except OSError as error:
             full = StorageFullError(f"The data folder cannot be used: {error}.")
             return msgspec.structs.replace(ended, error=full)
 
-    def _do(self, job: Try, ended: Tried, interrupt: Interrupt) -> Tried:
+    def _fetch(self, job: Try, ended: Tried, interrupt: Interrupt) -> Brought | Tried:
         fetched = self._fetcher.fetch(
             job.candidate,
             self._verify,
@@ -115,6 +129,9 @@ class CandidateBench:
         )
         if fetched.error is not None:
             return msgspec.structs.replace(ended, error=fetched.error, retry_after=fetched.retry_after)
+        return Brought(job.order, job.candidate.sha256)
+
+    def _run(self, job: Try, ended: Tried, interrupt: Interrupt) -> Tried:
         try:
             manifest = decode_manifest(self._store.read(job.candidate.sha256))
             digests = (job.candidate.sha256, manifest.artifact.sha256, manifest.golden.sha256)

@@ -3,6 +3,7 @@
 Native code that crashes, hangs or eats memory does so in that process, not here (``trial``).
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -88,9 +89,11 @@ def qualify(
     command = [*runner_command(promised.runtime, environments), "qualify", "--threads", str(threads)]
     command += ["--manifest", str(manifest), "--artifact", str(artifact), "--golden", str(golden)]
     allowed = bounds(promised.limits, promised.artifact.length + promised.golden.length)
+    longest = math.inf
     if most is not None:
         allowed = Bounds(min(allowed.seconds, most.seconds), min(allowed.memory_mb, most.memory_mb))
-    output = run_trial(command, content_key, allowed, interrupt, niceness)
+        longest = most.seconds
+    output = run_trial(command, content_key, allowed, interrupt, niceness, longest)
     try:
         return decode_qualification(output)
     except MalformedMessageError as error:

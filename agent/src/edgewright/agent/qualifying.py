@@ -8,9 +8,13 @@ Rules:
   again later. Nothing that is measured here is ever loaded by the line.
 - Persist first: an order is accepted, a start counted and a result put into the outbox in a commit each,
   before anything follows from it. After a kill the open candidate begins again, at most ``MOST_STARTS`` times
-  in all.
+  in all. What counts is the start of its process: neither its transfer nor an end that somebody ordered.
 - The owner's bounds hold whatever an order says: seconds and memory of a trial, minutes of a day, the bytes
-  of the day, the room of the store. Files go when their candidate has its result.
+  of the day, the room of the store. Files go when their candidate has its result. The seconds that a trial
+  may take are spent before it begins and what is left of them comes back after its end, whoever ends it:
+  no order, no replacement of an order and no kill makes a trial that is not counted.
+- A candidate fails by what its own process does. No room, no runtime and bytes that do not come whole are
+  the device's trouble; it says so and judges nothing.
 """
 
 import logging
@@ -19,8 +23,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from edgewright.agent.agreement import DirectorTrust, Standing
-from edgewright.agent.candidatework import CalledOff, Tried, Try
+import msgspec
+
+from edgewright.agent.agreement import DirectorTrust, ImageTarget, Standing
+from edgewright.agent.candidatework import Brought, CalledOff, Ended, Tried, Try
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.qualificationorder import InspectedOrder, QualificationOrder, verify_qualification
 from edgewright.agent.qualifier import Qualifier, qualify
@@ -28,15 +34,24 @@ from edgewright.agent.settings import QualificationSettings, Settings
 from edgewright.agent.trial import LOWEST_PRIORITY, Bounds
 from edgewright.agent.trials import Open, Trials
 from edgewright.wire.canonical import sha256_hex
-from edgewright.wire.errors import EdgewrightError, RebootLoopError
+from edgewright.wire.errors import (
+    EdgewrightError,
+    RebootLoopError,
+    RunnerCrashError,
+    RunnerHangError,
+    RunnerMemoryError,
+)
 from edgewright.wire.messages import Release
-from edgewright.wire.qualification import Measured
+from edgewright.wire.qualification import LONGEST_LIFE_SECONDS, Measured
 
 MOST_STARTS: Final = 3
 """Trials of one candidate that may end with the agent: the third says that it takes the device with it."""
 
 BUSY_SECONDS: Final = 60.0
 """After a day's minutes are spent it is looked this often whether another day has begun."""
+
+_ITS_OWN: Final = (RebootLoopError, RunnerCrashError, RunnerHangError, RunnerMemoryError)
+"""Errors without a result that say something of the candidate: how its process ended."""
 
 log = logging.getLogger(__name__)
 
@@ -117,12 +132,14 @@ class Qualifying:
         self._settings, self._gate, self._desk = settings, gate, desk
         self._trials, self._ledger = trials, ledger
         self._submit, self._is_free, self._collect, self._monotonic = submit, is_free, collect, monotonic
-        self._trying = False
+        self._doing: Try | None = None
+        self._began = 0.0
+        self._brought: ImageTarget | None = None
         self._not_before = 0.0
 
     def document(self, raw: bytes) -> None:
         """An order lies on this device's topic."""
-        if sha256_hex(raw) != self._trials.accepted.sha256:
+        if self._settings.accept and sha256_hex(raw) != self._trials.accepted.sha256:
             self._desk.put_order(raw, self._gate.director_root, lambda found: self._inspected(raw, found))
 
     def _inspected(self, raw: bytes, found: InspectedOrder | EdgewrightError) -> None:
@@ -139,56 +156,100 @@ class Qualifying:
             self._gate.refused(error, raw)
         self.drive()
 
-    def told(self, ended: Tried | CalledOff) -> None:
+    def told(self, ended: Ended) -> None:
         """A try ended."""
-        self._trying = False
-        current = next(iter(self._trials.open()), None)
-        mine = current is not None and current.target.sha256 == ended.sha256
-        if current is not None and mine and ended.order == self._trials.accepted.version:
-            self._take(current, ended)
+        took = ended.seconds if isinstance(ended, Tried) else self._elapsed
+        current = self._open(ended.order, ended.sha256)
+        with self._ledger.transaction():
+            self._give_back(took)
+            if current is not None:
+                self._take(current, ended)
+        self._doing = None
+        self._brought = current.target if current is not None and isinstance(ended, Brought) else None
+        if current is not None and isinstance(ended, Tried):
+            self._collect()
         self.drive()
+
+    def stop(self) -> None:
+        """The agent ends because somebody said so: a trial that runs ends with it and has done nothing."""
+        if self._doing is None:
+            return
+        current = self._open(self._doing.order, self._doing.candidate.sha256)
+        with self._ledger.transaction():
+            if current is not None and self._is_on_trial:
+                self._trials.forget_start(current)
+            self._give_back(self._elapsed)
+        self._doing = None
 
     def drive(self) -> None:
         """Order the next try, where one is in order; called after every event, and by the clock."""
-        if self._trying or not self._settings.accept or self._monotonic() < self._not_before:
+        if self._doing is not None or self._monotonic() < self._not_before:
             return
         current = next(iter(self._trials.open()), None)
-        if current is None or not self._is_free():
+        if current is None:
             return
         now = self._gate.standing().now
-        if now >= self._trials.expires:
+        if not self._settings.accept or now >= self._trials.expires:
             self._expire()
+        elif not self._is_free():
+            return
         elif current.starts >= MOST_STARTS:
             said = f"The agent ended {current.starts} times while this candidate was on trial."
             self._close(current, self._failed(current, RebootLoopError(said)))
         elif self._trials.spent(now) >= self._settings.day_minutes * 60:
             self._not_before = self._monotonic() + BUSY_SECONDS
         else:
-            self._trials.count_start(current)
-            self._trying = True
-            number = self._trials.accepted.version
-            self._submit(Try(number, current.target, now, self._gate.signed_time))
+            self._begin(current, now)
+
+    def _begin(self, current: Open, now: float) -> None:
+        is_trial = self._brought == current.target
+        if is_trial:
+            with self._ledger.transaction():
+                self._trials.count_start(current)
+                self._trials.spend(self._settings.seconds, now)
+        self._began = self._monotonic()
+        number = self._trials.accepted.version
+        self._doing = Try(number, current.target, now, self._gate.signed_time, is_trial)
+        self._submit(self._doing)
+
+    @property
+    def _is_on_trial(self) -> bool:
+        return self._doing is not None and self._doing.is_trial
+
+    @property
+    def _elapsed(self) -> float:
+        """Seconds since the trial that runs was ordered; 0 where none does."""
+        return self._monotonic() - self._began if self._is_on_trial else 0.0
+
+    def _give_back(self, took: float) -> None:
+        """What a trial took stands for what was spent ahead."""
+        ahead = self._settings.seconds if self._is_on_trial else 0.0
+        self._trials.spend(took - ahead, self._gate.standing().now)
+
+    def _open(self, order: int, sha256: str) -> Open | None:
+        """The candidate whose turn it is, if it is this one of the accepted order."""
+        current = next(iter(self._trials.open()), None)
+        mine = order == self._trials.accepted.version and current and current.target.sha256 == sha256
+        return current if mine else None
 
     def _accept(self, order: QualificationOrder) -> None:
-        self._trials.accept(order)
+        """Remember an order; whatever date it carries, it is open no longer than any honest one from now."""
+        last = self._gate.standing().now + LONGEST_LIFE_SECONDS
+        self._trials.accept(msgspec.structs.replace(order, expires=min(order.expires, last)))
         self._not_before = 0.0
         log.info("Order %d asks for %d candidates.", order.version, len(order.candidates))
 
-    def _take(self, current: Open, ended: Tried | CalledOff) -> None:
-        if isinstance(ended, CalledOff):
-            self._trials.forget_start(current)
-            return
-        now = self._gate.standing().now
-        with self._ledger.transaction():
-            self._trials.spend(ended.seconds, now)
-            if ended.error is None or ended.retry_after is None:
+    def _take(self, current: Open, ended: Ended) -> None:
+        """Write down what follows from a try of this candidate; called within a commit."""
+        match ended:
+            case Tried(error=error, retry_after=pause) if pause is not None:
+                self._not_before = self._monotonic() + pause
+                log.info("A candidate waits: %s", error)
+            case Tried():
                 self._report(current, self._measured(current, ended))
                 self._trials.close(current)
-            else:
+            case CalledOff() if self._is_on_trial:
                 self._trials.forget_start(current)
-                self._not_before = self._monotonic() + ended.retry_after
-                log.info("A candidate waits: %s", ended.error)
-        self._collect()
 
     def _close(self, current: Open, measured: Measured) -> None:
         with self._ledger.transaction():
@@ -210,7 +271,8 @@ class Qualifying:
         """One report, without an error of its own: that a candidate fails is no fault of the device."""
         custom = current.target.custom
         release = Release(custom.model, custom.version, current.target.sha256)
-        name = "CandidateMeasured" if measured.ok else "CandidateFailed"
+        failed = "CandidateUnmeasured" if measured.unmeasured else "CandidateFailed"
+        name = "CandidateMeasured" if measured.ok else failed
         self._ledger.report_about(release, name=name, detail=_words(current, measured), measured=measured)
 
     def _measured(self, current: Open, ended: Tried) -> Measured:
@@ -241,12 +303,15 @@ class Qualifying:
             error=error.number,
             detail=error.sentence,
             runtime=runtime,
+            unmeasured=not isinstance(error, _ITS_OWN),
         )
 
 
 def _words(current: Open, measured: Measured) -> str:
     """For people, in one sentence."""
     what = f"The candidate {current.target.path}"
+    if measured.unmeasured:
+        return f"{what} could not be measured here: {measured.detail}"
     if not measured.ok:
         return f"{what} failed here: {measured.detail}"
     return (

@@ -23,7 +23,7 @@ from typing import Final
 
 from edgewright.agent import control
 from edgewright.agent.byhand import HandDoor
-from edgewright.agent.candidatework import CalledOff, CandidateBench, Tried
+from edgewright.agent.candidatework import CandidateBench, Ended
 from edgewright.agent.cellprocess import OwnCell
 from edgewright.agent.clock import Clock
 from edgewright.agent.confidential import ContentKeys
@@ -254,6 +254,7 @@ class Supervisor:
         self._line.stop()
         self._loop.drain()  # The line's last windows are in the queue.
         self._loop.do(self._deployer.stop)
+        self._loop.do(self._qualifying.stop)
         self._worker.stop()
         self._desk.stop()
         self._verifier.stop()
@@ -381,8 +382,8 @@ class Supervisor:
 
     # The worker and the line
 
-    def _told_by_worker(self, result: Result | Tried | CalledOff) -> None:
-        if isinstance(result, Tried | CalledOff):
+    def _told_by_worker(self, result: Result | Ended) -> None:
+        if isinstance(result, Ended):
             self._post(lambda: self._qualifying.told(result))
         else:
             self._post(lambda: self._deployer.told(result))

@@ -9,7 +9,7 @@ it takes too long (``RunnerHangError``); it takes too much memory (``RunnerMemor
 (``Interrupted``).
 
 A process that a signal has ended is tried once more: the kernel ends whom it likes where memory is short, and
-that says nothing about the model. The second time it does.
+that says nothing about the model. The second time it does. An owner's seconds are for both times together.
 
 >>> from edgewright.wire.manifest import Limits
 >>> bounds(Limits(0.01, 20_000, 200, 10, 10), read_bytes=9 * 1024 * 1024)
@@ -18,6 +18,7 @@ Bounds(seconds=269.0, memory_mb=1092)
 
 import contextlib
 import logging
+import math
 import os
 import resource
 import select
@@ -83,7 +84,12 @@ def bounds(limits: Limits, read_bytes: int) -> Bounds:
 
 
 def run_trial(
-    command: Sequence[str], given: bytes, allowed: Bounds, interrupt: Interrupt, niceness: int = 0
+    command: Sequence[str],
+    given: bytes,
+    allowed: Bounds,
+    interrupt: Interrupt,
+    niceness: int = 0,
+    most_seconds: float = math.inf,
 ) -> bytes:
     """Run a command; what it wrote to its standard output.
 
@@ -93,6 +99,7 @@ def run_trial(
         allowed: see ``Bounds``.
         interrupt: whether the trial is called off.
         niceness: of it and of all that it starts, 0 to ``LOWEST_PRIORITY``.
+        most_seconds: that it and its second time may take together.
 
     Raises:
         RunnerCrashError: it ended badly.
@@ -101,10 +108,12 @@ def run_trial(
         RuntimeLoadError: it cannot be started.
         Interrupted: it was called off.
     """
+    last = time.monotonic() + most_seconds
     code, output = _run(command, given, allowed, interrupt, niceness)
-    if code < 0:
+    left = min(allowed.seconds, last - time.monotonic())
+    if code < 0 and left > 0:
         log.warning("The qualification ended %s; it is tried once more.", _ending(code))
-        code, output = _run(command, given, allowed, interrupt, niceness)
+        code, output = _run(command, given, allowed._replace(seconds=left), interrupt, niceness)
     if code != 0:
         raise RunnerCrashError(f"The qualification ended {_ending(code)}.")
     return output

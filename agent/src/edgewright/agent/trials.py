@@ -98,10 +98,13 @@ class Trials:
             connection.execute("DELETE FROM candidates")
 
     def spend(self, seconds: float, now: float) -> None:
-        """Trials have taken so many seconds of the day of ``now``, seconds since the epoch."""
+        """Trials have taken so many seconds of the day of ``now``, seconds since the epoch; a negative number
+        gives back what was spent before.
+        """
         with self._database.transaction() as connection:
             connection.execute(
-                "UPDATE qualification SET seconds = ?, day = ?", (self.spent(now) + seconds, _day(now))
+                "UPDATE qualification SET seconds = ?, day = ?",
+                (max(0.0, self.spent(now) + seconds), _day(now)),
             )
 
     def spent(self, now: float) -> float:

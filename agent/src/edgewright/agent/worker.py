@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from edgewright.agent.candidatework import CalledOff, CandidateBench, Tried, Try
+from edgewright.agent.candidatework import Brought, CalledOff, CandidateBench, Ended, Tried, Try
 from edgewright.agent.fetcher import Interrupted
 from edgewright.agent.work import Job, Refresh, Result, Stuck, Workbench
 from edgewright.wire.errors import DeviceError
@@ -36,7 +36,7 @@ class Worker:
         self,
         bench: Workbench,
         candidates: CandidateBench,
-        tell: Callable[[Result | Tried | CalledOff], None],
+        tell: Callable[[Result | Ended], None],
     ) -> None:
         self._bench, self._candidates, self._tell = bench, candidates, tell
         self._wake = threading.Condition()
@@ -123,7 +123,7 @@ class Worker:
             finally:
                 self.busy = False
 
-    def _do(self, job: Job | Try) -> Result | Tried:
+    def _do(self, job: Job | Try) -> Result | Brought | Tried:
         interrupt = self._called_off.is_set
         if not isinstance(job, Try):
             return self._bench.do(job, interrupt)

@@ -59,6 +59,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         threads: that did best.
         placement: number of graph nodes by execution provider.
         runtime: name, version and provider that it ran on.
+        unmeasured: the device could not hold it against its limits: it had no room, no runtime for it, or
+            its bytes did not come whole. ``ok`` is false then, and nothing is said of the candidate.
     """
 
     order: Count
@@ -73,6 +75,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 0
     placement: Annotated[dict[str, int], msgspec.Meta(max_length=16)] = {}
     runtime: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    unmeasured: bool = False
 
 
 def candidate_folder(model: str, target: str, version: int) -> str:
