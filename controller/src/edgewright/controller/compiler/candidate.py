@@ -11,6 +11,9 @@ from edgewright.controller.model_toml import Precision
 Range = tuple[float, float]
 """Smallest and largest value of a tensor."""
 
+AS_IT_CAME: Final = "int8, as it came"
+"""Name of the one candidate of a model that came quantised."""
+
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 

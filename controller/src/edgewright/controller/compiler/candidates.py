@@ -21,8 +21,8 @@ from math import inf
 from typing import Final
 
 from edgewright.controller.compiler.calibration import Calibration
-from edgewright.controller.compiler.candidate import Candidate, Range
-from edgewright.controller.compiler.gates import ACCURACY_GATES, Verdict, left_out
+from edgewright.controller.compiler.candidate import AS_IT_CAME, Candidate, Range
+from edgewright.controller.compiler.gates import ACCURACY_GATES, Verdict, came_quantised, left_out
 from edgewright.controller.compiler.graph import canonical_graph
 from edgewright.controller.compiler.graphedit import (
     float16_weights,
@@ -122,10 +122,9 @@ class _Forms:
 
     def _as_it_came(self) -> Iterator[Candidate]:
         if "int8" in self._allowed:
-            yield Candidate("int8, as it came", "int8", self._subject.model)
-            return
-        reason = f"the model came quantised, and {self._target.name} takes {', '.join(self._allowed)}"
-        self._leave_out(left_out("int8, as it came", "int8", reason))
+            yield Candidate(AS_IT_CAME, "int8", self._subject.model)
+        else:
+            self._leave_out(came_quantised(self._target.name, self._allowed))
 
     def _int8(self) -> Iterator[Candidate]:
         if rows_of(self._subject.calibration):

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import Final, NamedTuple
 
+from edgewright.controller.compiler.candidate import AS_IT_CAME
 from edgewright.controller.errors import GateFailedError
 from edgewright.controller.model_toml import GatesPart, Precision
 
@@ -183,6 +184,12 @@ def judge(measured: Measurement, gates: GatesPart) -> Verdict:
 def left_out(name: str, precision: Precision, reason: str) -> Verdict:
     """The verdict on a candidate that could not be made."""
     return _refused(name, precision, "made", f"could not be made: {reason}")
+
+
+def came_quantised(target: str, allowed: Sequence[Precision]) -> Verdict:
+    """The verdict on a model that came quantised, for a target that is to have other precisions alone."""
+    takes = ", ".join(allowed) or "none of the precisions that model.toml allows"
+    return left_out(AS_IT_CAME, "int8", f"the model came quantised, and {target} takes {takes}")
 
 
 def broken(name: str, precision: Precision, reason: str) -> Verdict:

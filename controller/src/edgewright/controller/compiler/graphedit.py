@@ -36,6 +36,7 @@ QUANTISED: Final = frozenset(
         "MatMulInteger",
         "MatMulIntegerToFloat",
         "MatMulNBits",
+        "QGemm",
         "QLinearConv",
         "QLinearMatMul",
         "QuantizeLinear",

@@ -3,7 +3,7 @@
 An ONNX source is written as a float TFLite file by onnx2tf. Its inputs keep their names and their order of
 axes, so a device prepares the same input for every target; one transposition inside costs nothing that could
 be measured beside the convolutions. A TFLite source is its own first form, and its only one if it is
-quantised already.
+quantised already. An ONNX source that is quantised already is converted and not quantised a second time.
 
 int8 forms come from AI Edge Quantizer, weights always per channel:
 
@@ -23,14 +23,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from edgewright.controller.compiler.candidate import Candidate
-from edgewright.controller.compiler.gates import Verdict, left_out
+from edgewright.controller.compiler.candidate import AS_IT_CAME, Candidate
+from edgewright.controller.compiler.gates import Verdict, came_quantised, left_out
 from edgewright.controller.compiler.graph import parse_graph
+from edgewright.controller.compiler.graphedit import is_quantised
 from edgewright.controller.compiler.ort import Quantiser
-from edgewright.controller.compiler.sources.flatbuffer import root
 from edgewright.controller.compiler.sources.onnxgraph import fix_shapes
 from edgewright.controller.compiler.sources.ports import fixed_shape
-from edgewright.controller.compiler.sources.tflitefile import look_at_tflite
+from edgewright.controller.compiler.sources.tflitefile import is_quantised_tflite, look_at_tflite
 from edgewright.controller.compiler.subject import Feeds, Subject, rows_of
 from edgewright.controller.compiler.targets import Target
 from edgewright.controller.compiler.toolchains.places import require
@@ -68,20 +68,27 @@ def tflite_candidates(
         ToolchainFailedError: the converter ended without a result.
         UnknownOperatorError: TFLite cannot express the model.
     """
-    if subject.format == "tflite" and has_scales(subject.model):
-        yield Candidate("int8, as it came", "int8", subject.model, "tflite")
+    allowed = [precision for precision in target.precisions if precision in subject.gates.precisions]
+    if subject.format == "tflite" and is_quantised_tflite(subject.model):
+        if "int8" in allowed:
+            yield Candidate(AS_IT_CAME, "int8", subject.model, "tflite")
+        else:
+            leave_out(came_quantised(target.name, allowed))
         return
     fp32, tools = subject.model, dict[str, str]()
     if subject.format == "onnx":
         fp32, tools = convert(subject), _tool(CONVERTER)
     yield Candidate("fp32", "fp32", fp32, "tflite", tools=tools)
-    if "int8" not in target.precisions or "int8" not in subject.gates.precisions:
+    if "int8" not in allowed:
+        return
+    if subject.format == "onnx" and is_quantised(subject.model):
+        leave_out(left_out("int8", "int8", "the model came quantised, and is not quantised a second time"))
         return
     tools = {**tools, **_tool(QUANTISER)}
     for name, form in FORMS.items():
         try:
             model = quantise(fp32, form, subject.calibration)
-            if not has_scales(model):
+            if not is_quantised_tflite(model):
                 raise GateFailedError("the quantiser found nothing to quantise")
         except GateFailedError as error:
             leave_out(left_out(name, "int8", error.sentence.rstrip(".")))
@@ -130,12 +137,6 @@ def quantise(model: bytes, form: str, calibration: Feeds) -> bytes:
     if not rows_of(calls):
         raise GateFailedError("There are no calibration data.")
     return _quantised(model, form, tuple(calls), pack_arrays(calls))
-
-
-def has_scales(model: bytes) -> bool:
-    """Whether a TFLite file has tensors of integers that stand for real numbers."""
-    kept = (tensor.table(4) for graph in root(model).tables(2) for tensor in graph.tables(0))
-    return any(quantised and quantised.numbers(2, "f") for quantised in kept)
 
 
 def _fixed(subject: Subject) -> bytes:

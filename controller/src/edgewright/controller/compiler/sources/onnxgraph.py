@@ -15,6 +15,7 @@ import onnx
 import onnx.inliner
 import onnx.version_converter
 
+from edgewright.controller.compiler.graphedit import QUANTISED
 from edgewright.controller.compiler.sources.files import LARGEST_SOURCE_BYTES
 from edgewright.controller.compiler.sources.ports import OpenPort, Size
 from edgewright.controller.errors import (
@@ -35,10 +36,6 @@ OLDEST_IR: Final = 8
 _FREE_WEIGHTS_IR: Final = 4
 """Before, every weight had to be an input as well; since then, one that is can be given another value."""
 
-_QUANTISED: Final = frozenset(
-    {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DequantizeLinear"}
-    | {"DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QGemm", "MatMulNBits"}
-)
 _RANDOM: Final = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
@@ -186,7 +183,7 @@ def verify_nodes(model: Any) -> None:
 
 def is_quantised(model: Any) -> bool:
     """Whether the model computes with stored integers already."""
-    return any(node.op_type in _QUANTISED for node in nodes_of(model))
+    return any(node.op_type in QUANTISED for node in nodes_of(model))
 
 
 def open_inputs(model: Any) -> tuple[OpenPort, ...]:

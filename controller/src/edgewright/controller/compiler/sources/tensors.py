@@ -49,7 +49,7 @@ def tensor_subject(spec: TensorSpec, folder: Path) -> Subject:
     match_outputs(source.outputs, spec.outputs, decision)
     _verify_decision(decision, source, spec.model.labels)
     calibration, holdout, truths = _feeds(spec, folder, source)
-    said = ["The model is quantised already: it ships as it is."] if source.quantised else []
+    said = ["The model is quantised already: it is not quantised again."] if source.quantised else []
     return Subject(
         name=spec.model.name,
         model=source.model,

@@ -31,6 +31,8 @@ _DTYPES: Final = (
 )
 """``TensorType`` of the schema, by number."""
 
+_INTEGERS: Final = frozenset(_DTYPES.index(name) for name in ("int4", "int8", "uint8", "int16", "int32"))
+
 _CUSTOM: Final = 32
 _CALL_ONCE: Final = 129
 _VARIABLES: Final = frozenset({_CALL_ONCE, 142, 143, 144})
@@ -79,8 +81,8 @@ def read_tflite(data: bytes, declared: Sequence[InputPart]) -> Source:
     """
     found, leaving = look_at_tflite(data)
     inputs = match_inputs(found, declared)
+    quantised = is_quantised_tflite(data)
     with _refused():
-        quantised = any(port.scale for port in (*found, *leaving)) or _has_integers(root(data))
         keeps_state = bool(_VARIABLES & set(_operators(root(data))))
     notes = ["The TFLite file ships as it is, to TFLite targets."]
     notes += [
@@ -98,6 +100,21 @@ def read_tflite(data: bytes, declared: Sequence[InputPart]) -> Source:
         quantised=quantised,
         notes=tuple(notes),
     )
+
+
+def is_quantised_tflite(data: bytes) -> bool:
+    """Whether a TFLite file has tensors of integers that stand for real numbers.
+
+    Raises:
+        NotAModelError: the file is damaged.
+    """
+    with _refused():
+        for graph in root(data).tables(2):
+            for tensor in graph.tables(0):
+                kind, quantised = tensor.number(1, "b"), tensor.table(4)
+                if kind in _INTEGERS and quantised and quantised.numbers(2, "f"):
+                    return True
+    return False
 
 
 def refuse_for_onnx(name: str, targets: Sequence[str]) -> None:
@@ -179,12 +196,3 @@ def _open_port(tensor: Table, what: str) -> OpenPort:
     points = quantised.numbers(3, "q") if quantised else ()
     scale, point = (float(scales[0]), int(points[0])) if len(scales) == len(points) == 1 else (0.0, 0)
     return OpenPort(name, dtype, tuple(max(1, size) for size in sizes), scale, point)
-
-
-def _has_integers(model: Table) -> bool:
-    """Whether weights are stored as integers with scales."""
-    for tensor in _main_graph(model).tables(0):
-        quantised = tensor.table(4)
-        if tensor.number(1, "b") == _DTYPES.index("int8") and quantised and quantised.numbers(2, "f"):
-            return True
-    return False
