@@ -5,7 +5,6 @@ controller's own process. The manifest's provenance is left open: the controller
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 
