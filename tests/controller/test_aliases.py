@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from edgewright.controller import aliases, registry
 from edgewright.controller.api.app import create_app
 from edgewright.controller.database import Session, col, select
-from edgewright.controller.database.tables import AuditEntry, Event, ModelVersion, Rollout
+from edgewright.controller.database.tables import Assignment, AuditEntry, Event, ModelVersion, Rollout
 from edgewright.controller.database.versiontables import Alias
 from edgewright.controller.errors import UnknownAliasError, UnknownModelError, VersionNotReadyError
 from edgewright.controller.people.roles import Role
@@ -163,3 +163,41 @@ def test_a_rollout_takes_an_alias(client: TestClient, parts: Parts) -> None:
     number = client.post("/rollouts", json=body).json()["id"]
     assert client.get(f"/rollouts/{number}").json()["version"] == 2
     assert client.post("/rollouts", json={**body, "version": "nobody"}).json()["number"] == 112
+
+
+def test_a_withdrawal_names_the_aliases(parts: Parts) -> None:
+    """Aliases of a withdrawn version stay, and the event says which they are."""
+    with parts.db.session() as session:
+        aliases.settle(session)
+        aliases.move(session, MODEL, "line-b", 2)
+        registry.withdraw(session, MODEL, 2, "bad light.")
+        registry.withdraw(session, MODEL, 1)
+        told = session.exec(select(Event.sentence).where(col(Event.kind) == "version.withdrawn")).all()
+    assert list(told) == [
+        f"{MODEL} v2 was withdrawn: bad light. Still named by: champion, line-b.",
+        f"{MODEL} v1 was withdrawn.",
+    ]
+
+
+def test_a_part_of_the_fleet_names_no_champion_of_older_controllers(parts: Parts) -> None:
+    """At the start the newest rollout that left nobody with another version names the champion, and not a
+    newer one to a single robot.
+    """
+    with parts.db.session() as session:
+        session.add(_rollout(session, 1).model_copy(update={"id": 3, "selector": "id=robot-1"}))
+        for name in ("robot-1", "robot-2"):
+            session.merge(
+                Assignment(
+                    device=name,
+                    version=1,
+                    model=MODEL,
+                    model_version=2,
+                    manifest_sha256="",
+                    rollout=2,
+                    issued=1.0,
+                    document=b"",
+                )
+            )
+        session.flush()
+        aliases.settle(session)
+        assert aliases.resolve(session, MODEL, "champion") == 2

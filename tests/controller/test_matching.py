@@ -18,8 +18,15 @@ from edgewright.controller.compiler.protocol import CheckRequest
 from edgewright.controller.compiler.targets import SHIPPED, TARGETS, find_target, in_force, site_table
 from edgewright.controller.compiler.worker import run_check
 from edgewright.controller.database import select
-from edgewright.controller.database.tables import Artifact, Device, Event, ModelVersion, RolloutDevice
-from edgewright.controller.database.versiontables import LeftOut
+from edgewright.controller.database.tables import (
+    Artifact,
+    Assignment,
+    Device,
+    Event,
+    ModelVersion,
+    RolloutDevice,
+)
+from edgewright.controller.database.versiontables import Alias, LeftOut
 from edgewright.controller.errors import (
     NoMatchingDeviceError,
     TargetTableError,
@@ -30,6 +37,7 @@ from edgewright.controller.ingest.batch import Batch
 from edgewright.controller.rollouts.policy import Wave
 from edgewright.controller.rollouts.reconciler import Reconciler
 from edgewright.wire.messages import Hello
+from edgewright.wire.targets import shipped_demands
 from tests.controller.parts import TOKEN, Parts, make_assigner, make_parts
 from tests.controller.small_model import spec, write_folder
 
@@ -347,3 +355,116 @@ def test_devices_and_targets_are_told_apart_by_the_api(fleet: Fleet) -> None:
     assert not targets["x86_64-cuda"]["qualified"]
     assert targets["x86_64-cuda"]["missing"]
     json.dumps(targets)
+
+
+def _roll_out(fleet: Fleet, reconciler: Reconciler, version: int, selector: str = "") -> int:
+    """Roll a version out until it has finished; who takes part runs it then."""
+    number = fleet.parts.rollouts.create("m", version, selector, waves=(Wave("all"),))
+    reconciler.step()
+    with fleet.parts.db.session() as session:
+        for part in session.exec(select(RolloutDevice).where(RolloutDevice.rollout == number)):
+            part.state = "committed"
+            device = session.get_one(Device, part.device)
+            device.active_model, device.active_version = "m", version
+    reconciler.step()
+    return number
+
+
+def _events(fleet: Fleet, device: str) -> list[tuple[str, str]]:
+    with fleet.parts.db.reading() as session:
+        return [
+            (event.kind, event.sentence) for event in session.exec(select(Event)) if event.device == device
+        ]
+
+
+@pytest.fixture
+def reconciler(fleet: Fleet) -> Reconciler:
+    """What carries the fleet's rollouts on; its thread is not started."""
+    parts = fleet.parts
+    return Reconciler(parts.db, make_assigner(parts.data, parts.db, parts.publisher), threading.Event())
+
+
+def test_who_runs_the_model_is_not_left_out(fleet: Fleet, reconciler: Reconciler) -> None:
+    """A robot that runs a version of the model gets the next one whatever it says of itself since, and the
+    event names it with the reason; one that runs another model is left out as ever.
+    """
+    fleet.describe("r2", **VNNI)
+    _roll_out(fleet, reconciler, 1, "id in (r1, r2)")
+    fleet.describe("r2", **PLAIN)
+    fleet.describe("r4", active_model="other", active_version=1)
+    number = fleet.parts.rollouts.create("m", 2)
+    assert fleet.taken(number) == {"r1", "r2", "r3"}
+    assert set(fleet.left_out(number)) == {"r4"}
+    with fleet.parts.db.reading() as session:
+        (said,) = (event.sentence for event in session.exec(select(Event)) if event.rollout == number)
+    assert "Taken because they run m, whatever they say: r2: x86_64-ort-cpu does not fit: its" in said
+
+
+def test_a_row_of_an_older_controller_contradicts_nothing(fleet: Fleet) -> None:
+    """All runtimes in one text, as controllers wrote them before, are not read as one: nothing is known."""
+    joined = "litert 2.1.3 XNNPACK, onnxruntime 1.31.1 CPUExecutionProvider"
+    device = Device(id="old", target="x86_64-ort-cpu", runtime=joined)
+    choice = matching.choose([device], shipped_demands())
+    assert (choice.taken, choice.left_out) == (["old"], {})
+    assert matching.judge(device, shipped_demands()).fits == "not known"
+
+
+def test_who_fits_again_is_taken_back(fleet: Fleet, reconciler: Reconciler) -> None:
+    """A robot with an assignment that a rollout left out gets the version when it fits, with an event; not
+    while it does not, and not when it was given something else since.
+    """
+    fleet.describe("r2", **VNNI)
+    _roll_out(fleet, reconciler, 1, "id in (r1, r2, r3)")
+    for name in ("r2", "r3"):
+        fleet.describe(name, active_model="", active_version=0, **PLAIN)
+    number = _roll_out(fleet, reconciler, 2)
+    assert set(fleet.left_out(number)) == {"r2", "r3", "r4"}
+    with fleet.parts.db.session() as session:
+        session.get_one(Assignment, "r3").model = "other"
+    for name in ("r2", "r3"):
+        fleet.describe(name, **VNNI)
+    for _ in range(2):
+        reconciler.step()
+    assert fleet.taken(number) == {"r1", "r2"}
+    assert set(fleet.left_out(number)) == {"r3", "r4"}
+    with fleet.parts.db.reading() as session:
+        assert session.get_one(Assignment, "r2").model_version == 2
+    assert _events(fleet, "r2") == [
+        ("rollout.taken_back", "r2 was left out and fits now: it gets m v2."),
+    ]
+
+
+def test_a_late_joiner_that_is_left_out_is_an_event(fleet: Fleet, reconciler: Reconciler) -> None:
+    """Who joins late and does not fit is named once, with the reason."""
+    _roll_out(fleet, reconciler, 1)
+    fleet.describe("r9", connected=True, **PLAIN)
+    for _ in range(3):
+        reconciler.step()
+    assert _events(fleet, "r9") == [
+        (
+            "rollout.left_out",
+            "r9 joined and gets no m: x86_64-ort-cpu does not fit: its processor lacks vnni.",
+        )
+    ]
+
+
+def test_a_rollout_to_a_part_leaves_champion_and_late_joiners(fleet: Fleet, reconciler: Reconciler) -> None:
+    """A rollout to one robot moves no champion while others have another version, and who joins late gets the
+    champion; the rollout that brings it to the last of them moves it.
+    """
+    _roll_out(fleet, reconciler, 1)
+    _roll_out(fleet, reconciler, 2, "id=r1")
+
+    def champion() -> int:
+        with fleet.parts.db.reading() as session:
+            return session.get_one(Alias, ("m", "champion")).version
+
+    assert champion() == 1
+    fleet.describe("r5", connected=True, **VNNI)
+    reconciler.step()
+    with fleet.parts.db.reading() as session:
+        assert session.get_one(Assignment, "r5").model_version == 1
+        kept = [event.sentence for event in session.exec(select(Event)) if event.kind == "alias.kept"]
+    assert kept == ["v1 stays the champion of m: rollout 2 does not take r3, with another version."]
+    _roll_out(fleet, reconciler, 2, "id in (r3, r5)")
+    assert champion() == 2

@@ -1,10 +1,11 @@
 """Names for versions that move: champion, challenger, and a team's own. Functions on a database session.
 
-``champion`` is what the fleet runs: the version that a model's rollouts finished with last. It is one fact
-with one writer. The rollout that finishes moves it in its own transaction (``crown``), and nobody moves it by
-hand, because a name alone brings nothing to a device. What late joiners get, what the broker keeps for them
-(``retirement``) and ``MODEL@champion`` are therefore always the same version. A rollout that was stopped
-moves nothing; a rollback moves it when the rollout back has finished.
+``champion`` is what a model's fleet runs: the version of the last rollout that finished and left no device of
+the model with another version. It is one fact with one writer. The rollout that finishes moves it in its own
+transaction (``crown``), and nobody moves it by hand, because a name alone brings nothing to a device. A
+rollout to a part of the fleet moves nothing while the others are assigned another version; the one that
+brings it to the last of them does. A rollout that was stopped moves nothing; a rollback moves it when the
+rollout back has finished.
 
 Every other name is moved by people, to a version that is ready. A name says nothing about where it may go: a
 challenger becomes champion by a rollout.
@@ -23,12 +24,13 @@ from typing import Final
 
 from edgewright.controller import registry
 from edgewright.controller.database import Session, col, select
-from edgewright.controller.database.tables import Rollout
+from edgewright.controller.database.tables import Assignment, Device, Rollout
 from edgewright.controller.database.versiontables import Alias
 from edgewright.controller.errors import UnknownAliasError, VersionNotReadyError
 from edgewright.controller.events import record
 from edgewright.controller.people.acting import CONTROLLER, present
 from edgewright.controller.rollouts.policy import RolloutState
+from edgewright.controller.rollouts.selectors import takes
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
@@ -134,18 +136,44 @@ def remove(session: Session, model: str, name: str) -> None:
 
 
 def crown(session: Session, rollout: Rollout) -> None:
-    """Make a rollout's version the champion, in the transaction in which it finishes."""
-    _move(session, rollout.model, CHAMPION, rollout.version, f" by rollout {rollout.id}")
+    """Make a rollout's version the champion, in the transaction in which it finishes.
+
+    Where devices that its selector does not take are assigned another version, the champion stays, and an
+    event says so.
+    """
+    others = _others(session, rollout)
+    if not others:
+        _move(session, rollout.model, CHAMPION, rollout.version, f" by rollout {rollout.id}")
+        return
+    row = session.get(Alias, (rollout.model, CHAMPION))
+    if row is not None and row.version == rollout.version:
+        return
+    stays = f"v{row.version} stays the champion" if row is not None else "There is no champion"
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    number = rollout.id or 0
+    why = f"rollout {number} does not take {others[0]}{more}, with another version"
+    sentence = f"{stays} of {rollout.model}: {why}."
+    record(session, "alias.kept", sentence, model=rollout.model, version=rollout.version, rollout=number)
 
 
 def settle(session: Session) -> None:
     """Name the champions of models whose rollouts finished before there were aliases."""
     known = {alias.model for alias in list_aliases(session) if alias.name == CHAMPION}
     finished = select(Rollout).where(col(Rollout.state) == RolloutState.FINISHED)
-    newest = {r.model: r for r in session.exec(finished.order_by(col(Rollout.id))).all()}
-    for model, rollout in newest.items():
-        if model not in known:
+    for rollout in session.exec(finished.order_by(col(Rollout.id).desc())).all():
+        if rollout.model not in known and not _others(session, rollout):
+            known.add(rollout.model)
             crown(session, rollout)
+
+
+def _others(session: Session, rollout: Rollout) -> list[str]:
+    """Devices outside of a rollout's selector that are assigned another version of its model."""
+    if not rollout.selector.strip():
+        return []
+    assigned = select(Device).join(Assignment, col(Assignment.device) == col(Device.id))
+    assigned = assigned.where(col(Assignment.model) == rollout.model, col(Assignment.stop).is_(False))
+    assigned = assigned.where(col(Assignment.model_version) != rollout.version, col(Device.revoked_at) == 0)
+    return sorted(d.id for d in session.exec(assigned) if not takes(rollout.selector, d))
 
 
 def _verify_free(name: str) -> None:

@@ -3,10 +3,11 @@
 The verdict itself is the wire's (``wire.matching``), so that a device and its controller cannot disagree.
 Here it meets the fleet: a rollout leaves out a device whose facts contradict its target, with the reason; a
 list shows which better target a device could have. A target that is not in the table is not judged, and a
-device that has told nothing contradicts nothing.
+device that has told nothing contradicts nothing. One that runs the model today has proven more than any fact
+says: it is never left out, and named where its facts contradict.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Literal, NamedTuple
 
 from edgewright.controller.database.tables import Device
@@ -35,18 +36,26 @@ class Verdict(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Devices that a rollout takes, and the reason of each that it leaves out."""
+    """Devices that a rollout takes, and the reason of each that it leaves out.
+
+    ``doubted`` has the reasons of those that it takes because they run the model, whatever they say.
+    """
 
     taken: list[str]
     left_out: dict[str, str]
+    doubted: dict[str, str]
 
 
 def facts_of(device: Device) -> Facts:
-    """What a device last said that it is."""
+    """What a device last said that it is.
+
+    ``Device.runtime`` is no fact to judge by: it is the first of several, or, from an older controller, all
+    of them in one text.
+    """
     return Facts(
         machine=device.machine,
         cpu=tuple(device.cpu),
-        runtimes=tuple(device.runtimes) or ((device.runtime,) if device.runtime else ()),
+        runtimes=tuple(device.runtimes),
         memory_mb=device.memory_mb,
     )
 
@@ -78,17 +87,24 @@ def judge(device: Device, targets: Targets) -> Verdict:
     )
 
 
-def choose(devices: Iterable[Device], targets: Targets) -> Choice:
-    """Leave out the devices whose facts contradict their target; the order of the others is kept."""
-    taken: list[str] = []
-    left_out: dict[str, str] = {}
+def choose(devices: Iterable[Device], targets: Targets, proven: Set[str] = frozenset()) -> Choice:
+    """Leave out the devices whose facts contradict their target; the order of the others is kept.
+
+    Args:
+        devices: that a rollout could take.
+        targets: see ``Targets``.
+        proven: ids of those that run the model today, as their target has it.
+    """
+    choice = Choice([], {}, {})
     for device in devices:
         match = match_of(device, targets)
-        if match is None or match.ok:
-            taken.append(device.id)
-        else:
-            left_out[device.id] = f"{device.target} does not fit: {'; '.join(match.reasons)}."
-    return Choice(taken, left_out)
+        is_taken = match is None or match.ok or device.id in proven
+        if is_taken:
+            choice.taken.append(device.id)
+        if match is not None and not match.ok:
+            reasons = choice.doubted if is_taken else choice.left_out
+            reasons[device.id] = f"{device.target} does not fit: {'; '.join(match.reasons)}."
+    return choice
 
 
 def fitting(devices: Iterable[Device], targets: Targets) -> dict[str, int]:

@@ -26,6 +26,7 @@ from edgewright.controller.compiler.protocol import (
 from edgewright.controller.compiler.worker import run_check
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.tables import Artifact, Model, ModelVersion
+from edgewright.controller.database.versiontables import Alias
 from edgewright.controller.errors import ModelTomlError, UnknownModelError
 from edgewright.controller.events import record
 from edgewright.controller.model_toml import read_model, source_files
@@ -234,6 +235,9 @@ def mark_signing(session: Session, model: str, version: int, sentence: str) -> b
 def withdraw(session: Session, model: str, version: int, reason: str = "") -> bool:
     """Take a version out of circulation: no rollout takes it, and nothing is built on it.
 
+    Aliases that name it stay, and the event names them: the champion until a rollout finishes, the others
+    until people move them.
+
     Returns:
         Whether it was not withdrawn already.
 
@@ -246,6 +250,9 @@ def withdraw(session: Session, model: str, version: int, reason: str = "") -> bo
     row.state, row.detail, row.finished_at = WITHDRAWN, reason, time.time()
     session.add(row)
     sentence = f"{model} v{version} was withdrawn{': ' + reason if reason else '.'}"
+    named = select(Alias.name).where(col(Alias.model) == model, col(Alias.version) == version)
+    if names := ", ".join(session.exec(named.order_by(col(Alias.name)))):
+        sentence = f"{sentence.removesuffix('.')}. Still named by: {names}."
     record(session, "version.withdrawn", sentence, model=model, version=version)
     return True
 

@@ -17,15 +17,22 @@ import msgspec
 from edgewright.controller import aliases, canary_gate
 from edgewright.controller.database import Session, col, func, select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Assignment, Device, Outcome, Rollout, RolloutDevice
+from edgewright.controller.database.tables import Outcome, Rollout, RolloutDevice
 from edgewright.controller.database.versiontables import LeftOut
 from edgewright.controller.events import record
-from edgewright.controller.matching import Choice, Targets, choose
+from edgewright.controller.matching import Targets
 from edgewright.controller.monitor import close_alarms
 from edgewright.controller.rollouts import policy
 from edgewright.controller.rollouts.assigner import Assigner
+from edgewright.controller.rollouts.joining import (
+    candidates,
+    joining,
+    open_to_joiners,
+    tell_left_out,
+    tell_taken_back,
+)
 from edgewright.controller.rollouts.policy import RolloutState, Step
-from edgewright.controller.rollouts.service import leave_out, matching_devices, move, send_back
+from edgewright.controller.rollouts.service import leave_out, move, send_back
 from edgewright.wire.deployment import State
 from edgewright.wire.targets import shipped_demands
 
@@ -180,37 +187,33 @@ class Reconciler:
                     close_alarms(session, rollout.model, rollout.version)
 
     def _take_late_joiners(self) -> None:
-        """Give devices that have no assignment the version of the newest rollout that was not stopped."""
+        """Give devices what they miss: those without an assignment, and those left out that fit again."""
         with self._db.reading() as session:
-            if not _unassigned(session):
-                return
-            # A stopped rollout says nothing about the one that the fleet finished before it. One under way is
-            # waited for: else its version would pass by a device that joins meanwhile.
-            kept = select(func.max(Rollout.id)).where(col(Rollout.state) != RolloutState.STOPPED)
-            newest = session.exec(kept.group_by(col(Rollout.model))).all()
-        for number in newest:
-            if number is not None:
-                self._take_in(number)
+            numbers = open_to_joiners(session)
+        for number in numbers:
+            self._take_in(number)
 
     def _take_in(self, number: int) -> None:
         with self._db.reading() as session:
-            rollout = session.get(Rollout, number)
-            if rollout is None or rollout.state != RolloutState.FINISHED:
-                return
-            targets = self._targets()
-            if not any(_joining(session, rollout, targets)):
+            rollout = session.get_one(Rollout, number)
+            found = candidates(session, rollout)
+            targets = self._targets() if found else {}
+            if not any(joining(session, rollout, found, targets)):
                 return
         with self._assigner.issuing() as issue:
-            joining, left_out = _joining(issue.session, rollout, targets)
+            found = candidates(issue.session, rollout)
+            taken, left_out, _ = joining(issue.session, rollout, found, targets)
             leave_out(issue.session, number, left_out)
-            for device in joining:
+            tell_left_out(issue.session, rollout, left_out)
+            for device in taken:
                 if was_left_out := issue.session.get(LeftOut, (number, device)):
                     issue.session.delete(was_left_out)
+                    tell_taken_back(issue.session, rollout, device)
                 if issue.session.get(RolloutDevice, (number, device)) is None:
                     last = len(rollout.waves) - 1
                     issue.session.add(RolloutDevice(rollout=number, device=device, wave=last))
             issue.session.flush()
-            issue.assign(joining, rollout.model, rollout.version, rollout=number)
+            issue.assign(taken, rollout.model, rollout.version, rollout=number)
 
 
 def _running(session: Session, number: int) -> Rollout | None:
@@ -275,20 +278,3 @@ def _counts(
     )
     labelled, wrong = session.exec(statement).one()
     return canary_gate.Counts(int(labelled), int(wrong))
-
-
-def _unassigned(session: Session) -> bool:
-    assigned = select(Assignment.device)
-    return session.exec(select(Device.id).where(col(Device.id).not_in(assigned))).first() is not None
-
-
-def _joining(session: Session, rollout: Rollout, targets: Targets) -> Choice:
-    """Devices without an assignment that the rollout would have taken, and those newly left out."""
-    assigned = select(Assignment.device)
-    known = select(LeftOut.device).where(col(LeftOut.rollout) == rollout.id)
-    found = matching_devices(
-        session, rollout.model, rollout.version, rollout.selector, col(Device.id).not_in(assigned)
-    )
-    chosen = choose(found, targets)
-    told = set(session.exec(known)) if chosen.left_out else set()
-    return Choice(chosen.taken, {d: why for d, why in chosen.left_out.items() if d not in told})

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from edgewright.controller.database.tables import Device
 from edgewright.controller.errors import NoMatchingDeviceError
 
 _CLAUSE = re.compile(
@@ -58,3 +59,12 @@ def matches(selector: str, tags: Mapping[str, str]) -> bool:
         NoMatchingDeviceError: the selector cannot be read.
     """
     return all((tags.get(c.key, "") in c.values) is not c.negated for c in parse(selector))
+
+
+def takes(selector: str, device: Device) -> bool:
+    """Whether a device belongs to the group.
+
+    Raises:
+        NoMatchingDeviceError: the selector cannot be read.
+    """
+    return matches(selector, {**device.tags, "id": device.id, "target": device.target})

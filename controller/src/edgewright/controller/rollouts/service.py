@@ -20,7 +20,7 @@ from edgewright.controller.events import record
 from edgewright.controller.matching import Targets, choose
 from edgewright.controller.rollouts.assigner import Assigner, Issue
 from edgewright.controller.rollouts.policy import TRANSITIONS, RolloutState, Step, Wave, plan_waves
-from edgewright.controller.rollouts.selectors import matches
+from edgewright.controller.rollouts.selectors import takes
 from edgewright.wire.deployment import FINISHED, State
 from edgewright.wire.targets import shipped_demands
 
@@ -85,7 +85,8 @@ class RolloutService:
             _ready_version(session, model, version)
             found = matching_devices(session, model, version, selector)
             # Back to what they ran is for all of them, whatever they say that they are.
-            chosen = choose(found, {} if allow_rollback else self._targets())
+            targets = {} if allow_rollback else self._targets()
+            chosen = choose(found, targets, proven(session, model, found))
             devices = chosen.taken
             if not devices:
                 raise NoMatchingDeviceError(_nobody(selector or "the fleet", model, chosen.left_out))
@@ -110,6 +111,8 @@ class RolloutService:
             if chosen.left_out:
                 leave_out(session, number, chosen.left_out)
                 sentence += f" Left out: {_told(chosen.left_out)}"
+            if chosen.doubted:
+                sentence += f" Taken because they run {model}, whatever they say: {_told(chosen.doubted)}"
             record(session, "rollout.started", sentence, model=model, version=version, rollout=number)
         self._wake()
         return number
@@ -228,9 +231,19 @@ def matching_devices(
     )
     statement = select(Device).where(col(Device.target).in_(targets), *conditions)
     devices: Iterable[Device] = session.exec(statement)
-    chosen = [d for d in devices if matches(selector, {**d.tags, "id": d.id, "target": d.target})]
+    chosen = [d for d in devices if takes(selector, d)]
     chosen.sort(key=lambda d: (not d.connected, 0.0 if d.connected else -d.last_seen, d.id))
     return chosen
+
+
+def proven(session: Session, model: str, devices: Iterable[Device]) -> set[str]:
+    """Ids of those that run a version of the model now that was compiled for their target.
+
+    Its golden vectors passed there, which says more than what a device tells of itself.
+    """
+    statement = select(Artifact.version, Artifact.target).where(col(Artifact.model) == model)
+    compiled = set(session.exec(statement))
+    return {d.id for d in devices if d.active_model == model and (d.active_version, d.target) in compiled}
 
 
 def leave_out(session: Session, rollout: int, left_out: Mapping[str, str]) -> None:

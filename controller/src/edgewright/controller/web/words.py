@@ -86,6 +86,7 @@ EVENTS: Final[dict[str, Tone]] = {
     "qualification.ordered": "move",
     "qualification.measured": "good",
     "qualification.failed": "warn",
+    "qualification.unmeasured": "warn",
     "qualification.expired": "warn",
     "qualification.disputed": "warn",
     "rollout.started": "move",
