@@ -16,6 +16,7 @@ from edgewright.controller.database.engine import Database
 from edgewright.controller.downloads import DownloadCounts, Places
 from edgewright.controller.durable import write_durably
 from edgewright.controller.enrolment import Enrolment
+from edgewright.controller.errors import DataFolderDamagedError
 from edgewright.controller.evidence.version import VersionHealth
 from edgewright.controller.identity.authority import CertificateAuthority
 from edgewright.controller.identity.register import DeviceRegister
@@ -46,6 +47,7 @@ class SimulatedPublisher:
     releases: list[str] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
     found: dict[str, PublishedBlob] = field(default_factory=dict)
+    damaged: set[str] = field(default_factory=set)
 
     def publish_assignment(self, device: str, document: bytes) -> None:
         """Take one device's document."""
@@ -64,7 +66,9 @@ class SimulatedPublisher:
         self.metadata += 1
 
     def publish_release(self, manifest_sha256: str) -> None:
-        """Take a release."""
+        """Take a release, unless a test says that it is damaged."""
+        if manifest_sha256 in self.damaged:
+            raise DataFolderDamagedError(f"{manifest_sha256} is damaged.")
         self.releases.append(manifest_sha256)
 
     def withdraw_releases(self, manifest_sha256s: Collection[str]) -> Damaged:

@@ -103,10 +103,18 @@ class World:
             assert not batch.rejected
             batch.finish()
 
-    def answer(self, device: str, order: int, sha256: str, p50: int, *, ok: bool = True) -> None:
+    def answer(
+        self, device: str, order: int, sha256: str, p50: int, *, ok: bool = True, unmeasured: bool = False
+    ) -> None:
         """A device reports."""
         measured = Measured(
-            order=order, manifest_sha256=sha256, ok=ok, error=0 if ok else 43, detail="", latency_p50_us=p50
+            order=order,
+            manifest_sha256=sha256,
+            ok=ok,
+            error=0 if ok else 43,
+            detail="",
+            latency_p50_us=p50,
+            unmeasured=unmeasured,
         )
         with self.parts.db.session() as session:
             take(session, session.get_one(Device, device), measured)
@@ -221,6 +229,48 @@ def test_an_order_survives_its_controller(world: World) -> None:
         assert [order.closed for order in session.exec(select(QualificationOrder)).all()] == [True]
 
 
+def test_a_build_that_was_killed_finds_its_answers(world: World) -> None:
+    """Who asks again for the same candidates gets what was measured or missed; a person has it done anew."""
+    candidates = two_candidates(world)
+    orders = world.service.propose(candidates, ["q1", "q2"], limit_s=60.0)
+    world.service.step()
+    for row in world.rows():
+        if row.device == "q1":
+            world.answer("q1", row.number, row.manifest_sha256, 100)
+    assert world.restart().propose(candidates, ["q1", "q2"], limit_s=60.0) == orders
+    world.now += 61.0
+    service = world.restart()
+    service.step()
+    assert service.propose(candidates, ["q1", "q2"], limit_s=60.0) == orders
+    assert world.states() == ["measured", "measured", "expired", "expired"]
+    assert service.is_over(orders)
+    (first,) = service.order(MODEL, 1, devices=["q1"])
+    assert service.order(MODEL, 1, devices=["q1"]) == [first]
+    service.step()
+    world.answer("q1", world.rows()[-1].number, world.released, 90)
+    assert service.order(MODEL, 1, devices=["q1"]) != [first]
+
+
+def test_an_order_that_cannot_be_published_holds_up_no_other(world: World) -> None:
+    """A damaged candidate ends its own order, before it is signed or when it is put there again."""
+    candidates = two_candidates(world)
+    world.service.propose({"int8": candidates["int8"]}, ["q1"])
+    world.service.order(MODEL, 1, devices=["q2"])
+    world.parts.blobs.path(candidates["int8"]).write_bytes(b"damage")
+    world.service.step()
+    assert world.states() == ["expired", "ordered"]
+    assert world.rows()[0].detail
+    assert [device for device, _ in world.parts.publisher.orders] == ["q2"]
+    world.service.propose({"fp32": candidates["fp32"]}, ["q1"])
+    world.service.step()
+    world.parts.publisher.damaged.add(candidates["fp32"])
+    world.parts.publisher.orders.clear()
+    world.restart().step()
+    assert world.states() == ["expired", "ordered", "expired"]
+    assert [device for device, raw in world.parts.publisher.orders if raw] == ["q2"]
+    assert ("q1", b"") in world.parts.publisher.orders
+
+
 def test_answers_that_nobody_asked_for_change_nothing(world: World) -> None:
     """Another device's order, an unknown number and a second answer are nobody's."""
     world.service.order(MODEL, 1, devices=["q1"])
@@ -296,7 +346,10 @@ def test_the_fastest_that_passes_everywhere_is_chosen() -> None:
     assert choose(both, [result("a", "r1", 240)]) == int8
     faster = [result("a", "r1", 240), result("b", "r1", 180)]
     assert choose(both, faster) == fp32
-    assert choose(both, [*faster, result("b", "r2", 400)]) == int8
+    assert choose(both, [*faster, result("a", "r2", 300), result("b", "r2", 400)]) == int8
+    assert choose(both, [*faster, result("b", "r2", 400)]) == fp32, "nobody knows how slow int8 is on r2"
+    apart = [result("a", "r1", 240), result("a", "r3", 900), result("b", "r1", 300), result("b", "r2", 310)]
+    assert choose(both, apart) == int8, "r1 alone has measured both"
     assert choose(both, [*faster, result("b", "r2", 0, ok=False)]) == int8
     assert choose([fp32], [result("b", "r1", 0, ok=False)]) is None
     disputed = [*faster, *(result(name, "r2", 0, ok=False) for name in "ab")]
@@ -313,6 +366,31 @@ def test_the_fastest_that_passes_everywhere_is_chosen() -> None:
     assert choose([fp32, fp16], [nearly[0], result("c", "r1", int(1000 * SAME) + 1)]) == fp32
 
 
+def test_a_device_in_trouble_has_no_say(world: World) -> None:
+    """What a device could not measure counts like no answer: the build ships what the others measured."""
+
+    def answer(others: int) -> None:
+        for row in world.rows():
+            could = row.device == "q1" and others > 0
+            world.answer(row.device, row.number, row.manifest_sha256, others, ok=could, unmeasured=not could)
+
+    (chosen,) = measure(world, lambda: answer(180)).built
+    assert (chosen.chosen, chosen.qualification) == ("int8", "hardware")
+    assert world.states() == ["measured", "measured", "unmeasured", "unmeasured"]
+
+
+def test_devices_that_are_all_in_trouble_end_no_build(world: World) -> None:
+    """Where every device has a full disk the build goes on as it was compiled."""
+
+    def answer() -> None:
+        for row in world.rows():
+            world.answer(row.device, row.number, row.manifest_sha256, 0, ok=False, unmeasured=True)
+
+    (chosen,) = measure(world, answer).built
+    assert (chosen.chosen, chosen.qualification) == ("int8", "emulated")
+    assert set(world.states()) == {"unmeasured"}
+
+
 def test_the_table_is_all_that_happens() -> None:
     """What the table does not list is refused, and nothing leaves a final state."""
     for state in QualificationState:
@@ -322,7 +400,7 @@ def test_the_table_is_all_that_happens() -> None:
             else:
                 with pytest.raises(IllegalTransitionError):
                     advance(state, event)
-    assert not any(state in ("measured", "failed") for state, _ in TRANSITIONS)
+    assert not any(state in ("measured", "failed", "unmeasured") for state, _ in TRANSITIONS)
 
 
 def built(world: World, name: str, length: int, others: tuple[Built, ...] = ()) -> Built:

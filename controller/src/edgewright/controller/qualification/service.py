@@ -16,11 +16,13 @@ released: those stay as ``retention`` says.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from edgewright.controller import registry
 from edgewright.controller.blobs import BlobStore
+from edgewright.controller.compiler.protocol import DeviceAnswer
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Artifact, Device
@@ -36,6 +38,7 @@ from edgewright.controller.errors import (
 from edgewright.controller.events import record
 from edgewright.controller.publisher import Publisher
 from edgewright.controller.qualification.choice import Candidate, Result, choose, failures, plain_name
+from edgewright.controller.qualification.results import answers_to
 from edgewright.controller.qualification.states import (
     OPEN,
     QualificationEvent,
@@ -45,6 +48,7 @@ from edgewright.controller.qualification.states import (
 from edgewright.controller.trust.director_seam import Trials, TrialsSigner
 from edgewright.controller.trust.documents import TargetEntry
 from edgewright.wire.assignment import TargetCustom
+from edgewright.wire.errors import MalformedMessageError
 from edgewright.wire.manifest import Manifest, decode_manifest
 from edgewright.wire.qualification import MAX_CANDIDATES, QualificationOrders, candidate_path
 
@@ -129,7 +133,9 @@ class Qualifications:
         numbers: list[int] = []
         for artifact in artifacts:
             named = {plain_name(artifact.gates.get("chosen") or artifact.precision): artifact.manifest_sha256}
-            numbers += self.propose(named, willing[artifact.target], limit_s=limit_s, ordered_by=ordered_by)
+            numbers += self.propose(
+                named, willing[artifact.target], limit_s=limit_s, ordered_by=ordered_by, anew=True
+            )
         return numbers
 
     def propose(
@@ -139,16 +145,19 @@ class Qualifications:
         *,
         limit_s: float = LIMIT_S,
         ordered_by: str = "",
+        anew: bool = False,
     ) -> list[int]:
         """Have candidates of one version and one target measured; the numbers of the orders, one a device.
 
-        Who asks a device again while the same order is open gets that one: a build that was killed goes on.
+        Who asks a device again for the same candidates gets the same order, answered or not: a build that was
+        killed goes on, and nothing is measured twice.
 
         Args:
             candidates: SHA-256 of each one's manifest, by its name.
             devices: that take candidates and are of the target.
             limit_s: seconds that they have.
             ordered_by: who asks.
+            anew: have it measured again where an order for it is over; one that is open is still the same.
 
         Raises:
             InvalidRequestError: they cannot be measured as one order.
@@ -160,7 +169,7 @@ class Qualifications:
         first = next(iter(manifests.values()))
         now = self._clock()
         with self._db.session() as session:
-            same = _same(session, devices, first, set(candidates.values()))
+            same = _same(session, devices, first, set(candidates.values()), only_open=anew)
             orders = [
                 QualificationOrder(
                     device=device,
@@ -215,6 +224,11 @@ class Qualifications:
             self._tell_disputed(rows[0], picked, failed_on)
         return picked
 
+    def answers(self, orders: Sequence[int]) -> list[DeviceAnswer]:
+        """What devices have measured of these orders' candidates, good or not."""
+        with self._db.reading() as session:
+            return answers_to(session, orders)
+
     def complaints(self, orders: Sequence[int]) -> list[str]:
         """What devices say of candidates that fail, in sentences."""
         failed = select(Qualification).where(
@@ -250,7 +264,8 @@ class Qualifications:
             self._is_there = False
             self._close()
             for order in self._next():
-                self._publish(order)
+                with self._alone(order):
+                    self._publish(order)
             self._is_there = True
 
     def reconnected(self) -> None:
@@ -274,8 +289,9 @@ class Qualifications:
 
     def _put_again(self) -> None:
         for order, manifests in self._on_broker():
-            self._bring(order, manifests)
-            self._publisher.publish_order(order.device, order.document)
+            with self._alone(order):
+                self._bring(order, manifests)
+                self._publisher.publish_order(order.device, order.document)
 
     def _expire(self) -> None:
         now = self._clock()
@@ -327,11 +343,7 @@ class Qualifications:
         with self._db.reading() as session:
             rows = _open_rows(session, order)
             released = _released(session, {row.manifest_sha256 for row in rows})
-        try:
-            self._bring(order, {row.manifest_sha256: row.manifest_sha256 in released for row in rows})
-        except (BrokerFullError, DataFolderDamagedError) as error:
-            self._fail(order, error.sentence)
-            return
+        self._bring(order, {row.manifest_sha256: row.manifest_sha256 in released for row in rows})
         number = max(self._director.last_trials(order.device) + 1, int(self._clock()))
         orders = QualificationOrders(order.device, self._clock())
         entries = tuple(self._entry(row) for row in rows)
@@ -354,8 +366,16 @@ class Qualifications:
             else:
                 self._publisher.publish_release(sha256)
 
-    def _fail(self, order: QualificationOrder, detail: str) -> None:
-        """An order that cannot be published ends; its devices were told nothing."""
+    @contextmanager
+    def _alone(self, order: QualificationOrder) -> Iterator[None]:
+        """What is wrong with one order ends that order, and holds up no other device's."""
+        try:
+            yield
+        except (BrokerFullError, DataFolderDamagedError, InvalidRequestError, MalformedMessageError) as error:
+            _log.warning("The order for %s ends: %s", order.device, error.sentence)
+            self._end(order, error.sentence)
+
+    def _end(self, order: QualificationOrder, detail: str) -> None:
         with self._db.session() as session:
             for row in _open_rows(session, order):
                 row.state = advance(QualificationState(row.state), QualificationEvent.OVERDUE)
@@ -441,17 +461,24 @@ def _willing(session: Session, target: str, devices: Sequence[str]) -> list[str]
     return [row.id for row in rows if (row.id in devices if devices else row.bound_tags.get(key) == value)]
 
 
-def _same(session: Session, devices: Sequence[str], of: Manifest, manifests: set[str]) -> dict[str, int]:
-    """Open orders for exactly these candidates, by device."""
-    mine = select(QualificationOrder).where(
-        col(QualificationOrder.device).in_(list(devices)),
-        QualificationOrder.model == of.model,
-        QualificationOrder.version == of.version,
-        QualificationOrder.target == of.target,
+def _same(
+    session: Session, devices: Sequence[str], of: Manifest, manifests: set[str], *, only_open: bool
+) -> dict[str, int]:
+    """The newest orders for exactly these candidates, by device."""
+    mine = (
+        select(QualificationOrder)
+        .where(
+            col(QualificationOrder.device).in_(list(devices)),
+            QualificationOrder.model == of.model,
+            QualificationOrder.version == of.version,
+            QualificationOrder.target == of.target,
+        )
+        .order_by(col(QualificationOrder.id))
     )
     found: dict[str, int] = {}
     for order in session.exec(mine).all():
-        if _open_rows(session, order) and set(_candidates(session, order)) == manifests:
+        counts = not only_open or _open_rows(session, order)
+        if counts and set(_candidates(session, order)) == manifests:
             found[order.device] = order.id or 0
     return found
 
