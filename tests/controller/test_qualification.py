@@ -478,6 +478,15 @@ def test_a_build_ships_what_devices_chose(world: World) -> None:
     assert (chosen.chosen, chosen.qualification, chosen.others) == ("fp32", "hardware", ())
     manifest = decode_manifest(world.parts.blobs.read(chosen.sha256))
     assert (manifest.qualification, manifest.artifact.length) == ("hardware", 9000)
+    said = [(each.candidate, each.device, each.ok, each.latency_p50_us) for each in chosen.answers]
+    assert said == [
+        ("fp32", "q1", True, 180),
+        ("fp32", "q2", True, 180),
+        ("int8", "q1", True, 240),
+        ("int8", "q2", True, 240),
+    ]
+    assert {each.order for each in chosen.answers} == {row.number for row in world.rows()}
+    assert chosen.numbers["device_latency_us"] == 180
 
 
 def test_a_build_that_no_device_answers_stays_emulated(world: World) -> None:

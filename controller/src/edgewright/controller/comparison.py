@@ -153,6 +153,8 @@ FIGURES: Final[dict[str, Figure]] = {
     "fp32_latency_us": Figure("Latency of fp32 there", _us),
     "latency_ratio": Figure("Latency, as a share of fp32's", _ratio, -1, NOISE),
     "latency_spread": Figure("Spread of the latency", _plain),
+    "device_latency_us": Figure("Latency on the slowest device", _us, -1, NOISE),
+    "device_memory_mb": Figure("Memory on a device", _mb, -1, NOISE),
     "memory_mb": Figure("Memory", _mb, -1, NOISE),
     "size_ratio": Figure("Size, as a share of fp32's", _ratio, -1),
     "holdout_accuracy": Figure("Accuracy on held-out data", percent, 1),

@@ -7,9 +7,9 @@ one whose latency was judged.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
-HARDWARE: Final = "hardware"
+HARDWARE: Final[Literal["hardware"]] = "hardware"
 """What a manifest says of an artifact that a device has measured."""
 
 

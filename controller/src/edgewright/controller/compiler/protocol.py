@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from edgewright.controller.compiler.cache import SourceFacts
 from edgewright.controller.compiler.compiled import Compiled
 from edgewright.controller.compiler.gates import Verdict
 from edgewright.controller.compiler.patches import Base
@@ -23,6 +24,7 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
         content_key: of a confidential version; it reaches the child by its standard input.
         cache: folder of what was compiled before, empty for none.
         targets_file: the site's own table of targets; it need not be there.
+        scratch: folder that takes what lies on disk meanwhile; empty for the system's own.
         keep_others: whether to build everything that passes the gates, for devices to choose among.
     """
 
@@ -36,6 +38,7 @@ class BuildRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="build", k
     content_key: bytes = b""
     cache: str = ""
     targets_file: str = ""
+    scratch: str = ""
     keep_others: bool = False
 
     def __repr__(self) -> str:
@@ -49,6 +52,7 @@ class CheckRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="check"):
     folder: str
     cache: str = ""
     targets_file: str = ""
+    scratch: str = ""
 
 
 class CompileRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="compile", kw_only=True):
@@ -56,7 +60,8 @@ class CompileRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="compile
 
     Attributes:
         path: a model folder, or a model file.
-        blobs, cache, targets_file: as in ``BuildRequest``.
+        blobs, cache, targets_file, scratch: as in ``BuildRequest``.
+        secrets: blob store for a confidential model, of which nothing is remembered; empty for ``blobs``.
         targets: instead of those that model.toml names; empty for those.
     """
 
@@ -64,6 +69,8 @@ class CompileRequest(msgspec.Struct, frozen=True, tag_field="kind", tag="compile
     blobs: str
     cache: str = ""
     targets_file: str = ""
+    scratch: str = ""
+    secrets: str = ""
     targets: tuple[str, ...] = ()
 
 
@@ -82,6 +89,32 @@ class Progress(msgspec.Struct, frozen=True, tag_field="kind", tag="progress"):
     share: float
 
 
+class DeviceAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What one device measured of one candidate before the release.
+
+    Attributes:
+        candidate: its name.
+        manifest_sha256: of the manifest that the device was given.
+        device, order: who, and the number of the director's signed order.
+        ok: whether every limit held there.
+        error: number of the first thing that did not hold, 0 for none.
+        latency_p50_us, latency_p99_us: of one inference, microseconds.
+        memory_mb: of the process, MiB.
+        runtime: that it ran on.
+    """
+
+    candidate: str
+    manifest_sha256: str
+    device: str
+    order: int
+    ok: bool
+    error: int = 0
+    latency_p50_us: int = 0
+    latency_p99_us: int = 0
+    memory_mb: float = 0.0
+    runtime: str = ""
+
+
 class Built(msgspec.Struct, frozen=True, kw_only=True):
     """What was built for one target.
 
@@ -94,9 +127,10 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
         verdicts: of all candidates that were judged; ``chosen`` names the one that ships.
         format: of the artifact, onnx or tflite.
         proven_on: runtimes that the gates ran on.
-        numbers: of the chosen candidate's verdict.
+        numbers: of the chosen candidate's verdict, then what devices measured of it.
         tools: what made the artifact, with versions.
         others: built of what else passed the gates, where that was asked for.
+        answers: of the devices that measured this target's candidates, by which it was chosen.
     """
 
     target: str
@@ -119,6 +153,19 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     numbers: dict[str, float] = {}
     tools: dict[str, str] = {}
     others: tuple["Built", ...] = ()
+    answers: tuple[DeviceAnswer, ...] = ()
+
+
+class Retold(msgspec.Struct, frozen=True):
+    """What card and bill of materials are written from again, once devices have chosen.
+
+    Attributes:
+        source: what the checks found.
+        compiled: by target, with all that passed the gates.
+    """
+
+    source: SourceFacts
+    compiled: tuple[Compiled, ...]
 
 
 class BuildResult(msgspec.Struct, frozen=True, tag_field="kind", tag="result", kw_only=True):
@@ -131,6 +178,7 @@ class BuildResult(msgspec.Struct, frozen=True, tag_field="kind", tag="result", k
         card_sha256: blob with the model card.
         sbom_sha256: blob with the bill of materials.
         warnings: sentences that a person should read before a rollout.
+        retold: where everything that passed was kept for devices to choose among.
     """
 
     model: str
@@ -142,6 +190,7 @@ class BuildResult(msgspec.Struct, frozen=True, tag_field="kind", tag="result", k
     card_sha256: str = ""
     sbom_sha256: str = ""
     warnings: tuple[str, ...] = ()
+    retold: Retold | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -162,6 +211,7 @@ class CompileResult(msgspec.Struct, frozen=True, tag_field="kind", tag="compiled
         metrics, notes: of the source.
         cached: targets that were known from before.
         card_sha256, sbom_sha256: blobs.
+        confidential: whether all blobs are in the request's ``secrets``.
     """
 
     model: str
@@ -172,6 +222,7 @@ class CompileResult(msgspec.Struct, frozen=True, tag_field="kind", tag="compiled
     cached: tuple[str, ...] = ()
     card_sha256: str = ""
     sbom_sha256: str = ""
+    confidential: bool = False
 
 
 class Failure(msgspec.Struct, frozen=True, tag_field="kind", tag="failure"):

@@ -1,6 +1,6 @@
 """What is told of a version: its model card and its bill of materials, from what a build knows of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,6 +36,7 @@ def tell(
     blobs: BlobStore,
     version: int = 0,
     parent: int = 0,
+    on_devices: Collection[str] = (),
 ) -> Told:
     """Store a version's card and bill of materials.
 
@@ -48,11 +49,14 @@ def tell(
         blobs: takes the two.
         version: its number, 0 where it has none.
         parent: version that a rebuild started from, 0 for none.
+        on_devices: targets whose artifact devices have measured.
     """
     # The library of bills of materials costs 0.2 s and 6 MiB, which a controller's start does not need.
     from edgewright.controller.compiler.sbom import make_sbom
 
-    facts = replace(_facts(folder, spec, keys, source, compiled), version=version, parent=parent)
+    facts = _facts(folder, spec, keys, source, compiled)
+    targets = tuple(_measured(one) if one.target in on_devices else one for one in facts.targets)
+    facts = replace(facts, targets=targets, version=version, parent=parent)
     # A version's card is named by a signed statement, so what differs from run to run stays out of it.
     card = make_card(facts) + (b"" if version else measured_section(facts))
     return Told(blobs.put(card), blobs.put(make_sbom(facts)))
@@ -118,6 +122,10 @@ def _target(one: Compiled) -> TargetFacts:
         proven_on=one.proven_on,
         left_alone=one.left_alone,
     )
+
+
+def _measured(one: TargetFacts) -> TargetFacts:
+    return replace(one, qualification="hardware")
 
 
 def _data(folder: Path, spec: ModelSpec | TensorSpec, keys: Keys, source: SourceFacts) -> Iterator[DataFacts]:

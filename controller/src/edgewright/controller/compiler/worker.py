@@ -124,7 +124,7 @@ def run_build(
         ModelError: the model cannot become artifacts.
         BuildInterruptedError: the child ended without an answer, was stopped or took too long.
     """
-    with _site(request):
+    with site_targets(request):
         known = None if is_stopped() else known_build(request)
     return known or _expect(BuildResult, _run(request, on_progress, is_stopped, limit_s))
 
@@ -138,7 +138,7 @@ def run_check(
         ModelError: the model cannot become artifacts.
         BuildInterruptedError: the child ended without an answer, was stopped or took too long.
     """
-    with _site(request):
+    with site_targets(request):
         known = known_check(request)
     return known or _expect(Checked, _run(request, _ignore, is_stopped, limit_s))
 
@@ -158,7 +158,7 @@ def run_compile(
     return _expect(CompileResult, _run(request, on_progress, is_stopped, limit_s))
 
 
-def _site(request: Request) -> AbstractContextManager[None]:
+def site_targets(request: Request) -> AbstractContextManager[None]:
     """The site's own targets count, for whoever compiles for it."""
     return in_force(read_site(Path(request.targets_file)) if request.targets_file else SHIPPED)
 
@@ -238,7 +238,7 @@ def _answer(request: Request, write: Callable[[Answer], None]) -> Answer:
     from edgewright.controller.compiler.build import build_version, check_folder, compile_model
 
     try:
-        with _site(request):
+        with site_targets(request):
             if isinstance(request, CheckRequest):
                 return check_folder(request)
             if isinstance(request, CompileRequest):

@@ -2,7 +2,8 @@
 
 The control plane writes them, outside the process that compiles: it names what it gave in (files by digest,
 the parent, a rebuild's dataset), what came out, and how the gates judged it. A statement holds no time and no
-measured latency, so the same build gives the same bytes, and the manifest can carry its digest.
+latency that the compiler measured, so the same build gives the same bytes, and the manifest can carry its
+digest. What devices measured before the release stands in it: they chose by it, so it went into the build.
 
 This is what SLSA calls Build L2: provenance that the build platform makes and signs. It is not L3, because
 builds are not isolated from each other or from the machine.
@@ -21,7 +22,7 @@ import msgspec
 from edgewright.controller.compiler.gates import Verdict
 from edgewright.controller.compiler.measured import settled
 from edgewright.controller.compiler.proof import was_raced
-from edgewright.controller.compiler.protocol import Built
+from edgewright.controller.compiler.protocol import Built, DeviceAnswer
 from edgewright.wire.canonical import canonical_json
 from edgewright.wire.manifest import Manifest
 
@@ -148,6 +149,7 @@ def make_provenance(facts: Facts, built: Built, manifest: Manifest, byproducts: 
             "provenOn": list(built.proven_on),
             "latencyJudged": was_raced(built.numbers),
             "numbers": settled(built.numbers),
+            "devices": [_said(answer) for answer in built.answers],
             "data": facts.data,
             "gates": facts.gates,
             "rebuild": facts.parameters,
@@ -166,6 +168,13 @@ def make_provenance(facts: Facts, built: Built, manifest: Manifest, byproducts: 
         ],
     }
     return _statement(manifest, PROVENANCE, {"buildDefinition": definition, "runDetails": details})
+
+
+def _said(answer: DeviceAnswer) -> dict[str, Any]:
+    """A device's answer; the manifest that it was given is not the one that ships, so no digest of it."""
+    said: dict[str, Any] = msgspec.to_builtins(answer)
+    del said["manifest_sha256"]
+    return said
 
 
 def _materials(facts: Facts, built: Built) -> list[dict[str, Any]]:

@@ -65,6 +65,7 @@ def tell(told: Told, build_key: str) -> tuple[Line, ...]:
     lines.append(Line("Gates", _gates(told.tests["predicate"])))
     if numbers := _numbers(internal.get("numbers", {})):
         lines.append(Line("Measured", numbers))
+    lines += [Line("On a device", said) for said in _devices(internal)]
     lines += _papers(told)
     if internal.get("confidential"):
         lines.append(Line("Encrypted", "devices open it with a key that is wrapped for each of them"))
@@ -107,6 +108,19 @@ def _tools(materials: list[dict[str, Any]], role: str) -> str:
 
 def _numbers(numbers: dict[str, float]) -> str:
     return ", ".join(text.format(numbers[name]) for name, text in _NUMBERS.items() if name in numbers)
+
+
+def _devices(internal: dict[str, Any]) -> list[str]:
+    return [
+        f"{one['candidate']} on {one['device']}, order {one['order']}: "
+        + (
+            f"p50 {one['latency_p50_us']} us, p99 {one['latency_p99_us']} us, {one['memory_mb']:.0f} MiB, "
+            f"on {one['runtime']}"
+            if one["ok"]
+            else f"failed with E{one['error']:03d}"
+        )
+        for one in internal.get("devices", [])
+    ]
 
 
 def _papers(told: Told) -> list[Line]:

@@ -1,9 +1,11 @@
 """What devices answer, written down in the transaction that stores their report."""
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 
+from edgewright.controller.compiler.protocol import DeviceAnswer
 from edgewright.controller.database import Session, col, delete, select
 from edgewright.controller.database.tables import Device
 from edgewright.controller.database.versiontables import Qualification, WillingDevice
@@ -41,6 +43,29 @@ def take(session: Session, device: Device, measured: Measured) -> None:
     record(
         session, f"qualification.{row.state}", said, model=row.model, version=row.version, device=device.id
     )
+
+
+def answers_to(session: Session, orders: Sequence[int]) -> list[DeviceAnswer]:
+    """What devices have measured of these orders' candidates, good or not."""
+    answered = select(Qualification).where(
+        col(Qualification.order_id).in_(orders),
+        col(Qualification.state).in_((QualificationState.MEASURED, QualificationState.FAILED)),
+    )
+    return [
+        DeviceAnswer(
+            candidate=row.candidate,
+            manifest_sha256=row.manifest_sha256,
+            device=row.device,
+            order=row.number,
+            ok=row.state == QualificationState.MEASURED,
+            error=row.error,
+            latency_p50_us=int(row.result.get("latency_p50_us", 0)),
+            latency_p99_us=int(row.result.get("latency_p99_us", 0)),
+            memory_mb=float(row.result.get("memory_mb", 0.0)),
+            runtime=str(row.result.get("runtime", "")),
+        )
+        for row in session.exec(answered).all()
+    ]
 
 
 def note_willing(session: Session, device: str, *, willing: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgewright.controller.blobs import BlobStore
+from edgewright.controller.compiler.protocol import DeviceAnswer
 from edgewright.controller.database.engine import Database
 from edgewright.controller.qualification.choice import Candidate
 from edgewright.controller.rollouts.policy import Wave
@@ -80,6 +81,10 @@ class Measuring(Protocol):
 
     def pick(self, orders: Sequence[int]) -> Candidate | None:
         """The candidate that devices have chosen; None where none passed."""
+        ...
+
+    def answers(self, orders: Sequence[int]) -> list[DeviceAnswer]:
+        """What devices have measured of these orders' candidates."""
         ...
 
     def complaints(self, orders: Sequence[int]) -> list[str]:

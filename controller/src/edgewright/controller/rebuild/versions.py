@@ -27,7 +27,7 @@ from edgewright.controller.model_toml import read_model
 from edgewright.controller.provenance.attest import SOURCE_MODEL, attest, gather, verify_build
 from edgewright.controller.provenance.statements import Facts
 from edgewright.controller.rebuild.context import Context
-from edgewright.controller.rebuild.measuring import measure_build
+from edgewright.controller.rebuild.measuring import measure_build, tell_again
 from edgewright.controller.trust.documents import TargetEntry
 from edgewright.controller.trust.envelopes import BuildKey
 from edgewright.wire.errors import EdgewrightError, TransferError
@@ -43,27 +43,29 @@ def compile_version(context: Context, model: str, version: int) -> str:
         EdgewrightError: the version cannot be built.
         Interrupted: the controller goes down.
     """
-    with tempfile.TemporaryDirectory(dir=context.data, prefix="build-") as name, context.one_child:
+    with tempfile.TemporaryDirectory(dir=context.data, prefix="build-") as name:
         folder = Path(name)
-        with context.db.reading() as session:
-            files = registry.find_version(session, model, version).files
-            registry.materialise(context.blobs, files, folder)
-            request = registry.plan_build(session, context.blob_root, model, version, folder)
-            row = registry.find_version(session, model, version)
-            facts = gather(session, context.blobs, row, request.ranges_sha256)
-        if facts.confidential:
-            _seal_source(context, facts)
-            content_key = ContentKeys(context.data).ensure(model, version)
-            request = msgspec.structs.replace(request, content_key=content_key)
-        minutes = 0.0 if facts.confidential else read_model(folder).gates.qualify_minutes
-        request = msgspec.structs.replace(request, keep_others=minutes > 0)
-        try:
-            result = run_build(request, is_stopped=context.stopping.is_set)
-        except BuildInterruptedError:
-            context.pause(0)
-            raise
-    if minutes:
-        result = measure_build(context, result, minutes * 60)
+        with context.one_child:
+            with context.db.reading() as session:
+                files = registry.find_version(session, model, version).files
+                registry.materialise(context.blobs, files, folder)
+                request = registry.plan_build(session, context.blob_root, model, version, folder)
+                row = registry.find_version(session, model, version)
+                facts = gather(session, context.blobs, row, request.ranges_sha256)
+            if facts.confidential:
+                _seal_source(context, facts)
+                content_key = ContentKeys(context.data).ensure(model, version)
+                request = msgspec.structs.replace(request, content_key=content_key)
+            minutes = 0.0 if facts.confidential else read_model(folder).gates.qualify_minutes
+            request = msgspec.structs.replace(request, keep_others=minutes > 0)
+            try:
+                result = run_build(request, is_stopped=context.stopping.is_set)
+            except BuildInterruptedError:
+                context.pause(0)
+                raise
+        if minutes:
+            # Devices take minutes; what is told of the version is told of what they have chosen.
+            result = tell_again(request, measure_build(context, result, minutes * 60), context.blobs)
     result = attest(facts, result, context.blobs, BuildKey(context.data))
     return context.blobs.put(msgspec.json.encode(result))
 
