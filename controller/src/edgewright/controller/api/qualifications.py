@@ -5,9 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgewright.controller import aliases
 from edgewright.controller.api.access import bearer_scheme, need, verify_scope
 from edgewright.controller.api.auditing import acting_of
-from edgewright.controller.api.schemas import Name
+from edgewright.controller.api.schemas import AliasName, Name
 from edgewright.controller.api.seams import Services
 from edgewright.controller.database import col, select
 from edgewright.controller.database.versiontables import Qualification
@@ -28,7 +29,7 @@ class QualificationView(BaseModel):
     manifest_sha256: str
     size: int = Field(description="Of the artifact, bytes")
     device: str
-    state: str = Field(description="waiting, ordered, measured, failed or expired")
+    state: str = Field(description="waiting, ordered, measured, failed, unmeasured or expired")
     ordered_at: float
     finished_at: float
     error: int
@@ -40,7 +41,7 @@ class QualificationBody(BaseModel):
     """What shall be measured, and where."""
 
     model: Name
-    version: Annotated[int, Field(ge=1)]
+    version: Annotated[int, Field(ge=1)] | AliasName = Field(description="A number, or an alias")
     target: str = Field("", description="One of its targets; empty for all that have a device")
     devices: list[str] = Field([], description="Empty for all whose token gave them qualify=yes")
     limit_s: Annotated[float, Field(gt=0, le=LONGEST_S)] = LIMIT_S
@@ -82,9 +83,11 @@ def create_router(services: Services, references: References) -> APIRouter:
         """Have a released version measured on devices that take part."""
         verify_scope(request, body.model)
         person = acting_of(request).person
+        with services.db.reading() as session:
+            version = aliases.resolve(session, body.model, body.version)
         numbers = services.qualifications.order(
             body.model,
-            body.version,
+            version,
             body.target,
             body.devices,
             limit_s=body.limit_s,

@@ -2,9 +2,11 @@
 
 A candidate counts if at least one device has measured it, and no more devices say that it fails than say
 that all its limits hold: one device, broken or lying, does not end what others have measured. Those that
-nobody failed come before those that somebody did. A candidate's latency is that of the slowest device that it
-passed on, at the median: a fleet is as fast as its slowest robot. The fastest wins; those within ``SAME`` of
-it are the same to a robot, and of these the smallest wins, then the earlier one.
+nobody failed come before those that somebody did, and of these only those that the most devices have measured
+are compared, over the devices that have measured them all: what the slow robot never answered for is not
+faster than what it did. A candidate's latency is that of the slowest of these devices, at the median: a fleet
+is as fast as its slowest robot. The fastest wins; those within ``SAME`` of it are the same to a robot, and of
+these the smallest wins, then the earlier one.
 
 What a device says is its own word, signed. The worst that one lying device can do among two or more is to
 have another candidate chosen: all of them have passed the gates before.
@@ -56,7 +58,7 @@ def choose(candidates: Sequence[Candidate], results: Sequence[Result]) -> Candid
     if not passed:
         return None
     unfailed = [each for each in passed if not failures(each, results)]
-    ranked = [(_slowest(each, results), each) for each in unfailed or passed]
+    ranked = _ranked(unfailed or passed, results)
     fastest = min(latency for latency, _ in ranked)
     return min((each for latency, each in ranked if latency <= fastest * SAME), key=lambda each: each.size)
 
@@ -71,8 +73,13 @@ def _counts(candidate: Candidate, results: Sequence[Result]) -> bool:
     return passed > 0 and passed >= len(failures(candidate, results))
 
 
-def _slowest(candidate: Candidate, results: Sequence[Result]) -> int:
-    return max(each.latency_p50_us for each in _of(candidate, results) if each.ok)
+def _ranked(passed: Sequence[Candidate], results: Sequence[Result]) -> list[tuple[int, Candidate]]:
+    """Those that the most devices have measured, with the latency of the slowest device that has them all."""
+    took = {each: {one.device: one.latency_p50_us for one in _of(each, results) if one.ok} for each in passed}
+    most = max(len(devices) for devices in took.values())
+    known = {each: devices for each, devices in took.items() if len(devices) == most}
+    shared = set[str].intersection(*(set(devices) for devices in known.values()))
+    return [(max(devices[name] for name in shared or devices), each) for each, devices in known.items()]
 
 
 def _of(candidate: Candidate, results: Sequence[Result]) -> list[Result]:

@@ -29,7 +29,7 @@ def take(session: Session, device: Device, measured: Measured) -> None:
         .where(col(Qualification.manifest_sha256) == measured.manifest_sha256)
     )
     row = session.exec(mine).first()
-    event = QualificationEvent.PASSED if measured.ok else QualificationEvent.BROKE
+    event = _event(measured)
     if row is None or not measured.order or (QualificationState(row.state), event) not in TRANSITIONS:
         return
     row.state = advance(QualificationState(row.state), event)
@@ -77,7 +77,15 @@ def note_willing(session: Session, device: str, *, willing: bool) -> None:
         session.exec(delete(WillingDevice).where(col(WillingDevice.device) == device))
 
 
+def _event(measured: Measured) -> QualificationEvent:
+    if measured.unmeasured:
+        return QualificationEvent.UNABLE
+    return QualificationEvent.PASSED if measured.ok else QualificationEvent.BROKE
+
+
 def _words(row: Qualification, measured: Measured) -> str:
+    if measured.unmeasured:
+        return f"could not be measured on the device. {row.detail}"
     if not measured.ok:
         return f"failed on the device. {row.detail}"
     return (

@@ -4,9 +4,12 @@
 
     waiting --published--> ordered --passed--> measured
        |                      |------broke---> failed
-       '------overdue---------+----overdue---> expired --passed or broke--> measured or failed
+       |                      |-----unable---> unmeasured
+       '------overdue---------+----overdue---> expired --passed, broke or unable--> as from ordered
 
 A result that comes after the deadline still counts: it is what the device measured, and it was only late.
+``unmeasured`` is the device's own trouble: it had no room, no runtime, or the files did not come whole. It
+says as much of the candidate as no answer.
 """
 
 from collections.abc import Mapping
@@ -23,6 +26,7 @@ class QualificationState(StrEnum):
     ORDERED = "ordered"
     MEASURED = "measured"
     FAILED = "failed"
+    UNMEASURED = "unmeasured"
     EXPIRED = "expired"
 
 
@@ -32,6 +36,7 @@ class QualificationEvent(StrEnum):
     PUBLISHED = "published"
     PASSED = "passed"
     BROKE = "broke"
+    UNABLE = "unable"
     OVERDUE = "overdue"
 
 
@@ -42,9 +47,11 @@ TRANSITIONS: Final[Mapping[tuple[QualificationState, QualificationEvent], Qualif
     (_S.WAITING, _E.OVERDUE): _S.EXPIRED,
     (_S.ORDERED, _E.PASSED): _S.MEASURED,
     (_S.ORDERED, _E.BROKE): _S.FAILED,
+    (_S.ORDERED, _E.UNABLE): _S.UNMEASURED,
     (_S.ORDERED, _E.OVERDUE): _S.EXPIRED,
     (_S.EXPIRED, _E.PASSED): _S.MEASURED,
     (_S.EXPIRED, _E.BROKE): _S.FAILED,
+    (_S.EXPIRED, _E.UNABLE): _S.UNMEASURED,
 }
 
 OPEN: Final = frozenset({_S.WAITING, _S.ORDERED})
