@@ -20,7 +20,7 @@ from edgewright.controller.compiler.subject import Feeds, Outputs
 
 ROUNDS: Final = 60
 WARM_UP_ROUNDS: Final = 5
-LONGEST_RACE_S: Final = 6.0
+LONGEST_RACE_S: Final = 1.0
 """A slow model is run less often, and at least ``FEWEST_ROUNDS`` times."""
 
 FEWEST_ROUNDS: Final = 9
