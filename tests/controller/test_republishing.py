@@ -1,7 +1,10 @@
 """What a connection to the broker makes the controller do when something of a version is damaged."""
 
+import errno
 import threading
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,12 +12,17 @@ import pytest
 from edgewright.controller.database import select
 from edgewright.controller.database.tables import Event
 from edgewright.controller.errors import DataFolderDamagedError
+from edgewright.controller.qualification.service import Qualifications
 from edgewright.controller.republishing import Republishing
 from edgewright.controller.rollouts.assigner import Assigner
-from edgewright.controller.up import _Again
+from edgewright.controller.trust.keys import KeyStore
+from edgewright.controller.trust.repository import ImageRepository
+from edgewright.controller.up import _Again, _put_back
 from edgewright.wire import topics
+from edgewright.wire.manifest import encode_manifest
+from simulators.releases import make_manifest, random_artifact
 from tests.contract.brokers import running
-from tests.contract.test_retirement_contract import HANG_S, LOOK_S, Plant
+from tests.contract.test_retirement_contract import HANG_S, LOOK_S, SHARED, Plant
 from tests.controller.parts import make_director
 
 
@@ -68,6 +76,58 @@ def test_a_damaged_version_is_told_once_and_holds_up_no_assignment(plant: Plant)
     part.run()
     assert plant.there() == {1, 2}
     assert len(damage_said(plant)) == 1
+
+
+def test_nothing_is_cleared_before_all_that_is_live_is_known(plant: Plant) -> None:
+    """Where a new process cannot put releases back, an order that is over waits: its candidate's chunks are
+    cleared only when it is known which of them a release has too.
+    """
+    now = time.time()
+    candidate = SHARED + random_artifact(9)
+    plant.blobs.put(candidate)
+    sha256 = plant.blobs.put(encode_manifest(make_manifest(9, candidate)))
+    director = make_director(plant.folder)
+
+    def new_process() -> Qualifications:
+        return Qualifications(
+            plant.db, plant.blobs, director, plant.publisher, plant.retirement.need, lambda: now
+        )
+
+    def part(repository: ImageRepository) -> Republishing:
+        assigner = Assigner(plant.db, director, repository, plant.publisher)
+        return Republishing(plant.db, repository, plant.publisher, plant.retirement, assigner, lambda: 1)
+
+    asked = new_process()
+    asked.propose({"int8": sha256}, ["q1"], limit_s=60.0)
+    asked.reconnected()
+    asked.step()
+    plant.link.stop()
+    plant.start()
+    now += 61.0
+    asked = new_process()
+    with pytest.raises(DataFolderDamagedError):
+        _put_back(part(full_disk(plant)), asked)
+    asked.step()
+    own = topics.chunk(sha256)
+    assert plant.there() == {1, 2}
+    assert plant.link.retained([own], LOOK_S).keys() == {own}
+    _put_back(part(plant.repository), asked)
+    asked.step()
+    assert plant.there() == {1, 2}
+    assert not plant.link.retained([own], LOOK_S)
+    director.close()
+
+
+def full_disk(plant: Plant) -> ImageRepository:
+    """The same repository on a disk that takes no more, when it is time to sign again."""
+
+    def write(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, f"{path.name}: {len(data)} bytes", str(path))
+
+    later = datetime.now(UTC) + timedelta(days=300)
+    return ImageRepository(
+        plant.folder / "tuf", KeyStore(plant.folder / "keys"), write=write, clock=lambda: later
+    )
 
 
 def test_what_failed_is_tried_again_without_a_connection() -> None:

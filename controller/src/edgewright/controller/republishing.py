@@ -40,6 +40,10 @@ class Republishing:
         retirement: says what is live.
         assigner: issues assignments again that are old, or behind the director's newest root.
         director_roots: how many roots the director has.
+
+    Attributes:
+        knows_live: whether the publisher has had every live release since this process began. What shares
+            chunks with what is known only then; nothing is cleared before.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Republishing:
         self._assigner = assigner
         self._director_roots = director_roots
         self._told: Damaged = {}
+        self.knows_live = False
 
     def run(self) -> None:
         """Chunks, metadata, what is retired, and at last the assignments.
@@ -69,6 +74,7 @@ class Republishing:
         """
         self._repository.renew()
         damaged = self._publisher.republish_all(self._retirement.live_manifests())
+        self.knows_live = True
         damaged |= self._retirement.clear_again()
         damaged |= self._retirement.step()
         self._tell(damaged)
@@ -80,12 +86,13 @@ class Republishing:
             raise DataFolderDamagedError(f"{len(damaged)} releases could not be published whole.")
 
     def retire(self) -> None:
-        """Retire what is due; for the time between connections.
+        """Retire what is due; for the time between connections, after the first.
 
         Raises:
             BrokerUnreachableError: the broker did not take it; it is done at the next connection.
         """
-        self._tell(self._told | self._retirement.step())
+        if self.knows_live:
+            self._tell(self._told | self._retirement.step())
 
     def _tell(self, damaged: Damaged) -> None:
         """One event for each release that was not told yet; what has been mended may be told again."""

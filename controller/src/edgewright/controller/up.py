@@ -251,8 +251,9 @@ def _targets(root: Path) -> Targets:
 def _put_back(republishing: Republishing, qualifications: Qualifications) -> None:
     try:
         republishing.run()
-    finally:  # A damaged version holds up no order.
-        qualifications.reconnected()
+    finally:  # A damaged version holds up no order, but an order that ends clears what no release shares.
+        if republishing.knows_live:
+            qualifications.reconnected()
 
 
 def _renew(repository: ImageRepository, publisher: Publisher, assigner: Assigner) -> None:
