@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 
 from edgewright.controller.cli.program import main
 from edgewright.wire.canonical import sha256_hex
-from tests.controller.small_model import write_folder
+from tests.controller.small_model import spec, write_folder
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 
@@ -74,6 +75,23 @@ def test_one_target_that_cannot_be_served_stops_no_other(
     assert run("compile", folder, "--target", "x86_64-cuda", "--target", "x86_64-ort-cpu", "--out", out) == 79
     assert "E079 The target x86_64-cuda is not qualified yet" in capsys.readouterr().out
     assert (out / "small.x86_64-ort-cpu.onnx").exists()
+
+
+def test_nothing_of_a_secret_model_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A confidential model is compiled anew each time, and written to no other place than --out."""
+    secret = msgspec.structs.replace(spec().confidential, enabled=True)
+    targets = ("x86_64-ort-cpu-fp32",)
+    folder = write_folder(
+        tmp_path / "model", msgspec.structs.replace(spec(), confidential=secret, targets=targets)
+    )
+    for _ in range(2):
+        assert run("compile", folder, "--out", tmp_path / "out", "--json") == 0
+        report = json.loads(capsys.readouterr().out)
+        assert not report["targets"][0]["cached"]
+        assert any("nothing of it is remembered" in note for note in report["notes"])
+    artifact = (tmp_path / "out" / "small.x86_64-ort-cpu-fp32.onnx").read_bytes()
+    assert sha256_hex(artifact) == report["targets"][0]["sha256"]
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
 def test_a_path_to_nothing_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

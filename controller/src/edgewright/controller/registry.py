@@ -6,7 +6,6 @@ named by path, so a version can be built again from the database and the blobs a
 has verified it (``verify_upload``): what cannot become an artifact gets no number.
 """
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from edgewright.controller.compiler.protocol import (
     Checked,
     CheckRequest,
 )
+from edgewright.controller.compiler.scratch import scratch
 from edgewright.controller.compiler.worker import run_check
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.tables import Artifact, Model, ModelVersion
@@ -87,10 +87,11 @@ def verify_upload(blobs: BlobStore, model: str, files: Mapping[str, str]) -> Che
         ModelError: they cannot; the number says why.
         DataFolderDamagedError: a blob is missing or has changed.
     """
-    with tempfile.TemporaryDirectory(prefix="edgewright-verify-") as folder:
-        materialise(blobs, files, Path(folder))
-        beside = blobs.root.parent
-        checked = run_check(CheckRequest(folder, str(beside / CACHE_FOLDER), str(beside / TABLE)))
+    beside = blobs.root.parent
+    with scratch(beside) as folder:
+        materialise(blobs, files, folder)
+        cache, table = str(beside / CACHE_FOLDER), str(beside / TABLE)
+        checked = run_check(CheckRequest(str(folder), cache, table, scratch=str(beside)))
     if checked.model != model:
         raise ModelTomlError(f"[model] name: it is {checked.model!r}, but it was pushed as {model!r}.")
     return checked
@@ -165,6 +166,7 @@ def plan_build(session: Session, blobs: Path, model: str, version: int, folder: 
         ranges_sha256=_inherited_ranges(session, model, row.parent),
         cache=str(blobs.parent / CACHE_FOLDER),
         targets_file=str(blobs.parent / TABLE),
+        scratch=str(blobs.parent),
     )
 
 

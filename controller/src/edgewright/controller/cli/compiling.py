@@ -20,6 +20,7 @@ from edgewright.controller.compiler.compiled import Compiled
 from edgewright.controller.compiler.proof import how_proven
 from edgewright.controller.compiler.protocol import CompileRequest, CompileResult
 from edgewright.controller.compiler.protocol import Progress as Stage
+from edgewright.controller.compiler.scratch import scratch
 from edgewright.controller.compiler.worker import run_compile
 from edgewright.controller.web.words import size
 from edgewright.wire.targets import TABLE
@@ -44,17 +45,21 @@ def compile_model(
 ) -> None:
     """Compile a model for its targets on this machine, and show what the gates said."""
     store = local_store()
-    request = CompileRequest(
-        path=str(path),
-        blobs=str(store / "blobs"),
-        cache="" if fresh else str(store / CACHE_FOLDER),
-        targets=tuple(target or ()),
-        targets_file=str(data / TABLE) if data else "",
-    )
-    result = _run(request, quiet=as_json)
-    report = describe(result)
-    if out is not None:
-        write_out(result, report, BlobStore(store / "blobs"), out)
+    with scratch(store) as place:
+        request = CompileRequest(
+            path=str(path),
+            blobs=str(store / "blobs"),
+            cache="" if fresh else str(store / CACHE_FOLDER),
+            targets=tuple(target or ()),
+            targets_file=str(data / TABLE) if data else "",
+            scratch=str(store),
+            secrets=str(place / "blobs"),
+        )
+        result = _run(request, quiet=as_json)
+        report = describe(result)
+        if out is not None:
+            blobs = BlobStore(Path(request.secrets if result.confidential else request.blobs))
+            write_out(result, report, blobs, out)
     if as_json:
         print_json(report)
     else:

@@ -43,6 +43,11 @@ from edgewright.controller.model_tensors import TensorSpec, is_tensor_model, rea
 from edgewright.controller.model_toml import FILE_NAME, ModelSpec, locate_model, read_model
 from edgewright.wire.manifest import Manifest
 
+_NOT_REMEMBERED: Final = (
+    "The model is confidential: nothing of it is remembered on this machine. What is written out is not "
+    "encrypted; a push encrypts it."
+)
+
 _SHARE_BEFORE_TARGETS: Final = 0.3
 """Checks and calibration, as a share of a build of three targets."""
 
@@ -99,10 +104,11 @@ def compile_model(request: CompileRequest, on_progress: OnProgress = lambda _pro
     Raises:
         ModelError: the model can become no artifact at all; its number says why.
     """
-    blobs = BlobStore(Path(request.blobs))
     on_progress(Progress("check", "", 0.0))
     place, spec = _declared(Path(request.path))
-    cache = CompileCache(Path(request.cache)) if request.cache else None
+    secret = isinstance(spec, ModelSpec) and spec.confidential.enabled
+    blobs = BlobStore(Path((request.secrets if secret else "") or request.blobs))
+    cache = _cache(request.cache, spec)
     folder = place if place.is_dir() else place.parent
     source = Opened(place, spec, keys_of(folder, spec, others=_outer_files(folder, spec)), cache)
     facts = source.facts
@@ -124,10 +130,11 @@ def compile_model(request: CompileRequest, on_progress: OnProgress = lambda _pro
         compiled=tuple(made),
         refused=tuple(refused),
         metrics=facts.metrics,
-        notes=facts.notes,
+        notes=(*facts.notes, *([_NOT_REMEMBERED] if secret else [])),
         cached=tuple(maker.known),
         card_sha256=told.card_sha256,
         sbom_sha256=told.sbom_sha256,
+        confidential=secret,
     )
 
 
@@ -179,6 +186,7 @@ def _put(request: BuildRequest, spec: ModelSpec, blobs: BlobStore) -> Put:
     return put_open(blobs)
 
 
-def _cache(folder: str, spec: ModelSpec) -> CompileCache | None:
+def _cache(folder: str, spec: ModelSpec | TensorSpec) -> CompileCache | None:
     """Nothing of a confidential model is remembered: its blobs are sealed for one version."""
-    return CompileCache(Path(folder)) if folder and not spec.confidential.enabled else None
+    secret = isinstance(spec, ModelSpec) and spec.confidential.enabled
+    return CompileCache(Path(folder)) if folder and not secret else None

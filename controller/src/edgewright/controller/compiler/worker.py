@@ -3,7 +3,8 @@
 The parent writes one JSON line (a ``protocol.Request``) to the child's standard input. The child answers with
 JSON lines (``protocol.Answer``): progress, and at the end a result or a failure with the error's number,
 which the parent raises as the class that it was. The child is nicer than the controller, and what native
-libraries print goes to its standard error. A child that is killed leaves blobs that nothing refers to.
+libraries print goes to its standard error. A child that is killed leaves blobs that nothing refers to; its
+temporary files, and those of toolchains that it runs, lie in a folder that the parent removes (``scratch``).
 """
 
 import contextlib
@@ -36,6 +37,7 @@ from edgewright.controller.compiler.protocol import (
     Progress,
     Request,
 )
+from edgewright.controller.compiler.scratch import scratch
 from edgewright.controller.compiler.targets import SHIPPED, in_force, read_site
 from edgewright.controller.compiler.toolchains.places import folder_variable
 from edgewright.controller.errors import (
@@ -173,15 +175,15 @@ def _expect(shape: type[_T], answer: Answer) -> _T:
 
 def _run(request: Request, on_progress: OnProgress, is_stopped: Callable[[], bool], limit_s: float) -> Answer:
     command = tethered([sys.executable, "-m", __spec__.name])
-    environment = child_environment(folder_variable())
     with (
+        scratch(Path(request.scratch) if request.scratch else None) as place,
         tempfile.TemporaryFile() as log,
         subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=environment,
+            env=child_environment({**folder_variable(), "TMPDIR": str(place)}),
         ) as child,
     ):
         try:

@@ -41,7 +41,7 @@ def fit_rung(context: Context, job: Job, folder: Path) -> Answer:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=child_environment(ONE_THREAD),
+            env=child_environment({**ONE_THREAD, "TMPDIR": str(folder)}),
         )
         try:
             code = _wait(context, child)
