@@ -56,6 +56,7 @@ FIGURES: Final[dict[str, str]] = {
     "compile_models_table": "tests.benchmarks.bench_compile",
     "compile_pareto_losses": "tests.benchmarks.bench_compile",
     "compile_9mb_3_targets_s": "tests.benchmarks.bench_compile_time",
+    "compile_real_3_targets_s": "tests.benchmarks.bench_compile_time",
     "compile_unchanged_s": "tests.benchmarks.bench_compile_time",
     "planted_faults_missed": "tests.benchmarks.bench_planted_faults",
     "network_loss_1_time_ratio": "tests.benchmarks.bench_networks",
