@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from edgewright.controller import aliases, registry
 from edgewright.controller.api.app import create_app
+from edgewright.controller.cli import main
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.tables import Assignment, AuditEntry, Event, ModelVersion, Rollout
 from edgewright.controller.database.versiontables import Alias
@@ -18,6 +19,7 @@ from edgewright.controller.retention import live_versions
 from edgewright.controller.retirement import gather
 from tests.controller.parts import TOKEN, Parts, make_parts
 from tests.controller.people_rig import make_plant
+from tests.controller.served import served
 from tests.controller.storyline import MODEL, tell
 
 ALIASES = f"/models/{MODEL}/aliases"
@@ -201,3 +203,19 @@ def test_a_part_of_the_fleet_names_no_champion_of_older_controllers(parts: Parts
         session.flush()
         aliases.settle(session)
         assert aliases.resolve(session, MODEL, "champion") == 2
+
+
+def test_a_qualification_takes_an_alias(
+    client: TestClient, parts: Parts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A version to be measured is named as everywhere: it is found, and only a device lacks."""
+    body = {"model": MODEL, "target": "x86_64-ort-cpu"}
+    client.put(f"{ALIASES}/challenger", json={"version": 2})
+    assert client.post("/qualifications", json={**body, "version": "challenger"}).json()["number"] == 114
+    assert client.post("/qualifications", json={**body, "version": "nobody"}).json()["number"] == 112
+    with served(parts):
+        for name, status in (("challenger", 114), ("v2", 114), ("nobody", 112)):
+            with pytest.raises(SystemExit) as ended:
+                main(["qualify", f"{MODEL}@{name}", "--data", str(parts.data)])
+            assert (ended.value.code, name) == (status, name)
+    capsys.readouterr()

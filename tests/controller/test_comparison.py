@@ -60,6 +60,7 @@ def test_a_version_beside_itself() -> None:
     [
         ("agreement", "Agreement with fp32", 1.0, "better", "1.0 points"),
         ("agreement", "Agreement with fp32", 0.9, "worse", "9.0 points"),
+        ("agreement", "Agreement with fp32", 0.99 + 1e-12, "same", ""),
         ("latency_us", "Latency", 300.0, "better", "25 %"),
         ("latency_us", "Latency", 400.0 * (1 + 0.9 * NOISE), "same", ""),
         ("latency_us", "Latency", 400.0 * (1 + 1.1 * NOISE), "worse", "6 %"),

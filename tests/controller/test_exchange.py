@@ -25,6 +25,7 @@ from edgewright.controller.exchange.references import (
     choose_file,
     public_address,
     read_reference,
+    verify_source,
     verify_tracking,
 )
 from tests.controller.parts import Parts, make_parts
@@ -85,9 +86,29 @@ def test_what_of_an_address_is_kept(address: str) -> None:
 
 def test_a_password_on_the_command_line_is_refused() -> None:
     """Everybody on the machine can read it; MLflow takes it from its environment."""
-    with pytest.raises(ExchangeError, match="MLFLOW_TRACKING_PASSWORD"):
-        verify_tracking("https://ada:secret@h")
-    verify_tracking("https://h:5000")
+    for address in (
+        "https://ada:secret@h",
+        "mysql+pymysql://h/runs?password=p",
+        "https://h/?a=1&ACCESS_TOKEN=x",
+        "https://h/?pwd",
+    ):
+        with pytest.raises(ExchangeError, match="MLFLOW_TRACKING_PASSWORD"):
+            verify_tracking(address)
+    for address in ("https://h:5000", "postgresql://h/runs?sslmode=require", "sqlite:///m.db"):
+        verify_tracking(address)
+
+
+def test_what_is_no_address_is_refused() -> None:
+    """An address that cannot be read is E113 and no traceback."""
+    with pytest.raises(ExchangeError, match="no address"):
+        verify_tracking("http://[bad")
+
+
+@pytest.mark.parametrize("source", ["file:///home/ada/.ssh", "/etc", "mlruns/7"])
+def test_a_registry_elsewhere_names_no_folder_of_ours(source: str) -> None:
+    """What a server calls the place of a version is not copied from this machine."""
+    with pytest.raises(ExchangeError, match="on this machine"):
+        verify_source("https://ml.example", source)
 
 
 @pytest.mark.parametrize("names", [[], ["MLmodel"], ["a.onnx", "b.onnx"]])
@@ -113,6 +134,33 @@ def test_weights_beside_the_file_come_inside(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no network")
     with pytest.raises(ExchangeError):
         read_whole(tmp_path / "text.onnx")
+
+
+def test_weights_of_inner_graphs_come_inside(tmp_path: Path) -> None:
+    """Weights that lie apart in a branch and in an attribute come inside too."""
+    weight = numpy_helper.from_array(np.arange(64, dtype=np.float32), "w")
+    constant = helper.make_node("Constant", [], ["c"], value=weight)
+    out = helper.make_tensor_value_info("o", TensorProto.FLOAT, [64])
+    branch = helper.make_graph([helper.make_node("Add", ["c", "w"], ["o"])], "b", [], [out], [weight])
+    branch.node.insert(0, constant)
+    node = helper.make_node("If", ["x"], ["o"], then_branch=branch, else_branch=branch)
+    flag = helper.make_tensor_value_info("x", TensorProto.BOOL, [])
+    graph = helper.make_graph([node], "g", [flag], [out])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save_model(
+        model,
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        location="weights",
+        size_threshold=0,
+        convert_attribute=True,
+    )
+    assert (tmp_path / "m.onnx").stat().st_size < 1000
+    read = read_whole(tmp_path / "m.onnx")
+    assert b"weights" not in read
+    assert len(read) > 4 * 256
+    (tmp_path / "weights").unlink()
+    onnx.checker.check_model(onnx.load_from_string(read))
 
 
 def test_without_mlflow(tmp_path: Path) -> None:

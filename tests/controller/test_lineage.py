@@ -162,3 +162,10 @@ def test_papers_are_fetched_where_there_are_any(parts: Parts, client: TestClient
     assert (fetched.text, fetched.headers["content-type"]) == ("# Card\n", "text/markdown; charset=utf-8")
     assert f"{MODEL}-v2-card.md" in fetched.headers["content-disposition"]
     assert client.get(f"{address}/sbom").headers["content-type"] == "application/vnd.cyclonedx+json"
+
+
+def test_a_record_of_a_newer_controller_is_said_and_no_more() -> None:
+    """A record that cannot be read here is one line in words; pages and the API go on."""
+    for record in ({"kind": "elsewhere"}, {"kind": "push", "materials": "all"}):
+        assert [line.said for line in tell(record)] == ["of a form that this controller does not know"]
+    assert [line.said for line in tell({"kind": "push", "by": "Ada", "later": 1})] == ["Ada"]

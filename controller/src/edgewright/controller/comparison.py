@@ -3,8 +3,8 @@
 The first version that is named is the base; each cell of the others says how it stands to the base's: same,
 other, better or worse. A figure is better or worse only where everybody agrees which way is up (``FIGURES``),
 and only beyond what measuring it again would change: a latency that differs by less than ``NOISE`` is the
-same. Everything else that differs is just other. What a version does not have is a dash, and a dash beside a
-figure is other.
+same, and so is a number that reads the same. Everything else that differs is just other. What a version does
+not have is a dash, and a dash beside a figure is other.
 
 Numbers that the gates measured are taken by the names that they have; one that is not in ``FIGURES`` is shown
 under its own name, without a verdict.
@@ -266,7 +266,7 @@ def _judged(value: float | None, base: float | None, figure: Figure) -> Cell:
     if value is None or base is None:
         return Cell(value, text, "same" if value is base else "other")
     change = value - base
-    if change == 0 or abs(change) <= figure.noise * abs(base):
+    if text == _shown(base, figure) or abs(change) <= figure.noise * abs(base):
         return Cell(value, text, "same")
     if not figure.up:
         return Cell(value, text, "other")

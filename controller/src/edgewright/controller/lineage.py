@@ -157,10 +157,16 @@ def chain(session: Session, model: str, version: int) -> tuple[Step, ...]:
 
 
 def tell(lineage: Mapping[str, Any]) -> tuple[Line, ...]:
-    """A record in words; nothing for a version that is older than the records."""
+    """A record in words; nothing for a version that is older than the records.
+
+    One that a newer controller wrote may not be readable here: that is said, and the rest of a page stands.
+    """
     if not lineage:
         return ()
-    record = msgspec.convert(lineage, Lineage)
+    try:
+        record = msgspec.convert(lineage, Lineage)
+    except msgspec.ValidationError:
+        return (Line("Record", "of a form that this controller does not know"),)
     return (*_who(record), *_learned(record), *_imported(record), *_made_of(record))
 
 

@@ -1,36 +1,19 @@
 """``edgewright qualify``: have a version measured on devices, and see what they measured."""
 
-import re
 import time
 from typing import Annotated, Any, Final
 
 import typer
 
 from edgewright.controller.cli.client import Client, connect
+from edgewright.controller.cli.naming import find_version
 from edgewright.controller.cli.options import AsJson, Data, Url
 from edgewright.controller.cli.output import console, print_json, print_table
-from edgewright.controller.errors import InvalidRequestError
 from edgewright.controller.web.words import day, size
 
 LIST: Final = "list"
 LOOK_S: Final = 1.0
 OPEN: Final = frozenset({"waiting", "ordered"})
-_VERSION: Final = re.compile(r"(?P<model>[a-z0-9-]+)@(?P<version>[1-9]\d{0,8})")
-
-
-def read_version(text: str) -> tuple[str, int]:
-    """A version as people write it, ``MODEL@VERSION``.
-
-    Raises:
-        InvalidRequestError: it is none.
-
-    >>> read_version("garment-packing@3")
-    ('garment-packing', 3)
-    """
-    match = _VERSION.fullmatch(text)
-    if match is None:
-        raise InvalidRequestError(f"{text!r} is no version: write MODEL@VERSION, or `list`.")
-    return match["model"], int(match["version"])
 
 
 def qualify(
@@ -53,7 +36,7 @@ def qualify(
         if what == LIST:
             _show(client.get("/qualifications"), as_json=as_json)
             return
-        model, version = read_version(what)
+        model, version = find_version(client, what)
         body = {"model": model, "version": version, "target": target, "devices": device or []}
         made = client.post("/qualifications", {**body, "limit_s": minutes * 60})
         orders = set(made["orders"])

@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from edgewright.controller.errors import ExchangeError
-from edgewright.controller.exchange.references import Reference
+from edgewright.controller.exchange.references import Reference, verify_source
 
 SWITCHES: Final = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 """https://mlflow.org/docs/latest/community/usage-tracking.html"""
@@ -82,6 +82,7 @@ class MlflowRegistry:
             self._mlflow: Any = importlib.import_module("mlflow")
         except ImportError as error:
             raise ExchangeError("MLflow is not installed here.") from error
+        self._address = address
         with _foreign():
             self._mlflow.set_tracking_uri(address)
             self._mlflow.set_registry_uri(address)
@@ -96,6 +97,7 @@ class MlflowRegistry:
         with _foreign():
             version = self._find(wanted)
             source = self._client.get_model_version_download_uri(version.name, version.version)
+            verify_source(self._address, source)
             downloads = importlib.import_module("mlflow.artifacts")
             place = Path(downloads.download_artifacts(artifact_uri=source, dst_path=str(folder)))
             metrics = self._metrics(version.run_id)

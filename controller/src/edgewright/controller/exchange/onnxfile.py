@@ -13,19 +13,14 @@ def read_whole(path: Path) -> bytes:
     """
     # Imported here: only this command needs it.
     import onnx
-    from onnx.external_data_helper import uses_external_data
-    from onnx.onnx_pb import TensorProto
+
+    from edgewright.controller.compiler.sources.onnxgraph import outer_files
 
     try:
-        model = onnx.load(path, load_external_data=False)
-        if not any(uses_external_data(tensor) for tensor in model.graph.initializer):
-            return path.read_bytes()
-        whole = onnx.load(path)
-        for tensor in whole.graph.initializer:
-            tensor.data_location = TensorProto.DEFAULT
-            del tensor.external_data[:]
-        data: bytes = whole.SerializeToString()
-        return data
+        onnx.load(path, load_external_data=False)
+        data = path.read_bytes()
+        # Weights may be apart in any graph and in attributes; loading brings all of them inside.
+        return onnx.load(path).SerializeToString() if outer_files(data) else data
     # The parser raises what its protocol buffers raise, and ValueError for a path outside the folder.
     except Exception as error:
         raise ExchangeError(f"{path.name} cannot be read as an ONNX model: {str(error)[:200]}.") from error

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -12,6 +12,9 @@ from edgewright.controller.errors import ExchangeError
 
 MOST_CHARACTERS: Final = 63
 """Of a model's name; see model.toml."""
+
+SECRET: Final = re.compile("pass|pwd|token|secret|credential", re.IGNORECASE)
+"""Names of parameters of an address whose values are nobody's to read."""
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -41,12 +44,35 @@ def verify_tracking(address: str) -> None:
     """Refuse an address with a password in it: a command line is read by everybody on the machine.
 
     Raises:
-        ExchangeError: it has one.
+        ExchangeError: it has one, or it is no address.
     """
-    if "@" in urlsplit(address).netloc:
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise ExchangeError(f"{address[:80]!r} is no address: {error}.") from error
+    asked = (name for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+    if "@" in parts.netloc or any(SECRET.search(name) for name in asked):
         raise ExchangeError(
             "The address holds a password: give it by MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
         )
+
+
+def verify_source(address: str, source: str) -> None:
+    """Refuse files of this machine where a registry elsewhere says that a version lies in them.
+
+    Args:
+        address: of the registry.
+        source: where it says that the version's files are.
+
+    Raises:
+        ExchangeError: it would have this machine's own files copied.
+
+    >>> verify_source("https://ml.example", "s3://models/7"), verify_source("sqlite:///m.db", "/srv/mlruns/7")
+    (None, None)
+    """
+    is_elsewhere = urlsplit(address).scheme in ("http", "https")
+    if is_elsewhere and urlsplit(source).scheme in ("", "file"):
+        raise ExchangeError(f"The registry says that the version lies in {source[:80]!r}, on this machine.")
 
 
 def public_address(address: str) -> str:
