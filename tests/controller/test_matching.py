@@ -15,7 +15,14 @@ from edgewright.controller import matching
 from edgewright.controller.api.app import create_app
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.protocol import CheckRequest
-from edgewright.controller.compiler.targets import SHIPPED, TARGETS, find_target, in_force, site_table
+from edgewright.controller.compiler.targets import (
+    SHIPPED,
+    TARGETS,
+    find_target,
+    in_force,
+    site_table,
+    standing_table,
+)
 from edgewright.controller.compiler.worker import run_check
 from edgewright.controller.database import select
 from edgewright.controller.database.tables import (
@@ -36,6 +43,7 @@ from edgewright.controller.errors import (
 from edgewright.controller.ingest.batch import Batch
 from edgewright.controller.rollouts.policy import Wave
 from edgewright.controller.rollouts.reconciler import Reconciler
+from edgewright.controller.up import _targets
 from edgewright.wire.messages import Hello
 from edgewright.wire.targets import shipped_demands
 from tests.controller.parts import TOKEN, Parts, make_assigner, make_parts
@@ -283,6 +291,34 @@ def test_a_rollout_leaves_out_what_contradicts_its_target(fleet: Fleet) -> None:
     pages = TestClient(create_app(fleet.parts), base_url="http://127.0.0.1", follow_redirects=True)
     pages.get("/", params={"token": TOKEN})
     assert lacks in pages.get(f"/rollouts/{number}").text
+
+
+def test_a_slip_in_the_sites_table_hides_no_device(fleet: Fleet) -> None:
+    """With a wrong table, lists, pages and rollouts go by the shipped one, or by the site's as it was when it
+    was right; the pages say what is wrong, and only compiling refuses.
+    """
+    pages = TestClient(create_app(fleet.parts), base_url="http://127.0.0.1", follow_redirects=True)
+    pages.get("/", params={"token": TOKEN})
+    file = fleet.parts.data / "targets.toml"
+    shipped, site = list(SHIPPED.target), ["press", *SHIPPED.target]
+    for right, expected in (("", shipped), (SITE, site)):
+        file.write_text(right)
+        assert list(site_table(fleet.parts.data).target) == expected
+        assert "targets.toml is wrong" not in pages.get("/targets").text
+        file.write_text(right + "[target.press\n")
+        table, complaint = standing_table(fleet.parts.data)
+        assert list(table.target) == expected
+        assert "is no TOML" in complaint
+        assert list(_targets(fleet.parts.data)) == expected
+        assert [row["id"] for row in fleet.get("/devices")] == ["r1", "r2", "r3", "r4"]
+        assert fleet.get("/devices/r2")["fits"] == "no"
+        assert [row["name"] for row in fleet.get("/targets") if row["qualified"]] == expected
+        for page in ("/devices/r2", "/targets"):
+            answer = pages.get(page)
+            assert answer.status_code == 200
+            assert "targets.toml is wrong" in answer.text
+        with pytest.raises(TargetTableError):
+            site_table(fleet.parts.data)
 
 
 def test_a_rollout_without_a_device_says_why(fleet: Fleet) -> None:

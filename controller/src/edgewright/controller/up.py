@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,7 @@ from edgewright.controller.broker.nats import MOST_BYTES
 from edgewright.controller.broker.probe import Address
 from edgewright.controller.broker.report import BrokerWatch
 from edgewright.controller.broker.site import Site, open_embedded, open_external
-from edgewright.controller.compiler.targets import site_table
+from edgewright.controller.compiler.targets import site_table, standing_table
 from edgewright.controller.confidential.vault import StorageVault
 from edgewright.controller.confidential.wrapping import Wrapper
 from edgewright.controller.database.engine import Database
@@ -245,7 +245,15 @@ def _compose(
 
 
 def _targets(root: Path) -> Targets:
-    return site_table(root).target
+    standing = standing_table(root)
+    if standing.complaint:
+        _warn_once(standing.complaint)
+    return standing.table.target
+
+
+@cache
+def _warn_once(sentence: str) -> None:
+    _log.warning("%s", sentence)
 
 
 def _put_back(republishing: Republishing, qualifications: Qualifications) -> None:

@@ -17,7 +17,7 @@ from edgewright.controller.api.schemas import (
     TokenView,
 )
 from edgewright.controller.api.seams import Services
-from edgewright.controller.compiler.targets import site_table
+from edgewright.controller.compiler.targets import standing_table
 from edgewright.controller.database.tables import Device
 from edgewright.controller.errors import UnknownDeviceError
 from edgewright.controller.identity.requests import decode_base64
@@ -41,7 +41,7 @@ def create_router(services: Services, references: References) -> APIRouter:
     def list_devices() -> list[DeviceView]:
         """The fleet, by id."""
         with services.db.reading() as session:
-            targets = site_table(services.data).target
+            targets = standing_table(services.data).table.target
             return [_view(device, targets) for device in rows.devices(session)]
 
     @guarded.get("/devices/{device}", operation_id="show_device", dependencies=[need("device.read")])
@@ -51,7 +51,7 @@ def create_router(services: Services, references: References) -> APIRouter:
             row = session.get(Device, device)
             if row is None:
                 raise UnknownDeviceError(f"There is no device {device!r}.")
-            return _view(row, site_table(services.data).target)
+            return _view(row, standing_table(services.data).table.target)
 
     @guarded.get(
         "/devices/{device}/telemetry", operation_id="show_telemetry", dependencies=[need("device.read")]
@@ -79,7 +79,7 @@ def create_router(services: Services, references: References) -> APIRouter:
         """Targets that models can be compiled for, and those that are not qualified yet."""
         with services.db.reading() as session:
             fleet = rows.devices(session)
-        return [TargetView(**row) for row in target_rows(site_table(services.data), fleet)]
+        return [TargetView(**row) for row in target_rows(standing_table(services.data).table, fleet)]
 
     router.include_router(guarded)
     return router

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -149,7 +149,28 @@ def site_table(data: Path) -> Table:
     Raises:
         TargetTableError: the file is wrong; the sentence names the entry.
     """
-    return read_site(data / TABLE)
+    table = read_site(data / TABLE)
+    _LAST_GOOD[data] = table
+    return table
+
+
+class Standing(NamedTuple):
+    """The table to look at devices by, and what is wrong with the file, empty for nothing."""
+
+    table: Table
+    complaint: str
+
+
+def standing_table(data: Path) -> Standing:
+    """The site's table as it was when it was last right, else the shipped one; never an error.
+
+    Lists, pages and rollouts go by it: a slip in the file takes no look at the fleet away, and holds no
+    rollout up. What is compiled goes by ``site_table``, which refuses.
+    """
+    try:
+        return Standing(site_table(data), "")
+    except TargetTableError as error:
+        return Standing(_LAST_GOOD.get(data, SHIPPED), f"{error.sentence} What counted before counts on.")
 
 
 def read_site(path: Path) -> Table:
@@ -157,8 +178,9 @@ def read_site(path: Path) -> Table:
 
     ``targets.toml`` in the controller's data folder has rows of the shipped table's form. They stand before
     the shipped ones and replace those of the same name; a described target becomes one that is compiled for
-    by a row of its name. The file is read whenever it is needed, and one that is wrong is E050, by the name
-    of its entry. For example::
+    by a row of its name. The file is read whenever it is needed. One that is wrong is E050, by the name
+    of its entry, at the start and for whatever is compiled; lists and rollouts go by what counted before, and
+    the pages of targets and devices say what is wrong. For example::
 
         [target.press]
         summary = "The press's computer."
@@ -200,6 +222,9 @@ def _verify(entry: str, target: Target) -> None:
 SHIPPED: Final = parse_table(table_text(), TABLE)
 TARGETS: Final = SHIPPED.target
 DESCRIBED: Final = SHIPPED.described
+
+_LAST_GOOD: Final[dict[Path, Table]] = {}
+"""The table of each data folder that this process has read, as it was when it was right."""
 
 _IN_FORCE: Final = ContextVar("targets", default=SHIPPED)
 """Which table counts for what is being built: a build is for one site."""

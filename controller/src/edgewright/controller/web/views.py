@@ -11,7 +11,7 @@ import msgspec
 
 from edgewright.controller import aliases
 from edgewright.controller.api.seams import Services
-from edgewright.controller.compiler.targets import site_table
+from edgewright.controller.compiler.targets import standing_table
 from edgewright.controller.database import Session
 from edgewright.controller.database.tables import Device, Model, Rebuild, Rollout
 from edgewright.controller.errors import UnknownDeviceError, UnknownModelError, UnknownRolloutError
@@ -140,7 +140,7 @@ def _card(session: Session, rollout: Rollout) -> RolloutCard:
 
 
 def _device(source: Source, key: str, since_s: int) -> Context:
-    now = source.now
+    now, standing = source.now, standing_table(source.services.data)
     with source.services.db.reading() as session:
         device = session.get(Device, key)
         if device is None:
@@ -164,7 +164,8 @@ def _device(source: Source, key: str, since_s: int) -> Context:
         "history": history,
         "telemetry": telemetry,
         "machine": machine_text(device.machine, device.cpu),
-        "verdict": judge(device, site_table(source.services.data).target),
+        "verdict": judge(device, standing.table.target),
+        "complaint": standing.complaint,
         "feed": feed,
         "charts": charts,
         "since_s": since_s,
@@ -224,8 +225,9 @@ def _models(source: Source, key: str, since_s: int) -> Context:
 
 
 def _targets(source: Source, key: str, since_s: int) -> Context:
+    standing = standing_table(source.services.data)
     with source.services.db.reading() as session:
-        found = target_rows(site_table(source.services.data), rows.devices(session))
+        found = target_rows(standing.table, rows.devices(session))
     listed = [
         {
             **row,
@@ -235,7 +237,8 @@ def _targets(source: Source, key: str, since_s: int) -> Context:
         for row in found
         if key in ("", row["name"])
     ]
-    return {"person": source.person, "targets": listed, "since_s": since_s}
+    complaint = standing.complaint
+    return {"person": source.person, "targets": listed, "complaint": complaint, "since_s": since_s}
 
 
 def _rollouts(source: Source, key: str, since_s: int) -> Context:
