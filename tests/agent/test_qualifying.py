@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tuf.api.metadata import TargetFile
 
-from edgewright.agent.candidatework import CalledOff, Tried, Try
+from edgewright.agent.candidatework import BYTES_SHARE, CalledOff, Tried, Try
 from edgewright.agent.control import QualificationResult
 from edgewright.agent.qualifying import MOST_STARTS
 from edgewright.agent.settings import QualificationSettings
@@ -333,14 +333,19 @@ def test_trials_of_a_day_end(tmp_path: Path) -> None:
     assert [m.ok for m in measured(device)] == [True]
 
 
-def test_the_bytes_of_the_day_count_for_candidates_too(tmp_path: Path) -> None:
-    """A candidate that does not fit the day's bytes waits; the order stays open."""
+def test_candidates_leave_most_of_the_days_bytes_to_deployments(tmp_path: Path) -> None:
+    """A candidate beyond its share of the day's bytes waits with its order open; a deployment still runs."""
     simulator = RepositorySimulator()
-    device = make_device(tmp_path, simulator, day_bytes=400_000)
+    share = len(ARTIFACTS[0]) + 50_000
+    device = make_device(tmp_path, simulator, day_bytes=int(share / BYTES_SHARE))
     simulator.order_qualification(*propose(simulator))
     device.read_topics()
     assert len(measured(device)) == 1
     assert len(device.trials.open()) == 1
+    simulator.assign(simulator.release(make_manifest(1, ARTIFACTS[2]), ARTIFACTS[2], GOLDEN))
+    device.read_topics()
+    assert device.running is not None
+    assert len(device.trials.open()) == 1, "what the deployment took is no candidate's either"
 
 
 @pytest.mark.parametrize(

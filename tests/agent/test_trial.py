@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.agent.fetcher import Interrupted
-from edgewright.agent.trial import OUTPUT_BYTES, Bounds, bounds, run_trial
+from edgewright.agent.trial import LOWEST_PRIORITY, OUTPUT_BYTES, Bounds, bounds, run_trial
 from edgewright.wire.errors import RunnerCrashError, RunnerHangError, RunnerMemoryError, RuntimeLoadError
 from edgewright.wire.manifest import Limits
 
@@ -95,6 +95,16 @@ def test_more_than_an_answer_is_not_read() -> None:
     """A process that writes without an end is ended, before it has filled the supervisor's memory."""
     with pytest.raises(RunnerCrashError, match=f"more than {OUTPUT_BYTES} bytes"):
         run_trial(python("import os\nwhile True: os.write(1, b'y' * 4096)"), b"", AMPLE, never)
+
+
+def test_what_yields_the_processor_is_the_first_to_go_where_memory_is_short() -> None:
+    """The kernel ends a trial of the lowest priority before any other process."""
+    look = "open('/proc/self/oom_score_adj').read().strip()"
+    until = f"while {look} != '1000' and time.monotonic() < end: time.sleep(0.01)"
+    wait = f"import time; end = time.monotonic() + 20\n{until}\nprint({look})"
+    assert run_trial(python(wait), b"", AMPLE, never, LOWEST_PRIORITY) == b"1000\n"
+    own = Path("/proc/self/oom_score_adj").read_bytes()
+    assert run_trial(python(f"print({look})"), b"", AMPLE, never) == own
 
 
 def test_an_owners_seconds_are_for_both_times_together(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ class Budget:
         boot: tells one boot from another.
 
     Attributes:
-        limit: the same.
+        limit: up to which the job that has begun may spend the day.
         uptime: the same.
     """
 
@@ -115,24 +115,26 @@ class Budget:
         uptime: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
         boot: str = "",
     ) -> None:
-        self._path, self.limit = path, limit
+        self._path, self._day, self.limit = path, limit, limit
         self.uptime, self._boot = uptime, boot or _boot_id()
         self._slots: dict[int, int] = {}
         self._at, self._since = 0.0, 0.0
         self._unwritten = 0  # what the file may still take in: bytes that it counts ahead
 
-    def begin(self, trusted: float, signed: float = 0.0) -> None:
+    def begin(self, trusted: float, signed: float = 0.0, share: float = 1.0) -> None:
         """A job begins.
 
         Args:
             trusted: the trusted clock's now, seconds since the epoch.
             signed: the newest time that was signed for this device; now is not before it.
+            share: of the day's bytes that are there for this job, other jobs' spending included; over 0 to 1.
 
         Raises:
             StorageFullError: what is spent cannot be written down.
         """
-        if not self.limit:
+        if not self._day:
             return
+        self.limit = max(1, int(self._day * share))
         self._since = self.uptime()
         try:
             record: Spending | None = msgspec.json.decode(self._path.read_bytes(), type=Spending)
@@ -141,7 +143,7 @@ class Budget:
         except FileNotFoundError:
             self._at, self._slots = trusted, {}
         except (OSError, msgspec.DecodeError):
-            self._at, self._slots = trusted, {int(trusted // SLOT_SECONDS): self.limit}
+            self._at, self._slots = trusted, {int(trusted // SLOT_SECONDS): self._day}
         self._at = max(self._at, signed)
         first = int(self._at // SLOT_SECONDS) - DAY_SLOTS
         self._slots = {slot: taken for slot, taken in self._slots.items() if slot > first}

@@ -24,6 +24,9 @@ from edgewright.wire.manifest import Manifest, decode_manifest
 
 NO_KEY: Final = b""
 
+BYTES_SHARE: Final = 0.25
+"""Of the day's bytes; the rest is there for deployments, whatever is ordered to be measured."""
+
 log = logging.getLogger(__name__)
 
 
@@ -126,6 +129,7 @@ class CandidateBench:
             lambda noted: log.warning("%s", noted),
             interrupt,
             job.signed,
+            BYTES_SHARE,
         )
         if fetched.error is not None:
             return msgspec.structs.replace(ended, error=fetched.error, retry_after=fetched.retry_after)

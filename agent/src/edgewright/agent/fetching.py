@@ -75,10 +75,11 @@ class VersionFetcher:
         note: Note,
         interrupt: Interrupt,
         signed: float = 0.0,
+        share: float = 1.0,
     ) -> Fetching:
         """Have a version complete in the store, or say why not.
 
-        Arguments are those of ``Attempt``; ``signed`` is the budget's.
+        Arguments are those of ``Attempt``; ``signed`` and ``share`` are the budget's.
 
         Raises:
             Interrupted: the work was called off; what arrived is kept.
@@ -86,7 +87,7 @@ class VersionFetcher:
         """
         if target.sha256 != self._version:
             self._version, self._active, self._pauses = target.sha256, 0.0, self._new_pauses()
-        self._means.budget.begin(now, signed)
+        self._means.budget.begin(now, signed, share)
         attempt = Attempt(self._means, self._misses, now, note, interrupt, self._active)
         try:
             attempt.run(target, check)

@@ -54,6 +54,9 @@ MEMORY_FACTOR: Final = 4
 LOWEST_PRIORITY: Final = 19
 """The largest nice value (setpriority(2)): such a process gets what nobody else wants."""
 
+FIRST_TO_GO: Final = "1000"
+"""The largest ``oom_score_adj``."""
+
 SLICE_SECONDS: Final = 0.1
 """How often time, memory and the interrupt are looked at."""
 
@@ -157,10 +160,16 @@ def _bound_memory(pid: int, memory_mb: int) -> None:
 
 
 def _lower_priority(pid: int, niceness: int) -> None:
-    """Threads and processes that it starts from now on have its priority; it has started none yet."""
+    """Threads and processes that it starts from now on have its priority; it has started none yet.
+
+    What yields the processor yields memory too: where that is short, the kernel ends it before any other
+    (proc(5), ``oom_score_adj``), and never the line in its place.
+    """
     if niceness:
         with contextlib.suppress(ProcessLookupError):
             os.setpriority(os.PRIO_PROCESS, pid, niceness)
+        with contextlib.suppress(OSError):  # It has ended, or this system does not let it be written.
+            Path(f"/proc/{pid}/oom_score_adj").write_text(FIRST_TO_GO)
 
 
 def _hand_over(process: subprocess.Popen[bytes], given: bytes) -> None:
