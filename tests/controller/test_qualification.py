@@ -20,7 +20,7 @@ from edgewright.controller.errors import (
     VersionNotReadyError,
 )
 from edgewright.controller.ingest.batch import Batch
-from edgewright.controller.qualification.choice import SAME, Candidate, Result, choose
+from edgewright.controller.qualification.choice import SAME, Candidate, Result, choose, plain_names
 from edgewright.controller.qualification.results import take
 from edgewright.controller.qualification.service import LONGEST_S, Qualifications
 from edgewright.controller.qualification.states import (
@@ -36,7 +36,7 @@ from edgewright.wire.encryption import SCHEME, Encryption
 from edgewright.wire.errors import IllegalTransitionError, MalformedMessageError
 from edgewright.wire.manifest import Manifest, decode_manifest, encode_manifest, target_path
 from edgewright.wire.messages import Hello
-from edgewright.wire.qualification import FIELD, Measured
+from edgewright.wire.qualification import FIELD, Measured, candidate_path
 from simulators.releases import make_manifest, random_artifact
 from tests.controller.parts import Parts, make_parts, make_qualifications
 
@@ -389,6 +389,19 @@ def test_devices_that_are_all_in_trouble_end_no_build(world: World) -> None:
     (chosen,) = measure(world, answer).built
     assert (chosen.chosen, chosen.qualification) == ("int8", "emulated")
     assert set(world.states()) == {"unmeasured"}
+
+
+def test_no_two_candidates_share_a_name() -> None:
+    """Names that differ in what cannot stand in a path, or after 64 letters, differ in an order too."""
+    long = "x" * 70
+    names = ["int8 (a)", "int8-(a)", "int8--a-.2", "int8 [a]", long, long + "y", ""]
+    plain = plain_names(names)
+    assert len(set(plain)) == len(names)
+    assert plain == plain_names(names)
+    for name in plain:
+        assert len(name) <= 64
+        candidate_path(MODEL, TARGET, 1, name)
+    assert plain_names(["int8", "fp32"]) == ["int8", "fp32"]
 
 
 def test_the_table_is_all_that_happens() -> None:

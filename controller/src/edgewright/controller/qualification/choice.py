@@ -52,6 +52,20 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:64] or "candidate"
 
 
+def plain_names(names: Sequence[str]) -> list[str]:
+    """Names as they stand in one order, none twice: where two become one, the later one is numbered.
+
+    >>> plain_names(["int8 (a)", "fp32", "int8-(a)"])
+    ['int8--a-', 'fp32', 'int8--a-.2']
+    """
+    found: list[str] = []
+    for name in names:
+        plain = plain_name(name)
+        numbered = (f"{plain[:60]}.{number}" for number in range(2, len(names) + 2))
+        found.append(next(each for each in (plain, *numbered) if each not in found))
+    return found
+
+
 def choose(candidates: Sequence[Candidate], results: Sequence[Result]) -> Candidate | None:
     """The candidate that ships; None where none passed on hardware."""
     passed = [each for each in candidates if _counts(each, results)]

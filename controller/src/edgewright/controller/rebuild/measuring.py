@@ -20,7 +20,7 @@ from edgewright.controller.compiler.telling import tell
 from edgewright.controller.compiler.worker import site_targets
 from edgewright.controller.errors import GateFailedError
 from edgewright.controller.model_toml import read_model
-from edgewright.controller.qualification.choice import plain_name
+from edgewright.controller.qualification.choice import plain_names
 from edgewright.controller.rebuild.context import Context, Measuring
 from edgewright.wire.manifest import decode_manifest, encode_manifest
 
@@ -44,7 +44,9 @@ def measure_build(context: Context, result: BuildResult, limit_s: float) -> Buil
     for built in result.built:
         devices = measuring.willing(built.target) if measuring else []
         if measuring and devices:
-            named = {plain_name(each.chosen): each.sha256 for each in (built, *built.others)}
+            every = (built, *built.others)
+            names = plain_names([each.chosen for each in every])
+            named = {name: each.sha256 for name, each in zip(names, every, strict=True)}
             orders[built.target] = measuring.propose(named, devices, limit_s=limit_s)
     everything = [number for numbers in orders.values() for number in numbers]
     while measuring and not measuring.is_over(everything):
