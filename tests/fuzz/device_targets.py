@@ -5,19 +5,22 @@ import random
 import tempfile
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from backports import zstd
 from securesystemslib.formats import encode_canonical
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, TargetFile
 
+from edgewright.agent.agreement import Seen, Standing
 from edgewright.agent.certificates import read_certificates, verify_granted
 from edgewright.agent.confidential import ContentKeys
 from edgewright.agent.devicekey import DeviceKey
 from edgewright.agent.fetcher import MAX_METADATA_BYTES, MetadataFetcher, MissingFile, TopicReader, inflate
 from edgewright.agent.patches import decoded
+from edgewright.agent.qualificationorder import Accepted, verify_qualification
 from edgewright.agent.runner.artifacts import read_golden
 from edgewright.agent.trust import Director, ImageRepository
 from edgewright.controller.compiler.patches import encode_patch
@@ -32,7 +35,7 @@ from edgewright.wire.manifest import GoldenVectors, decode_manifest, encode_mani
 from edgewright.wire.patching import SEGMENT_BYTES
 from edgewright.wire.sealed import seal, unseal
 from simulators.releases import GOLDEN, make_manifest, random_artifact
-from simulators.repository import RepositorySimulator
+from simulators.repository import DEVICE, TARGET, RepositorySimulator
 from tests.attacks.stage import file_of
 from tests.devicekeys import verifier
 from tests.fuzz.target import Prepared
@@ -123,23 +126,55 @@ def assignment() -> Prepared:
     return Prepared(director.read, [simulator.sign_assignment(path), simulator.director_root])
 
 
+def order() -> Prepared:
+    """An order to measure candidates as it comes."""
+    simulator, path = released()
+    director = Director(simulator.director_root)
+    good = simulator.order_qualification(candidate(simulator))
+    return Prepared(lambda data: director.inspect_order(data, 0), [good, simulator.sign_assignment(path)])
+
+
 def signed_assignment() -> Prepared:
     """What lies behind the director's signature: somebody who holds the key signs nonsense."""
     simulator, path = released()
     director = Director(simulator.director_root)
-    good: Metadata[Any] = Metadata.from_bytes(simulator.sign_assignment(path))
+    return behind_signature(simulator, simulator.sign_assignment(path), director.read)
+
+
+def signed_order() -> Prepared:
+    """What lies behind the director's signature on an order, held against what a device knows."""
+    simulator, _ = released()
+    director = Director(simulator.director_root)
+    standing = Standing(DEVICE, TARGET, 0, "", time.time(), {}, Seen(1, 1))
+
+    def read(raw: bytes) -> object:
+        return verify_qualification(director.inspect_order(raw, 0).order, standing, Accepted())
+
+    return behind_signature(simulator, simulator.order_qualification(candidate(simulator)), read)
+
+
+def candidate(simulator: RepositorySimulator) -> TargetFile:
+    """What an order names."""
+    return simulator.propose("int8", make_manifest(9, ARTIFACT), ARTIFACT, GOLDEN)
+
+
+def behind_signature(
+    simulator: RepositorySimulator, good: bytes, read: Callable[[bytes], object]
+) -> Prepared:
+    """Reads a director's document whose signed part is what the fuzzer made."""
+    signed: Metadata[Any] = Metadata.from_bytes(good)
     (signer,) = signers(simulator, "director")
 
     def parse(data: bytes) -> object:
         try:
-            signed = msgspec.json.decode(data)
-            canonical = canonical_json(signed)
+            document = msgspec.json.decode(data)
+            canonical = canonical_json(document)
         except Exception:  # noqa: BLE001 - what cannot be signed is not the target's business
             return None
         signature = signer.sign(canonical).to_dict()
-        return director.read(msgspec.json.encode({"signatures": [signature], "signed": signed}))
+        return read(msgspec.json.encode({"signatures": [signature], "signed": document}))
 
-    return Prepared(parse, [canonical_json(good.signed.to_dict())])
+    return Prepared(parse, [canonical_json(signed.signed.to_dict())])
 
 
 def canonical_json(document: Any) -> bytes:

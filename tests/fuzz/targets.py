@@ -23,6 +23,8 @@ TARGETS: Final[dict[str, Target]] = {
     "metadata": Target(device.metadata, (RepositoryError, TransferError), 1),
     "assignment": Target(device.assignment, (RepositoryError,), 5),
     "signed-assignment": Target(device.signed_assignment, (RepositoryError,), 5),
+    "order": Target(device.order, (RepositoryError,), 5),
+    "signed-order": Target(device.signed_order, (MessageError, RepositoryError), 5),
     "manifest": Target(device.manifest, (MessageError,), 20),
     "patch": Target(device.patch, (TransferError,)),
     "golden": Target(device.golden, (EdgewrightError,), 5),
