@@ -194,6 +194,24 @@ def test_outputs_of_every_type_are_compared() -> None:
     assert found.classes == {}
 
 
+def test_classes_without_a_call_judge_nothing() -> None:
+    """A class that the holdout does not have is left out; without any true label no class is judged."""
+    fp32 = {"logits": np.array([[[3.0, 0.0]], [[0.0, 2.0]]], np.float32)}
+    ports = (Port("logits", "float32", (1, 2)),)
+    found = compare_outputs(fp32, fp32, _subject(ports, "logits", (0, -1)))
+    assert found.classes == {"a": PairedClass(1, 0, 0)}
+    unknown = compare_outputs(fp32, fp32, _subject(ports, "logits", (-1, -1)))
+    assert unknown.classes == {}
+    assert _judged(unknown).passed
+
+
+def test_single_numbers_are_no_probabilities() -> None:
+    """An output of one number a call has no classes, even where the calls' numbers add up to one."""
+    subject = _subject((Port("y", "float32", ()),))
+    values = {"y": np.array([0.25, 0.5, 0.25], np.float32)}
+    assert compare_outputs(values, values, subject).agreement is None
+
+
 def test_an_output_of_another_shape_is_wrong() -> None:
     """A candidate whose output has another size fails whatever it holds."""
     subject = _subject((Port("box", "float32", (1, 4)),))

@@ -70,8 +70,8 @@ def test_chance_is_refused() -> None:
 
 
 def test_always_the_same_is_chance() -> None:
-    """A model that always names the frequent class is right on nine of ten calls, and refused."""
-    truths = np.where(np.arange(120) < 12, 1, 0).astype(np.intp)
+    """A model that always names the frequent class is right on three of four calls, and refused."""
+    truths = np.where(np.arange(120) < 30, 1, 0).astype(np.intp)
 
     def constant(rows: int) -> Outputs:
         logits = np.zeros((rows, 1, 4), np.float32)
@@ -82,6 +82,49 @@ def test_always_the_same_is_chance() -> None:
         check_sense(
             replace(SUBJECT, truths=truths), constant(120), lambda feeds: constant(len(feeds["image"]))
         )
+
+
+HONEST: dict[str, tuple[list[int], list[int], bool]] = {
+    "a rare class with one call, missed": ([0] * 100 + [1], [0] * 101, False),
+    "two rare classes with one call each, missed": ([0] * 40 + [1, 2], [0] * 38 + [1, 1, 0, 0], False),
+    "a defect that is found in three of ten": ([0] * 90 + [1] * 10, [0] * 97 + [1] * 3, True),
+    "a class that the holdout does not have": (
+        [0] * 20 + [1] * 20,
+        [0, 0, 0, 2] * 5 + [1, 1, 1, 2] * 5,
+        True,
+    ),
+    "two calls a class": ([0, 0, 1, 1, 2, 2, 3, 3] * 4, [0, 1, 1, 2, 2, 3, 3, 3] * 4, True),
+    "two rare classes, each taken for the other": ([0] * 40 + [1, 1, 2, 2], [0] * 40 + [2, 2, 1, 1], False),
+    "a detector: mostly nothing, four things found in half": (
+        [0] * 100 + [1, 2, 3, 3] * 4,
+        [0] * 100 + [1, 0, 3, 0] * 4,
+        True,
+    ),
+    "a new class of five calls, none found": (
+        [0] * 60 + [1] * 60 + [2] * 5,
+        [0] * 60 + [1] * 65,
+        True,
+    ),
+    "a second class of five calls, none found": ([0] * 60 + [1] * 5, [0] * 65, False),
+    "fifteen calls each of two classes, 63 %": ([0] * 15 + [1] * 15, [0] * 9 + [1] * 16 + [0] * 5, False),
+}
+
+
+@pytest.mark.parametrize("what", HONEST)
+def test_an_honest_model_is_not_refused(what: str) -> None:
+    """What is imbalanced, sparse or weak passes; where chance cannot be ruled out, a sentence says so."""
+    true, said, told = HONEST[what]
+
+    def decide(rows: int) -> Outputs:
+        return {"logits": np.eye(4, dtype=np.float32)[said[:rows]][:, np.newaxis]}
+
+    truths, values = np.array(true, np.intp), np.zeros((len(true), 1, 3, 8, 9), np.float32)
+    subject = replace(SUBJECT, truths=truths, holdout={"image": values}, calibration={"image": values})
+    # Every reading gives the same decisions: this is about decisions alone.
+    rows = np.linspace(0, len(true) - 1, min(len(true), 64)).astype(int)
+    few = {"logits": decide(len(true))["logits"][rows]}
+    notes = check_sense(subject, decide(len(true)), lambda _feeds: few)
+    assert any("do not tell whether" in note for note in notes) == (not told)
 
 
 def test_the_declared_accuracy_is_held() -> None:

@@ -146,8 +146,8 @@ ACCURACY_GATES: Final = frozenset({"finite outputs", "top-1 agreement", "logit e
 """Gates over what a candidate says, as opposed to how fast and how large it is."""
 
 
-def loss_bound(pair: PairedClass) -> float:
-    """Upper 95 % confidence bound of the loss of accuracy, between -1 and 1.
+def loss_bound(pair: PairedClass, quantile: float = Z_95) -> float:
+    """Upper confidence bound of the loss of accuracy, between -1 and 1; 95 % where nothing else is asked for.
 
     >>> round(loss_bound(PairedClass(50, 0, 0)), 3)
     0.032
@@ -155,7 +155,7 @@ def loss_bound(pair: PairedClass) -> float:
     lost, won = pair.only_fp32_right + 0.5, pair.only_candidate_right + 0.5
     frames = pair.frames + 2
     loss = (lost - won) / frames
-    return min(1.0, loss + Z_95 * sqrt((lost + won) / frames - loss**2) / sqrt(frames))
+    return min(1.0, loss + quantile * sqrt((lost + won) / frames - loss**2) / sqrt(frames))
 
 
 def judge(measured: Measurement, gates: GatesPart) -> Verdict:

@@ -169,13 +169,15 @@ def _ratio(race: tuple[Speed, ...]) -> float:
 
 
 def _paired(reference: Outputs, candidate: Outputs, subject: Subject) -> dict[str, PairedClass]:
-    """Correctness by class; classes without a frame are left out unless all are."""
+    """Correctness by class; classes without a frame are left out."""
     if not subject.decision or not subject.labels or not len(subject.truths):
         return {}
     theirs, ours = decisions(reference, subject), decisions(candidate, subject)
     found = {}
     for number, label in enumerate(subject.labels):
         rows = subject.truths == number
+        if not rows.any():
+            continue
         right, fp32_right = ours[rows] == number, theirs[rows] == number
         found[label] = PairedClass(
             int(rows.sum()), int((fp32_right & ~right).sum()), int((right & ~fp32_right).sum())
@@ -197,7 +199,7 @@ def _is_finite(values: NDArray[Any]) -> bool:
 
 def _is_distribution(values: NDArray[Any]) -> bool:
     """Whether the last axis holds the probabilities of at least two classes."""
-    if not _is_fractional(values) or values.shape[-1] < 2 or not values.size:
+    if not _is_fractional(values) or values.ndim < 2 or values.shape[-1] < 2 or not values.size:
         return False
     sums = values.sum(axis=-1, dtype=np.float64)
     return bool((values >= 0).all() and np.all(np.abs(sums - 1) <= _SUM_TOLERANCE))

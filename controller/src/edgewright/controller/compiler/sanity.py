@@ -12,8 +12,11 @@ that runs and decides at chance. The labelled holdout tells:
 - the share of right decisions, averaged over the classes, is above chance. Averaged, because a model that
   calls everything normal is mostly right where most things are normal.
 
-"Clearly" is a paired 95 % confidence bound, so few calls accuse nobody. Without truths nothing is checked,
-and a sentence says so.
+An honest model is worth more than a caught fault, so only overwhelming evidence refuses one. "Clearly" is a
+paired 99.9 % confidence bound. At chance is a model whose decisions could as well have been dealt out to the
+calls at random, and of which the calls show with 99 % confidence that it is not even a quarter of the way
+from chance to perfect: one call of a rare class proves neither. Where the calls are too few for that, a
+sentence says so, as it does where there are no truths and nothing is checked.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +30,15 @@ from edgewright.controller.compiler.gates import Z_95, PairedClass, loss_bound
 from edgewright.controller.compiler.measure import decisions
 from edgewright.controller.compiler.subject import Feeds, Outputs, Port, Subject, take_rows
 from edgewright.controller.errors import GateFailedError
+
+Z_999: Final = 3.0902
+"""One-sided 99.9 % quantile of the normal distribution."""
+
+Z_99: Final = 2.3263
+"""One-sided 99 % quantile of the normal distribution."""
+
+LEAST_OF_USE: Final = 0.25
+"""Part of the way from chance to perfect below which a model makes no sense of its data."""
 
 FEWEST_CALLS: Final = 30
 """Labelled calls below which only the declared accuracy is checked."""
@@ -78,7 +90,12 @@ def check_sense(subject: Subject, reference: Outputs, run: Run) -> tuple[str, ..
     better = [*_better_orders(subject, truths, decided), *_better_readings(subject, rows, run)]
     if better:
         raise GateFailedError(max(better)[1])
-    _check_chance(truths, decided)
+    if not is_above_chance(truths, decided):
+        _refuse_chance(truths, decided)
+        return (
+            *notes,
+            f"{len(rows)} labelled calls do not tell whether the model decides better than chance.",
+        )
     return notes
 
 
@@ -194,14 +211,33 @@ def _as_other_layout(values: NDArray[Any], *, first: bool) -> NDArray[Any]:
     return np.ascontiguousarray(np.moveaxis(values.reshape(n, one, c, a, b), 2, 4))
 
 
-def _check_chance(truths: NDArray[np.intp], decided: NDArray[np.intp]) -> None:
-    """Refuse a model that decides no better than one that always gives the same answer."""
+def is_above_chance(truths: NDArray[np.intp], decided: NDArray[np.intp]) -> bool:
+    """Whether more is right than if the same decisions had been dealt out to the calls at random (95 %).
+
+    With truths of one class only, nothing can be told apart, and nothing speaks against the model.
+    """
     recalls = _recalls(truths, decided)
     if len(recalls) < 2:
-        return
+        return True
     mean = sum(recall for recall, _ in recalls.values()) / len(recalls)
-    deviation = sqrt(sum(recall * (1 - recall) / frames for recall, frames in recalls.values()))
-    if mean - Z_95 * deviation / len(recalls) <= 1 / len(recalls):
+    shares = {label: float(np.mean(decided == label)) for label in recalls}
+    dealt = sum(shares.values()) / len(recalls)
+    variance = sum(shares[label] * (1 - shares[label]) / frames for label, (_, frames) in recalls.items())
+    return mean > dealt + Z_95 * sqrt(variance) / len(recalls)
+
+
+def _refuse_chance(truths: NDArray[np.intp], decided: NDArray[np.intp]) -> None:
+    """Refuse a model at chance where the calls are enough to know that it is of no use.
+
+    How much the mean scatters is taken from a model that is just of use, not from the decisions: a class
+    without one right decision has no variance of its own, and proves less the fewer its calls are.
+    """
+    recalls = _recalls(truths, decided)
+    chance = 1 / len(recalls)
+    mean = sum(recall for recall, _ in recalls.values()) / len(recalls)
+    useful = chance + LEAST_OF_USE * (1 - chance)
+    scatter = sqrt(useful * (1 - useful) * sum(1 / frames for _, frames in recalls.values())) / len(recalls)
+    if mean + Z_99 * scatter < useful:
         raise GateFailedError(
             f"The model decides no better than chance: {mean:.0%} rightly, averaged over "
             f"{len(recalls)} classes, on {len(truths)} labelled calls. "
@@ -218,7 +254,7 @@ def _recalls(truths: NDArray[np.intp], decided: NDArray[np.intp]) -> Mapping[int
 
 
 def _least_gain(truths: NDArray[np.intp], decided: NDArray[np.intp], other: NDArray[np.intp]) -> float:
-    """Lower 95 % confidence bound of how much more often ``other`` is right."""
+    """Lower 99.9 % confidence bound of how much more often ``other`` is right."""
     right, other_right = decided == truths, other == truths
     lost, won = int(np.sum(right & ~other_right)), int(np.sum(other_right & ~right))
-    return -loss_bound(PairedClass(len(truths), lost, won))
+    return -loss_bound(PairedClass(len(truths), lost, won), Z_999)
