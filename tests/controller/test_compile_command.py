@@ -89,8 +89,8 @@ def test_nothing_of_a_secret_model_stays(tmp_path: Path, capsys: pytest.CaptureF
         report = json.loads(capsys.readouterr().out)
         assert not report["targets"][0]["cached"]
         assert any("nothing of it is remembered" in note for note in report["notes"])
-    artifact = (tmp_path / "out" / "small.x86_64-ort-cpu-fp32.onnx").read_bytes()
-    assert sha256_hex(artifact) == report["targets"][0]["sha256"]
+        artifact = (tmp_path / "out" / "small.x86_64-ort-cpu-fp32.onnx").read_bytes()
+        assert sha256_hex(artifact) == report["targets"][0]["sha256"]
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 

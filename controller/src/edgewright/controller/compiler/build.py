@@ -95,7 +95,8 @@ def build_version(request: BuildRequest, on_progress: OnProgress = lambda _progr
     on_progress(Progress("done", "", 1.0))
     told = tell(folder, spec, source.keys, facts, compiled, blobs, request.version, request.parent)
     warning = _twin_warning(source, assembly.older(compiled), blobs)
-    return make_result(request, spec, facts, compiled, built, told, blobs, [warning] if warning else [])
+    warnings = (*facts.warnings, *filter(None, [warning]))
+    return make_result(request, spec, facts, compiled, built, told, blobs, warnings)
 
 
 def compile_model(request: CompileRequest, on_progress: OnProgress = lambda _progress: None) -> CompileResult:

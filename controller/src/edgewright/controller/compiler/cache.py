@@ -74,6 +74,7 @@ class SourceFacts(msgspec.Struct, frozen=True, kw_only=True):
         licence: that the model's file carries in its own metadata.
         synthetic: whether they were drawn.
         notes: sentences of the front end.
+        warnings: those among them that a person should read before a rollout.
     """
 
     metrics: dict[str, float]
@@ -85,6 +86,7 @@ class SourceFacts(msgspec.Struct, frozen=True, kw_only=True):
     licence: str = ""
     synthetic: bool = False
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class CompileCache:

@@ -1,6 +1,7 @@
 """Whether a pushed model fits what its model.toml declares; done before anything is stored as a version."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -8,6 +9,7 @@ from edgewright.controller.compiler.frames import Frames, read_frames
 from edgewright.controller.compiler.sources import onnxgraph
 from edgewright.controller.compiler.sources.onnxfile import Source, read_onnx
 from edgewright.controller.compiler.sources.ports import OpenPort
+from edgewright.controller.compiler.sources.softmax import TAKEN_OFF, take_off_softmax
 from edgewright.controller.compiler.sources.tflitefile import (
     is_tflite,
     look_at_tflite,
@@ -30,11 +32,12 @@ _SHRINKS: Final = 4
 """int8 weights take a quarter of float32 ones, at best."""
 
 
-def verify_model(spec: ModelSpec, folder: Path) -> bytes:
+def verify_model(spec: ModelSpec, folder: Path) -> Source:
     """Check the model's file against the declaration.
 
     Returns:
-        Its canonical form where it is ONNX, with float32 ports whatever it computes in; else the file.
+        Its canonical form where it is ONNX, with float32 ports whatever it computes in, and without a Softmax
+        at its end; else the file.
 
     Raises:
         UnknownTargetError: a target is not in the table.
@@ -51,7 +54,7 @@ def verify_model(spec: ModelSpec, folder: Path) -> bytes:
     data = path.read_bytes()
     source = _read_tflite(spec, data) if is_tflite(data) else _read_onnx(spec, data)
     _verify_output(spec, source)
-    return source.model
+    return source
 
 
 def _read_onnx(spec: ModelSpec, data: bytes) -> Source:
@@ -59,9 +62,12 @@ def _read_onnx(spec: ModelSpec, data: bytes) -> Source:
     model = onnxgraph.read_proto(data)
     onnxgraph.verify_nodes(model)
     _verify_input(spec, onnxgraph.open_inputs(model))
+    model = onnxgraph.inlined(model)
+    notes = (TAKEN_OFF,) if take_off_softmax(model, spec.output.name) else ()
     onnxgraph.cast_ports(model, _WIDTHS)
     declared = InputPart(name=spec.input.name, dtype=_FLOAT, shape=spec.input.shape, low=-2.0, high=2.0)
-    return read_onnx(model.SerializeToString(), (declared,), keep_names=True)
+    source = read_onnx(model.SerializeToString(), (declared,), keep_names=True)
+    return replace(source, notes=(*source.notes, *notes))
 
 
 def _read_tflite(spec: ModelSpec, data: bytes) -> Source:

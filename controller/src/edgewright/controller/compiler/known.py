@@ -50,7 +50,8 @@ def known_build(request: BuildRequest) -> BuildResult | None:
         return None
     built = [assembly.assemble(one) for one in compiled]
     told = tell(Path(request.folder), spec, keys, facts, compiled, blobs, request.version, request.parent)
-    return make_result(request, spec, facts, compiled, built, told, blobs, filter(None, [twin.sentence]))
+    warnings = (*facts.warnings, *filter(None, [twin.sentence]))
+    return make_result(request, spec, facts, compiled, built, told, blobs, warnings)
 
 
 def _source(

@@ -22,6 +22,7 @@ from edgewright.controller.compiler.sanity import check_sense
 from edgewright.controller.compiler.shaping import Put, logits_of, shape_images, shape_tensors
 from edgewright.controller.compiler.sources.images import ImageModel, read_images
 from edgewright.controller.compiler.sources.reading import read_subject
+from edgewright.controller.compiler.sources.softmax import PROBABILITIES, are_probabilities
 from edgewright.controller.compiler.subject import Feeds, Outputs, Subject, rows_of
 from edgewright.controller.compiler.targets import TARGETS, Target
 from edgewright.controller.compiler.telling import policy_of
@@ -124,6 +125,8 @@ class Opened:
             np.add.at(counts, (subject.truths[known], decided[known]), 1)
             confusion = tuple(tuple(row) for row in counts.tolist())
             classes = dict(zip(subject.labels, counts.sum(axis=1).tolist(), strict=True))
+        flat = self.images is not None and are_probabilities(logits_of(self.reference, subject))
+        warnings = (PROBABILITIES,) if flat else ()
         facts = SourceFacts(
             metrics=metrics,
             inputs=subject.inputs,
@@ -133,7 +136,8 @@ class Opened:
             rows={"calibration": rows_of(subject.calibration), "holdout": rows_of(subject.holdout)},
             licence=licence,
             synthetic=subject.synthetic,
-            notes=(*subject.notes, *doubts),
+            notes=(*subject.notes, *doubts, *warnings),
+            warnings=warnings,
         )
         if self.cache is not None:
             self.cache.keep_source(self.keys.source, facts)

@@ -1,6 +1,6 @@
 """A build's result from its parts; needs no runtime, so the controller's own process makes it too."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.cache import SourceFacts
@@ -20,7 +20,7 @@ def make_result(
     built: Sequence[Built],
     told: Told,
     blobs: BlobStore,
-    warnings: Iterable[str] = (),
+    warnings: Sequence[str] = (),
 ) -> BuildResult:
     """Everything about a build that its caller records.
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from edgewright.controller.compiler.checks import read_holdout, verify_model
 from edgewright.controller.compiler.frames import Frames, read_frames
-from edgewright.controller.compiler.sources.tflitefile import is_tflite
 from edgewright.controller.compiler.subject import Port, Subject
 from edgewright.controller.model_toml import ModelSpec
 
@@ -38,13 +37,13 @@ def read_images(spec: ModelSpec, folder: Path) -> ImageModel:
     Raises:
         ModelError: the model cannot become artifacts; its number says why.
     """
-    model = verify_model(spec, folder)
+    source = verify_model(spec, folder)
     holdout = read_holdout(spec, folder)
     calibration = read_frames(folder / spec.data.calibration).spread(MAX_CALIBRATION_FRAMES)
     subject = Subject(
         name=spec.model.name,
-        model=model,
-        format="tflite" if is_tflite(model) else "onnx",
+        model=source.model,
+        format=source.format,
         inputs=(Port(spec.input.name, spec.input.dtype, spec.input.shape),),
         outputs=(Port(spec.output.name, "float32", spec.output_tensor.shape),),
         calibration={spec.input.name: _calls(calibration, spec)},
@@ -56,6 +55,7 @@ def read_images(spec: ModelSpec, folder: Path) -> ImageModel:
         memory_mb=spec.limits.memory_mb,
         latency_us=spec.limits.latency_p99_us,
         batches=True,
+        notes=source.notes,
     )
     return ImageModel(spec, subject, holdout)
 
