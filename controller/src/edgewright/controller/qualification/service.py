@@ -20,25 +20,29 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from edgewright.controller import registry
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.protocol import DeviceAnswer
-from edgewright.controller.database import Session, col, select
+from edgewright.controller.database import col, select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Artifact, Device
-from edgewright.controller.database.versiontables import Qualification, QualificationOrder, WillingDevice
+from edgewright.controller.database.versiontables import Qualification, QualificationOrder
 from edgewright.controller.errors import (
     BrokerFullError,
     DataFolderDamagedError,
     InvalidRequestError,
-    UnknownModelError,
     UnknownQualificationError,
-    VersionNotReadyError,
 )
 from edgewright.controller.events import record
 from edgewright.controller.publisher import Publisher
 from edgewright.controller.qualification.choice import Candidate, Result, choose, failures, plain_name
 from edgewright.controller.qualification.results import answers_to
+from edgewright.controller.qualification.rows import (
+    artifacts_of,
+    candidates_of,
+    open_rows,
+    released_among,
+    same_orders,
+    willing_devices,
+)
 from edgewright.controller.qualification.states import (
     OPEN,
     QualificationEvent,
@@ -51,10 +55,6 @@ from edgewright.wire.assignment import TargetCustom
 from edgewright.wire.errors import MalformedMessageError
 from edgewright.wire.manifest import Manifest, decode_manifest
 from edgewright.wire.qualification import MAX_CANDIDATES, QualificationOrders, candidate_path
-
-TAG: Final = ("qualify", "yes")
-"""A device whose enrolment token gave it this tag is asked without being named. What it calls itself in its
-hello does not count: one device could then join by itself, and measure for the whole fleet."""
 
 LIMIT_S: Final = 3600.0
 """How long devices have by default."""
@@ -124,8 +124,8 @@ class Qualifications:
             InvalidRequestError: it is confidential, or the limit is longer than any order lasts.
         """
         with self._db.reading() as session:
-            artifacts = _artifacts(session, model, version, target)
-            willing = {each.target: _willing(session, each.target, devices) for each in artifacts}
+            artifacts = artifacts_of(session, model, version, target)
+            willing = {each.target: willing_devices(session, each.target, devices) for each in artifacts}
         if devices and (missing := set(devices) - {device for each in willing.values() for device in each}):
             raise UnknownQualificationError(f"{', '.join(sorted(missing))} takes no candidates of {model}.")
         if not any(willing.values()):
@@ -169,7 +169,7 @@ class Qualifications:
         first = next(iter(manifests.values()))
         now = self._clock()
         with self._db.session() as session:
-            same = _same(session, devices, first, set(candidates.values()), only_open=anew)
+            same = same_orders(session, devices, first, set(candidates.values()), only_open=anew)
             orders = [
                 QualificationOrder(
                     device=device,
@@ -198,7 +198,7 @@ class Qualifications:
     def willing(self, target: str) -> list[str]:
         """Devices of a target that are asked without being named."""
         with self._db.reading() as session:
-            return _willing(session, target, ())
+            return willing_devices(session, target, ())
 
     def pick(self, orders: Sequence[int]) -> Candidate | None:
         """The candidate that ships, by what these orders' devices have measured; None where none passed."""
@@ -313,10 +313,10 @@ class Qualifications:
         """Take orders off the broker that nothing is to come of; candidates that nobody else measures too."""
         with self._db.reading() as session:
             unclosed = session.exec(select(QualificationOrder).where(~col(QualificationOrder.closed))).all()
-            over = [order for order in unclosed if not _open_rows(session, order)]
-            needed = {row.manifest_sha256 for order in unclosed for row in _open_rows(session, order)}
-            manifests = {order.id: _candidates(session, order) for order in over}
-            released = _released(session, {name for names in manifests.values() for name in names})
+            over = [order for order in unclosed if not open_rows(session, order)]
+            needed = {row.manifest_sha256 for order in unclosed for row in open_rows(session, order)}
+            manifests = {order.id: candidates_of(session, order) for order in over}
+            released = released_among(session, {name for names in manifests.values() for name in names})
         for order in over:
             if order.number:
                 self._publisher.publish_order(order.device, b"")
@@ -341,8 +341,8 @@ class Qualifications:
 
     def _publish(self, order: QualificationOrder) -> None:
         with self._db.reading() as session:
-            rows = _open_rows(session, order)
-            released = _released(session, {row.manifest_sha256 for row in rows})
+            rows = open_rows(session, order)
+            released = released_among(session, {row.manifest_sha256 for row in rows})
         self._bring(order, {row.manifest_sha256: row.manifest_sha256 in released for row in rows})
         number = max(self._director.last_trials(order.device) + 1, int(self._clock()))
         orders = QualificationOrders(order.device, self._clock())
@@ -377,7 +377,7 @@ class Qualifications:
 
     def _end(self, order: QualificationOrder, detail: str) -> None:
         with self._db.session() as session:
-            for row in _open_rows(session, order):
+            for row in open_rows(session, order):
                 row.state = advance(QualificationState(row.state), QualificationEvent.OVERDUE)
                 row.finished_at, row.detail = self._clock(), detail
                 session.add(row)
@@ -396,8 +396,8 @@ class Qualifications:
             )
             found = []
             for order in session.exec(there).all():
-                open_ones = {row.manifest_sha256 for row in _open_rows(session, order)}
-                released = _released(session, open_ones)
+                open_ones = {row.manifest_sha256 for row in open_rows(session, order)}
+                released = released_among(session, open_ones)
                 found.append((order, {name: name in released for name in open_ones}))
             return found
 
@@ -436,66 +436,3 @@ def _rows(
         )
         for name, sha256 in candidates.items()
     ]
-
-
-def _artifacts(session: Session, model: str, version: int, target: str) -> list[Artifact]:
-    row = registry.find_version(session, model, version)
-    if row.state != registry.READY:
-        raise VersionNotReadyError(f"{model} v{version} is {row.state}.")
-    mine = select(Artifact).where(Artifact.model == model, Artifact.version == version)
-    found = [each for each in session.exec(mine).all() if target in ("", each.target)]
-    if not found:
-        raise UnknownModelError(f"{model} v{version} has no artifact for {target}.")
-    return found
-
-
-def _willing(session: Session, target: str, devices: Sequence[str]) -> list[str]:
-    """Devices of a target that say that they take candidates: those named, or those whose token said so."""
-    rows = session.exec(
-        select(Device)
-        .join(WillingDevice, col(WillingDevice.device) == col(Device.id))
-        .where(col(Device.target) == target, col(Device.revoked_at) == 0)
-        .order_by(col(Device.id))
-    ).all()
-    key, value = TAG
-    return [row.id for row in rows if (row.id in devices if devices else row.bound_tags.get(key) == value)]
-
-
-def _same(
-    session: Session, devices: Sequence[str], of: Manifest, manifests: set[str], *, only_open: bool
-) -> dict[str, int]:
-    """The newest orders for exactly these candidates, by device."""
-    mine = (
-        select(QualificationOrder)
-        .where(
-            col(QualificationOrder.device).in_(list(devices)),
-            QualificationOrder.model == of.model,
-            QualificationOrder.version == of.version,
-            QualificationOrder.target == of.target,
-        )
-        .order_by(col(QualificationOrder.id))
-    )
-    found: dict[str, int] = {}
-    for order in session.exec(mine).all():
-        counts = not only_open or _open_rows(session, order)
-        if counts and set(_candidates(session, order)) == manifests:
-            found[order.device] = order.id or 0
-    return found
-
-
-def _open_rows(session: Session, order: QualificationOrder) -> list[Qualification]:
-    mine = (
-        select(Qualification).where(col(Qualification.order_id) == order.id).order_by(col(Qualification.id))
-    )
-    return [row for row in session.exec(mine).all() if row.state in OPEN]
-
-
-def _candidates(session: Session, order: QualificationOrder) -> list[str]:
-    mine = select(Qualification.manifest_sha256).where(col(Qualification.order_id) == order.id)
-    return list(session.exec(mine).all())
-
-
-def _released(session: Session, manifests: set[str]) -> set[str]:
-    """Those manifests that are a release's: what keeps them on the broker is not an order."""
-    found = select(Artifact.manifest_sha256).where(col(Artifact.manifest_sha256).in_(list(manifests)))
-    return set(session.exec(found).all())

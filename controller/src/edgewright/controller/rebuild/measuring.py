@@ -1,7 +1,8 @@
 """Between compiling and releasing: devices of each target measure what passed the gates, and the best ships.
 
-A target without a device, or whose devices do not answer in time, goes on as it was compiled. A version of
-which devices say that nothing does is not released: it would be refused by every device of that target.
+A target without a device, or whose devices do not answer in time, goes on as it was compiled, with the first
+candidate that none of them failed. A version of which devices say that nothing does is not released: it would
+be refused by every device of that target.
 Card and bill of materials are written again from what ships, before anything is signed.
 """
 
@@ -73,9 +74,11 @@ def tell_again(request: BuildRequest, result: BuildResult, blobs: BlobStore) -> 
     """
     kept, result = result.retold, msgspec.structs.replace(result, retold=None)
     on_devices = [built.target for built in result.built if built.qualification == HARDWARE]
-    if kept is None or not on_devices:
+    if kept is None:
         return result
     chosen = {built.target: built.chosen for built in result.built}
+    if not on_devices and all(one.chosen == chosen[one.target] for one in kept.compiled):
+        return result
     compiled = [
         next(each for each in (one, *one.others) if each.chosen == chosen[one.target])
         for one in kept.compiled
@@ -95,14 +98,16 @@ def tell_again(request: BuildRequest, result: BuildResult, blobs: BlobStore) -> 
 
 
 def _choose(built: Built, measuring: Measuring, orders: list[int], blobs: BlobStore) -> Built:
-    picked = measuring.pick(orders)
+    every, picked = (built, *built.others), measuring.pick(orders)
     if picked is not None:
-        every = (built, *built.others)
         chosen = next(each for each in every if each.sha256 == picked.manifest_sha256)
         return _on_hardware(chosen, _answers(every, measuring, orders), blobs)
-    if said := measuring.complaints(orders):
-        raise GateFailedError(f"Nothing for {built.target} does on its devices. {' '.join(said)}")
-    return msgspec.structs.replace(built, others=())
+    failed = {answer.manifest_sha256 for answer in measuring.answers(orders) if not answer.ok}
+    unjudged = [each for each in every if each.sha256 not in failed]
+    if not unjudged:
+        said = " ".join(measuring.complaints(orders))
+        raise GateFailedError(f"Nothing for {built.target} does on its devices. {said}")
+    return msgspec.structs.replace(unjudged[0], others=())
 
 
 def _answers(every: Sequence[Built], measuring: Measuring, orders: list[int]) -> tuple[DeviceAnswer, ...]:
