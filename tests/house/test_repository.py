@@ -97,6 +97,18 @@ def test_the_lock_has_what_the_projects_ask(need: Requirement) -> None:
     assert all(need.specifier.contains(version) for version in versions), "run `make lock`"
 
 
+def test_the_lock_of_mlflow_stands_beside_the_main_one() -> None:
+    """It has the extra's packages at versions that the extra allows, by hash, and none of the main lock's."""
+    text = (ROOT / ".ci/requirements-mlflow.lock").read_text()
+    entries = re.findall(r"^([\w.-]+)==(\S+)[^\n]*((?:\n +--hash=sha256:\w+.*)+)", text, re.MULTILINE)
+    versions = {canonicalize_name(name): version for name, version, _ in entries}
+    assert len(versions) == len(re.findall(r"^[\w.-]+==", text, re.MULTILINE))
+    assert not versions.keys() & _locked().keys()
+    project = tomllib.loads((ROOT / "controller/pyproject.toml").read_text())["project"]
+    for need in map(Requirement, project["optional-dependencies"]["mlflow"]):
+        assert need.specifier.contains(versions[canonicalize_name(need.name)]), "run `make lock`"
+
+
 def test_both_distributions_carry_the_licence() -> None:
     """The licence that each distribution ships is the repository's."""
     licence = (ROOT / "LICENSE").read_bytes()
