@@ -259,11 +259,10 @@ class Supervisor:
         self._desk.stop()
         self._verifier.stop()
         self._renewal.stop()
-        device = self._settings.device
-        goodbye = Goodbye(device=device, connected_at=self._connected_at, reason="stopped")
-        self._link.stop((topics.up(device, "goodbye"), self._sealer.seal_message(goodbye)))
+        goodbye = Goodbye(device=self._settings.device, connected_at=self._connected_at, reason="stopped")
+        self._link.stop((topics.up(goodbye.device, "goodbye"), self._sealer.seal_message(goodbye)))
         self._database.close()
-        log.info("The agent of %s has stopped.", device)
+        log.info("The agent of %s has stopped.", goodbye.device)
 
     # The broker
 
