@@ -16,7 +16,7 @@ from edgewright.controller.compiler import cache as compile_cache
 from edgewright.controller.compiler.build import build_version, compile_model
 from edgewright.controller.compiler.cache import CompileCache, SourceFacts
 from edgewright.controller.compiler.frames import Frames
-from edgewright.controller.compiler.known import known_build, known_check
+from edgewright.controller.compiler.known import known_build, known_check, known_compile
 from edgewright.controller.compiler.ort import Session
 from edgewright.controller.compiler.patches import Base
 from edgewright.controller.compiler.protocol import BuildRequest, BuildResult, CheckRequest, CompileRequest
@@ -32,6 +32,8 @@ from tests.controller.small_model import (
     spec,
     write_folder,
 )
+
+TARGETS = ("x86_64-ort-cpu-fp32", "x86_64-ort-cpu")
 
 
 @dataclass
@@ -298,3 +300,18 @@ def test_two_writers_thin_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
         CompileCache(tmp_path).keep_source(str(number), SourceFacts(metrics={}, inputs=(), outputs=()))
     assert not gone.is_symlink()
     assert len(list(tmp_path.glob("*.json"))) <= 21
+
+
+def test_a_compiled_folder_needs_no_child(tmp_path: Path) -> None:
+    """What `edgewright compile` did before it tells again by itself; what is new goes to the child."""
+    folder = write_folder(tmp_path / "model")
+    request = CompileRequest(
+        path=str(folder), blobs=str(tmp_path / "blobs"), cache=str(tmp_path / "compiled"), targets=TARGETS[:1]
+    )
+    assert known_compile(request) is None
+    first = compile_model(request)
+    found = known_compile(request)
+    assert found == msgspec.structs.replace(first, cached=TARGETS[:1])
+    assert known_compile(msgspec.structs.replace(request, targets=TARGETS)) is None
+    path = _with_outer_weights(tmp_path / "outer", 1.0)
+    assert known_compile(msgspec.structs.replace(request, path=str(path.parent))) is None

@@ -23,7 +23,7 @@ import msgspec
 
 from edgewright.controller.broker.tether import tethered
 from edgewright.controller.childenvironment import child_environment
-from edgewright.controller.compiler.known import known_build, known_check
+from edgewright.controller.compiler.known import known_build, known_check, known_compile
 from edgewright.controller.compiler.protocol import (
     Answer,
     BuildRequest,
@@ -151,13 +151,15 @@ def run_compile(
     is_stopped: Callable[[], bool] = _never,
     limit_s: float = LIMIT_S,
 ) -> CompileResult:
-    """Compile in a child process; see ``build.compile_model``.
+    """Compile in a child process, unless all of it is known; see ``build.compile_model``.
 
     Raises:
         ModelError: the model cannot become artifacts.
         BuildInterruptedError: the child ended without an answer, was stopped or took too long.
     """
-    return _expect(CompileResult, _run(request, on_progress, is_stopped, limit_s))
+    with site_targets(request):
+        known = known_compile(request)
+    return known or _expect(CompileResult, _run(request, on_progress, is_stopped, limit_s))
 
 
 def site_targets(request: Request) -> AbstractContextManager[None]:
