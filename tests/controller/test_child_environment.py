@@ -49,6 +49,10 @@ def test_every_child_gets_this_environment() -> None:
     starts = [(path, call) for path in sorted(SOURCES.rglob("*.py")) for call in _starts(path)]
     assert len(starts) >= 5
     for path, call in starts:
+        if path.name == "running.py":
+            # Takes Python's own variables out of the same environment; ``test_toolchains`` looks inside.
+            assert "in child_environment().items()" in path.read_text()
+            continue
         given = [ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == "env"]
         assert given, f"{path.name}, line {call.lineno}"
         assert given[0].startswith("child_environment("), f"{path.name}, line {call.lineno}"

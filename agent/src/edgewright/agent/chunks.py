@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
+from edgewright.agent.pacing import STALLED
 from edgewright.agent.subscriber import Subscriber
 from edgewright.agent.transfer import SLICE_SECONDS, Transfer
 from edgewright.wire import topics
@@ -133,7 +134,9 @@ class _TopicWindow:
             self._connection = self._link.connections
             self._pace.begin_again(now, received)
         try:
-            answer = self._arrived.get(timeout=min(SLICE_SECONDS, max(0.001, self._transfer.patience)))
+            # As long as a silent connection gets: while it is away the pace begins again each time.
+            longest = max(0.001, STALLED * self._transfer.patience)
+            answer = self._arrived.get(timeout=min(SLICE_SECONDS, longest))
         except queue.Empty:
             lost = self._pace.lapsed(self._transfer.now(), self._link.received_bytes, self._transfer.patience)
             return [Arrival(self._drop(digest), None) for digest in lost]

@@ -61,7 +61,13 @@ def look(path: Path) -> Proposal:
     """
     command = tethered([sys.executable, "-m", __spec__.name, str(path)])
     try:
-        ended = subprocess.run(command, capture_output=True, env=_environment(), timeout=LIMIT_S, check=False)
+        ended = subprocess.run(
+            command,
+            capture_output=True,
+            env=child_environment(_toolchains()),
+            timeout=LIMIT_S,
+            check=False,
+        )
         answer = msgspec.json.decode(ended.stdout, type=Answer)
     except subprocess.TimeoutExpired as error:
         raise NotAModelError(f"Looking at {path.name} took more than {LIMIT_S:.0f} s.") from error
@@ -72,11 +78,11 @@ def look(path: Path) -> Proposal:
     return answer.proposal
 
 
-def _environment() -> dict[str, str]:
+def _toolchains() -> dict[str, str]:
     # Toolchains are looked for where this process would look.
     from edgewright.controller.compiler.toolchains.places import folder_variable
 
-    return child_environment(folder_variable())
+    return folder_variable()
 
 
 def main() -> None:
