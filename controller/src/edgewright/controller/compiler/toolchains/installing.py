@@ -117,7 +117,12 @@ def _version_of(python: str) -> str:
     program = "import sys; print('%d.%d' % sys.version_info[:2])"
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(
-            [python, "-I", "-c", program], capture_output=True, text=True, timeout=30, check=True
+            [python, "-I", "-c", program],
+            capture_output=True,
+            text=True,
+            env=child_environment(),
+            timeout=30,
+            check=True,
         )
         return done.stdout.strip()
     return ""
