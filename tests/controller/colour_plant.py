@@ -17,7 +17,8 @@ from edgewright.controller.blobs import BlobStore
 from edgewright.controller.confidential.vault import StorageVault
 from edgewright.controller.database import col, select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Event, Rebuild, Rollout, Sample
+from edgewright.controller.database.evidencetables import Rebuild
+from edgewright.controller.database.tables import Event, Rollout, Sample
 from edgewright.controller.errors import BrokerFullError, DataFolderDamagedError
 from edgewright.controller.rebuild.context import Context
 from edgewright.controller.rebuild.workflows import Workflows

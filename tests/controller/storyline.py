@@ -14,14 +14,13 @@ from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session
 from edgewright.controller.database.bulk import add_to_rollups, insert_outcomes, insert_windows
 from edgewright.controller.database.engine import Database
+from edgewright.controller.database.evidencetables import Alarm, Rebuild
 from edgewright.controller.database.tables import (
-    Alarm,
     Artifact,
     Device,
     Event,
     Model,
     ModelVersion,
-    Rebuild,
     Rollout,
     RolloutDevice,
 )

@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 
 from edgewright.controller import registry
 from edgewright.controller.api.app import create_app
-from edgewright.controller.database.tables import ModelVersion, Rebuild
+from edgewright.controller.database.evidencetables import Rebuild
+from edgewright.controller.database.tables import ModelVersion
 from edgewright.controller.errors import ExchangeError, UnknownModelError
 from edgewright.controller.exchange.origin import Imported, read_origin, write_origin
 from edgewright.controller.lineage import Lineage, chain, of_push, of_rebuild, tell

@@ -11,7 +11,8 @@ import pytest
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Alarm, Artifact, Device, Event, ModelVersion, Rebuild
+from edgewright.controller.database.evidencetables import Alarm, Rebuild
+from edgewright.controller.database.tables import Artifact, Device, Event, ModelVersion
 from edgewright.controller.database.tables import Window as WindowRow
 from edgewright.controller.ingest.rows import window_row
 from edgewright.controller.monitor import Monitor, close_alarms

@@ -12,7 +12,7 @@ import pytest
 from edgewright.controller import registry
 from edgewright.controller.compiler.proof import was_raced
 from edgewright.controller.compiler.protocol import BuildResult, Built
-from edgewright.controller.database.tables import Rebuild
+from edgewright.controller.database.evidencetables import Rebuild
 from edgewright.controller.errors import DataFolderDamagedError, ProvenanceError
 from edgewright.controller.provenance.attest import attest, files_in, gather, verify_build
 from edgewright.controller.provenance.bundle import open_bundle

@@ -13,7 +13,8 @@ import pytest
 from edgewright.controller.compiler.frames import read_frames
 from edgewright.controller.compiler.protocol import BuildResult
 from edgewright.controller.database import select
-from edgewright.controller.database.tables import Alarm, Artifact, ModelVersion, Rebuild, Rollout
+from edgewright.controller.database.evidencetables import Alarm, Rebuild
+from edgewright.controller.database.tables import Artifact, ModelVersion, Rollout
 from edgewright.controller.errors import BrokerFullError, DataFolderDamagedError, InvalidRequestError
 from edgewright.controller.evidence.paired import Pairs
 from edgewright.controller.model_toml import parse_model

@@ -6,7 +6,8 @@ import pytest
 
 from edgewright.controller.database import select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Event, ModelVersion, Rebuild, Sample
+from edgewright.controller.database.evidencetables import Rebuild
+from edgewright.controller.database.tables import Event, ModelVersion, Sample
 from edgewright.controller.errors import UnknownModelError
 from edgewright.controller.evidence.paired import Pairs
 from edgewright.controller.rebuild.dataset import NEW_LABEL_ITEMS, part_of, snapshot

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgewright.controller import registry
-from edgewright.controller.database.tables import ModelVersion, Rebuild
+from edgewright.controller.database.evidencetables import Rebuild
+from edgewright.controller.database.tables import ModelVersion
 from edgewright.controller.rebuild.states import RebuildState
 from edgewright.controller.rebuild.steps import carry_on
 from edgewright.controller.rebuild.versions import compile_version

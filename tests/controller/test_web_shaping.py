@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from edgewright.controller.database.tables import Alarm, Device, Rebuild, Rollout, RolloutDevice
+from edgewright.controller.database.evidencetables import Alarm, Rebuild
+from edgewright.controller.database.tables import Device, Rollout, RolloutDevice
 from edgewright.controller.web.activity import BUCKET_S, CELLS, Activity, recent, strip
 from edgewright.controller.web.charts import BUCKETS_S, Moment, Reference, Sums, bucket_for, shape_charts
 from edgewright.controller.web.fleet import FleetCounts

@@ -5,7 +5,7 @@ bytes and then msgpack. Every ``Frame`` gets exactly one ``Decision``, in the or
 
 >>> buffer = Inbox()
 >>> buffer.feed(encode(Outcome(item="r1-1", truth="Bag")))
-[Outcome(item='r1-1', truth='Bag')]
+[Outcome(item='r1-1', truth='Bag', source='', probability=1.0)]
 """
 
 import struct
@@ -47,10 +47,17 @@ class Frame(msgspec.Struct, frozen=True, tag_field="kind", tag="frame", kw_only=
 
 
 class Outcome(msgspec.Struct, frozen=True, tag_field="kind", tag="outcome"):
-    """The true class of an item, told by the machine later (scanner, gripper, operator)."""
+    """The true class of an item, told by the machine later (scanner, gripper, operator).
+
+    Attributes:
+        source: who says so; empty for the machine's one source.
+        probability: the chance with which the item was chosen to be told of, above 0: 1 where all are.
+    """
 
     item: str
     truth: str
+    source: str = ""
+    probability: float = 1.0
 
 
 class Decision(msgspec.Struct, frozen=True, tag_field="kind", tag="decision", kw_only=True):

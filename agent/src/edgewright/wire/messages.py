@@ -173,11 +173,22 @@ class Report(msgspec.Struct, frozen=True, tag_field="kind", tag="report", kw_onl
 
 
 class Outcomes(msgspec.Struct, frozen=True, array_like=True):
-    """What the machine told of one version's decisions: labelled ones, and how many of them were wrong."""
+    """What one source told of one version's decisions: labelled ones, and how many of them were wrong.
+
+    Attributes:
+        source: who told; empty for the machine's one source.
+        weight, wrong_weight: sums of one over the chance with which each item was chosen to be told of, over
+            all and over the wrong ones (Horvitz and Thompson 1952); 0 from an agent that does not count them.
+        weight_squares: sum of the squares of those weights over all items.
+    """
 
     version: int
     labelled: int
     wrong: int
+    source: str = ""
+    weight: float = 0.0
+    wrong_weight: float = 0.0
+    weight_squares: float = 0.0
 
 
 class Window(msgspec.Struct, frozen=True, tag_field="kind", tag="window", kw_only=True):
@@ -194,9 +205,13 @@ class Window(msgspec.Struct, frozen=True, tag_field="kind", tag="window", kw_onl
         causes: why a frame was not decided by the active runner.
         classes: decisions by label.
         histograms: packed histograms by signal (``confidence``, ``margin``, ``entropy``, ``latency_us``,
-            ``brightness``, ``contrast``, ``sharpness``).
-        outcomes: labels that arrived in this window, by the version that had decided.
+            ``brightness``, ``contrast``, ``sharpness``, ``saturation``); ``labelled_confidence`` and
+            ``right_confidence`` are those of this version's decisions whose truth arrived in this window, and
+            of those of them that were right.
+        outcomes: labels that arrived in this window, by the version that had decided and by their source.
         truths: labels that arrived, by true class: [labelled, wrong].
+        grace: whether the frames came right after a changeover, when neither goods nor light have settled.
+        embedding: packed moments of the pictures' embedding; see ``wire.moments``; empty without pictures.
     """
 
     device: str
@@ -215,6 +230,8 @@ class Window(msgspec.Struct, frozen=True, tag_field="kind", tag="window", kw_onl
     outcomes: tuple[Outcomes, ...]
     truths: dict[str, tuple[int, int]]
     merged: int = 1
+    grace: bool = False
+    embedding: bytes = b""
 
 
 class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", kw_only=True):
@@ -225,8 +242,10 @@ class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", kw_onl
         item: the machine's id of the item, unique on the device.
         model, version, label, confidence: the decision.
         truth: the label that the machine told; None while it has not.
-        reason: why it was captured; ``probability`` is the chance that this reason had to capture it, 0 where
-            nobody can name it: of ``disagreeing`` frames, which a shadowed candidate decided otherwise.
+        reason: why it was captured; ``probability`` is the chance with which a frame like this one becomes a
+            sample, 0 where nobody can name it: of ``disagreeing`` frames, which a shadowed candidate decided
+            otherwise, of ``novel`` ones, which resemble none before, and of ``undecided`` ones, on which no
+            model decided.
         image: PNG of the frame as it came from the camera; empty where it has come in pieces before.
         image_sha256, image_bytes: digest and length of such an image.
     """
@@ -242,7 +261,7 @@ class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", kw_onl
     label: str
     confidence: float
     truth: str | None
-    reason: Literal["random", "uncertain", "disagreeing"]
+    reason: Literal["random", "uncertain", "disagreeing", "novel", "undecided"]
     probability: float
     image: bytes
     image_sha256: str = ""

@@ -19,7 +19,7 @@ import msgspec
 
 from edgewright.controller import aliases, registry
 from edgewright.controller.database import Session
-from edgewright.controller.database.tables import Rebuild
+from edgewright.controller.database.evidencetables import Rebuild
 from edgewright.controller.exchange.origin import Imported
 from edgewright.controller.model_toml import ModelSpec
 from edgewright.controller.provenance.attest import role_of

@@ -26,7 +26,8 @@ import msgspec
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Alarm, Artifact, Device, Event, ModelVersion, Rebuild
+from edgewright.controller.database.evidencetables import Alarm, Rebuild
+from edgewright.controller.database.tables import Artifact, Device, Event, ModelVersion
 from edgewright.controller.database.tables import Window as WindowRow
 from edgewright.controller.events import record
 from edgewright.controller.evidence.reference import read_reference

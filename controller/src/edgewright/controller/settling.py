@@ -3,7 +3,8 @@
 import time
 
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Alarm, Device
+from edgewright.controller.database.evidencetables import Alarm
+from edgewright.controller.database.tables import Device
 from edgewright.controller.errors import UnknownAlarmError, UnknownDeviceError
 from edgewright.controller.events import record
 

@@ -140,7 +140,9 @@ class Tally:
             causes=self._causes,
             classes=self._classes,
             histograms={signal: counts.pack() for signal, counts in self._histograms.items()},
-            outcomes=tuple(Outcomes(version, *counts) for version, counts in sorted(self._outcomes.items())),
+            outcomes=tuple(
+                Outcomes(version, counts[0], counts[1]) for version, counts in sorted(self._outcomes.items())
+            ),
             truths={label: (labelled, wrong) for label, (labelled, wrong) in self._truths.items()},
         )
         return fitted(window)

@@ -14,6 +14,7 @@ from sqlalchemy import JSON, Boolean, Column, Connection, Engine, Float, Integer
 from sqlalchemy.exc import DatabaseError
 from sqlmodel import Session, SQLModel, create_engine
 
+from edgewright.controller.database import evidencetables as _evidencetables  # noqa: F401  # likewise
 from edgewright.controller.database import tables as _tables  # noqa: F401  # registers the tables
 from edgewright.controller.database import versiontables as _versiontables  # noqa: F401  # likewise
 from edgewright.controller.errors import DataFolderDamagedError

@@ -1,4 +1,6 @@
-"""Tables; ``versiontables`` has more. Models do no validation: rows are made by the modules that own them.
+"""Tables; ``versiontables`` and ``evidencetables`` have more.
+
+Models do no validation: rows are made by the modules that own them.
 
 Times are seconds since the epoch (UTC) as floats, as the wire has them. JSON columns hold plain data.
 Enumerated columns are strings, so that a new state needs no migration. Who may write what:
@@ -20,8 +22,6 @@ Position, Window,
 Outcome, Rollup,
 Sample, SamplePiece,
 Loss                    ingest
-Alarm                   monitor
-Rebuild                 rebuild
 Event                   everybody, through ``events.record``
 ======================  =====================================================
 """
@@ -453,38 +453,6 @@ class Loss(SQLModel, table=True):
     messages: int
     frames: int
     why: str
-
-
-class Alarm(SQLModel, table=True):
-    """Evidence that a version does harm, raised once until it is closed by a newer version."""
-
-    id: int | None = Field(default=None, primary_key=True)
-    model: str
-    version: int
-    raised_at: float
-    closed_at: float = 0.0
-    signal: str
-    sentence: str
-    evidence: dict[str, Any] = json_column()
-
-
-class Rebuild(SQLModel, table=True):
-    """One rebuild; ``state`` is a ``rebuild.states.RebuildState``."""
-
-    id: int | None = Field(default=None, primary_key=True)
-    model: str
-    from_version: int
-    cause: str
-    alarm: int = 0
-    state: str
-    queued_at: float
-    started_at: float = 0.0
-    finished_at: float = 0.0
-    rung: str = ""
-    new_version: int = 0
-    rollout: int = 0
-    gates: dict[str, Any] = json_column()
-    detail: str = ""
 
 
 class Event(SQLModel, table=True):

@@ -14,7 +14,8 @@ import msgspec
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.protocol import BuildResult, Built
 from edgewright.controller.database import Session, col, select
-from edgewright.controller.database.tables import Artifact, ModelVersion, Rebuild
+from edgewright.controller.database.evidencetables import Rebuild
+from edgewright.controller.database.tables import Artifact, ModelVersion
 from edgewright.controller.errors import ProvenanceError
 from edgewright.controller.model_toml import CARD_NAME, FILE_NAME, ModelSpec, parse_model
 from edgewright.controller.provenance.bundle import encode_bundle, open_bundle

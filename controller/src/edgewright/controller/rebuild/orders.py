@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from edgewright.controller.database import Session, col, select
-from edgewright.controller.database.tables import ModelVersion, Rebuild
+from edgewright.controller.database.evidencetables import Rebuild
+from edgewright.controller.database.tables import ModelVersion
 from edgewright.controller.errors import UnknownModelError
 from edgewright.controller.events import record
 from edgewright.controller.rebuild.states import IN_FLIGHT, TRANSITIONS, RebuildState, advance

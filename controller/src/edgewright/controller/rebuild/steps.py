@@ -17,7 +17,8 @@ import msgspec
 
 from edgewright.controller import registry
 from edgewright.controller.database import Session, col, func, select
-from edgewright.controller.database.tables import Alarm, Rebuild, Rollout
+from edgewright.controller.database.evidencetables import Alarm, Rebuild
+from edgewright.controller.database.tables import Rollout
 from edgewright.controller.errors import RecipeError
 from edgewright.controller.lineage import of_rebuild
 from edgewright.controller.model_toml import FILE_NAME, ModelSpec, parse_model, write_model

@@ -28,7 +28,8 @@ from edgewright.controller import registry
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import col, select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Alarm, ModelVersion, Rebuild
+from edgewright.controller.database.evidencetables import Alarm, Rebuild
+from edgewright.controller.database.tables import ModelVersion
 from edgewright.controller.errors import BuildInterruptedError, InvalidRequestError
 from edgewright.controller.model_toml import FILE_NAME, parse_model
 from edgewright.controller.rebuild.context import Context, Measuring, Publishing, Releases, Rollouts

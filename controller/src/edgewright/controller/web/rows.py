@@ -10,15 +10,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from edgewright.controller.database import Session, case, col, func, select
+from edgewright.controller.database.evidencetables import Alarm, Rebuild
 from edgewright.controller.database.tables import (
-    Alarm,
     Artifact,
     Device,
     Event,
     Model,
     ModelVersion,
     Outcome,
-    Rebuild,
     Rollout,
     RolloutDevice,
     Rollup,

@@ -9,7 +9,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from edgewright.controller.database.tables import Alarm, Rebuild, Rollout
+from edgewright.controller.database.evidencetables import Alarm, Rebuild
+from edgewright.controller.database.tables import Rollout
 from edgewright.controller.web.activity import Recent
 from edgewright.controller.web.charts import Reference
 from edgewright.controller.web.fleet import FleetCounts

@@ -13,7 +13,8 @@ from edgewright.controller import aliases
 from edgewright.controller.api.seams import Services
 from edgewright.controller.compiler.targets import standing_table
 from edgewright.controller.database import Session
-from edgewright.controller.database.tables import Device, Model, Rebuild, Rollout
+from edgewright.controller.database.evidencetables import Rebuild
+from edgewright.controller.database.tables import Device, Model, Rollout
 from edgewright.controller.errors import UnknownDeviceError, UnknownModelError, UnknownRolloutError
 from edgewright.controller.ingest.gaps import telemetry_of
 from edgewright.controller.matching import judge
