@@ -424,3 +424,17 @@ class UnknownQualificationError(RequestError):
 
     number = 114
     remedy = "List what there is with `edgewright qualify list`; a device says yes in its own configuration."
+
+
+def told_by_child(number: int, sentence: str, otherwise: type[ControllerError]) -> ControllerError:
+    """The error that a child process ended with, as its own class.
+
+    Args:
+        number: the error's, as the child gave it.
+        sentence: the child's.
+        otherwise: class where no error of the controller has that number.
+    """
+    kinds: list[type[ControllerError]] = [ControllerError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return next((kind for kind in kinds if kind.number == number), otherwise)(sentence)

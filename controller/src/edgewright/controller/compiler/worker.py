@@ -40,27 +40,7 @@ from edgewright.controller.compiler.protocol import (
 from edgewright.controller.compiler.scratch import scratch
 from edgewright.controller.compiler.targets import SHIPPED, in_force, read_site
 from edgewright.controller.compiler.toolchains.places import folder_variable
-from edgewright.controller.errors import (
-    BuildInterruptedError,
-    DataFolderDamagedError,
-    GateFailedError,
-    InputShapeError,
-    LicenceRefusedError,
-    LineModelError,
-    ModelTomlError,
-    ModelTooLargeError,
-    NotAModelError,
-    OpenShapeError,
-    SourceFormatError,
-    TargetTableError,
-    TensorDataError,
-    TensorTypeError,
-    ToolchainFailedError,
-    ToolchainMissingError,
-    UnknownOperatorError,
-    UnknownTargetError,
-    UnqualifiedTargetError,
-)
+from edgewright.controller.errors import BuildInterruptedError, told_by_child
 from edgewright.wire.errors import EdgewrightError
 
 LIMIT_S: Final = 900.0
@@ -69,31 +49,6 @@ _POLL_S: Final = 0.1
 _READ_BYTES: Final = 65536
 _LAST_WORDS_CHARACTERS: Final = 300
 _LAST_WORDS_S: Final = 5.0
-
-_ERRORS: Final[dict[int, type[EdgewrightError]]] = {
-    error.number: error
-    for error in (
-        DataFolderDamagedError,
-        GateFailedError,
-        InputShapeError,
-        LicenceRefusedError,
-        LineModelError,
-        ModelTomlError,
-        ModelTooLargeError,
-        NotAModelError,
-        OpenShapeError,
-        SourceFormatError,
-        TargetTableError,
-        TensorDataError,
-        TensorTypeError,
-        ToolchainFailedError,
-        ToolchainMissingError,
-        UnknownOperatorError,
-        UnknownTargetError,
-        UnqualifiedTargetError,
-    )
-}
-"""What a child may answer; a test holds it against the list of errors."""
 
 _T = TypeVar("_T")
 
@@ -169,7 +124,7 @@ def site_targets(request: Request) -> AbstractContextManager[None]:
 
 def _expect(shape: type[_T], answer: Answer) -> _T:
     if isinstance(answer, Failure):
-        raise _ERRORS.get(answer.error, BuildInterruptedError)(answer.detail)
+        raise told_by_child(answer.error, answer.detail, BuildInterruptedError)
     if not isinstance(answer, shape):
         raise BuildInterruptedError(f"The build answered with {type(answer).__name__}.")
     return answer

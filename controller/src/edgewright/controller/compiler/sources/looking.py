@@ -13,36 +13,10 @@ import msgspec
 from edgewright.controller.broker.tether import tethered
 from edgewright.controller.childenvironment import child_environment
 from edgewright.controller.compiler.sources.proposal import Proposal
-from edgewright.controller.errors import (
-    ControllerError,
-    InputShapeError,
-    ModelTooLargeError,
-    NotAModelError,
-    OpenShapeError,
-    SourceFormatError,
-    TensorTypeError,
-    ToolchainFailedError,
-    ToolchainMissingError,
-    UnknownOperatorError,
-)
+from edgewright.controller.errors import NotAModelError, told_by_child
 from edgewright.wire.errors import EdgewrightError
 
 LIMIT_S: Final = 600.0
-
-_ERRORS: Final[dict[int, type[ControllerError]]] = {
-    error.number: error
-    for error in (
-        NotAModelError,
-        UnknownOperatorError,
-        InputShapeError,
-        ModelTooLargeError,
-        ToolchainMissingError,
-        ToolchainFailedError,
-        TensorTypeError,
-        OpenShapeError,
-        SourceFormatError,
-    )
-}
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -74,7 +48,7 @@ def look(path: Path) -> Proposal:
     except msgspec.DecodeError as error:
         raise NotAModelError(f"Reading {path.name} ended the process that looked at it.") from error
     if answer.proposal is None:
-        raise _ERRORS.get(answer.error, NotAModelError)(answer.sentence)
+        raise told_by_child(answer.error, answer.sentence, NotAModelError)
     return answer.proposal
 
 

@@ -1,14 +1,15 @@
-"""What every bench in another environment does alike: loading with its memory, and a race in turns.
+"""What every bench does alike: loading with its memory, and a race in turns.
 
-Latency is CPU time of the whole process, because a runtime may run an inference on a thread of its own: with
-one thread to run on, that is the inference's own time whatever else the machine does. Memory is what loading
-and running added to the process.
+In another environment latency is CPU time of the whole process, because a runtime may run an inference on a
+thread of its own: with one thread to run on, that is the inference's own time whatever else the machine does.
+Memory is what loading and running added to the process, after free memory went back to the kernel: an
+estimate from above for the first artifact of a race, because what the allocator kept free is not counted.
 """
 
 import ctypes
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ ROUNDS: Final = 60
 WARM_UP_ROUNDS: Final = 5
 FEWEST_ROUNDS: Final = 9
 LONGEST_RACE_S: Final = 1.0
-"""As in the bench of the build's own process."""
+"""A slow model is run less often, and at least ``FEWEST_ROUNDS`` times."""
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -74,7 +75,24 @@ def _call(feeds: dict[str, Any], row: int) -> dict[str, Any]:
 
 
 def _race(openers: list[Callable[[], Any]], feeds: dict[str, Any]) -> dict[str, Any]:
-    first = _call(feeds, 0)
+    sessions, speeds = race(openers, _call(feeds, 0), time.process_time_ns)
+    told = [{"latency_us": us, "memory_mb": mb} for us, mb in speeds]
+    return {"speeds": told, "placements": [session.placement for session in sessions]}
+
+
+def race(
+    openers: Sequence[Callable[[], Any]], first: dict[str, Any], clock_ns: Callable[[], int]
+) -> tuple[list[Any], list[tuple[float, float]]]:
+    """Open all sessions and run them in turns.
+
+    Args:
+        openers: one a session; what they return has ``call(feeds)``.
+        first: one call's inputs by name.
+        clock_ns: processor time, of the thread or of the process.
+
+    Returns:
+        The sessions, and each one's median time of a call in microseconds and memory in MiB.
+    """
     sessions, memory = [], []
     for open_one in openers:
         before = _resident_bytes()
@@ -88,13 +106,12 @@ def _race(openers: list[Callable[[], Any]], feeds: dict[str, Any]) -> dict[str, 
         if turn >= WARM_UP_ROUNDS + FEWEST_ROUNDS and time.monotonic() > deadline:
             break
         for session, taken in zip(sessions, times, strict=True):
-            start = time.process_time_ns()
+            start = clock_ns()
             session.call(first)
             if turn >= WARM_UP_ROUNDS:
-                taken.append(time.process_time_ns() - start)
+                taken.append(clock_ns() - start)
     medians = [float(np.median(taken)) / 1000 for taken in times]
-    speeds = [{"latency_us": us, "memory_mb": mb} for us, mb in zip(medians, memory, strict=True)]
-    return {"speeds": speeds, "placements": [session.placement for session in sessions]}
+    return sessions, list(zip(medians, memory, strict=True))
 
 
 def _resident_bytes() -> int:
