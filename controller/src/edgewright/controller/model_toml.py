@@ -112,10 +112,14 @@ class DriftPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         average_run_length: windows between two false alarms, on average.
         harm_tolerance: rise of the error rate that is harm, absolute.
+        price_per_mistake: what one wrong decision costs, in ``currency``; 0 where nobody has said it.
+        currency: of that price, as it stands behind a number, such as ``EUR``.
     """
 
     average_run_length: float = 100_000.0
     harm_tolerance: float = 0.02
+    price_per_mistake: float = 0.0
+    currency: Annotated[str, msgspec.Meta(max_length=16)] = ""
 
 
 class RebuildPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -357,6 +361,7 @@ def _check_numbers(spec: ModelSpec) -> None:
         ("[limits] shadow_frames", limits.shadow_frames, 0),
         ("[limits] probation_frames", limits.probation_frames, 0),
         ("[drift] average_run_length", drift.average_run_length, 1),
+        ("[drift] price_per_mistake", drift.price_per_mistake, 0),
         ("[rebuild] cooldown_s", rebuild.cooldown_s, 0),
         ("[rebuild] minimum_samples", rebuild.minimum_samples, 1),
     )
