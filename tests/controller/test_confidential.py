@@ -33,7 +33,7 @@ from edgewright.controller.database.tables import Artifact, Device
 from edgewright.controller.errors import DataFolderDamagedError
 from edgewright.controller.model_toml import ConfidentialPart
 from edgewright.controller.publisher import Publisher
-from edgewright.controller.rebuild.orders import queue_rebuild
+from edgewright.controller.rebuild.orders import Asked, Trigger, queue_rebuild
 from edgewright.controller.rebuild.states import IN_FLIGHT, RebuildState
 from edgewright.controller.rebuild.steps import carry_on
 from edgewright.controller.rebuild.versions import compile_version, release_version
@@ -346,7 +346,7 @@ def test_a_rebuild_of_a_secret_stays_one(tmp_path: Path) -> None:
         text = plant.blobs.read(row.files["model.toml"]) + b"\n[confidential]\nenabled = true\n"
         row.files = {**row.files, "model.toml": plant.blobs.put(text)}
         session.add(row)
-        number = queue_rebuild(session, colour_plant.MODEL, "a person.", 0, 1).id or 0
+        number = queue_rebuild(session, colour_plant.MODEL, "a person.", Asked(Trigger.PERSON)).id or 0
     while carry_on(plant.context(), number) in IN_FLIGHT:
         pass
     rebuild = plant.rebuild(number)

@@ -114,7 +114,7 @@ def kill_in(plant: Plant, number: int, state: RebuildState) -> None:
 def test_a_controller_that_is_killed_at_any_step_goes_on(plant: Plant) -> None:
     """Killed with -9 in training and in building, a rebuild ends with one version and one rollout."""
     plant.capture(90)
-    number = plant.workflows().enqueue_rebuild(MODEL, "a person.")
+    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
     for state in (RebuildState.TRAINING, RebuildState.BUILDING, RebuildState.DONE):
         kill_in(plant, number, state)
         assert plant.rebuild(number).state == state
@@ -194,11 +194,11 @@ def test_a_recipe_that_fails_ends_the_rebuild_with_its_words(plant: Plant) -> No
         row.files = {**row.files, "recipe.py": plant.blobs.put(broken)}
     plant.capture(90)
     context = plant.context()
-    number = plant.workflows().enqueue_rebuild(MODEL, "a person.")
+    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
     states = [carry_on(context, number) for _ in range(3)]
     assert states == ["collecting", "training", "failed"]
     assert "no light" in plant.rebuild(number).detail
-    assert plant.workflows().enqueue_rebuild(MODEL, "a person.") != number
+    assert plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada") != number
 
 
 def test_a_recipe_is_not_told_the_pin(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def test_a_recipe_is_not_told_the_pin(plant: Plant, monkeypatch: pytest.MonkeyPa
         row.files = {**row.files, "recipe.py": plant.blobs.put(recipe + b"Dataset = lambda *_: None\n")}
     plant.capture(90)
     context = plant.context()
-    number = plant.workflows().enqueue_rebuild(MODEL, "a person.")
+    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
     assert [carry_on(context, number) for _ in range(3)][-1] == "failed"
     assert "PIN none" in plant.rebuild(number).detail
 
@@ -288,14 +288,14 @@ def test_an_alarm_waits_for_the_cooldown_and_a_person_does_not(plant: Plant) -> 
         wait_turn(context, plant.rebuild(waiting))
     assert plant.rebuild(waiting).state == RebuildState.QUEUED
     workflows.cancel_rebuild(waiting)
-    asked = workflows.enqueue_rebuild(MODEL, "a person.")
+    asked = workflows.enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
     assert carry_on(context, asked) == RebuildState.COLLECTING
 
 
 def test_a_cancelled_rebuild_does_nothing_more(plant: Plant) -> None:
     """After cancelling, carrying on changes nothing, and cancelling again is refused."""
     workflows = plant.workflows()
-    number = workflows.enqueue_rebuild(MODEL, "a person.")
+    number = workflows.enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
     workflows.cancel_rebuild(number)
     assert carry_on(plant.context(), number) == RebuildState.CANCELLED
     with pytest.raises(InvalidRequestError, match="not under way"):

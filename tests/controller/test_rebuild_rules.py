@@ -12,8 +12,15 @@ from edgewright.controller.errors import UnknownModelError
 from edgewright.controller.evidence.paired import Pairs
 from edgewright.controller.rebuild.dataset import NEW_LABEL_ITEMS, part_of, snapshot
 from edgewright.controller.rebuild.ladder import Measured, judge
-from edgewright.controller.rebuild.orders import move, queue_rebuild
+from edgewright.controller.rebuild.orders import Asked, Trigger, move, queue_rebuild
 from edgewright.controller.rebuild.states import IN_FLIGHT, TRANSITIONS, RebuildState, advance
+
+BY_ADA = Asked(Trigger.PERSON, "Ada")
+
+
+def harm(alarm: int) -> Asked:
+    """An alarm that asks."""
+    return Asked(Trigger.HARM, alarm=alarm, from_version=3)
 
 
 def sample(i: int, truth: str) -> Sample:
@@ -58,7 +65,7 @@ def test_every_state_that_is_no_end_can_fail_and_no_end_goes_on() -> None:
 def test_a_move_outside_the_table_changes_nothing(db: Database) -> None:
     """An illegal move raises and leaves the row as it was; the same state again is no move."""
     with db.session() as session:
-        rebuild = queue_rebuild(session, "m", "a person.")
+        rebuild = queue_rebuild(session, "m", "a person.", BY_ADA)
         with pytest.raises(ValueError, match="queued cannot become signing"):
             move(session, rebuild, RebuildState.SIGNING, "no")
         assert rebuild.state == RebuildState.QUEUED
@@ -68,11 +75,11 @@ def test_a_move_outside_the_table_changes_nothing(db: Database) -> None:
 def test_one_rebuild_of_a_model_at_a_time(db: Database) -> None:
     """Whoever asks while one is under way gets its number; after its end there is a new one."""
     with db.session() as session:
-        first = queue_rebuild(session, "m", "an alarm.", alarm=7, from_version=3)
-        assert queue_rebuild(session, "m", "a person.") is first
+        first = queue_rebuild(session, "m", "an alarm.", harm(7))
+        assert queue_rebuild(session, "m", "a person.", BY_ADA) is first
         move(session, first, RebuildState.FAILED, "no")
-        assert queue_rebuild(session, "m", "told again.", alarm=7) is first
-        second = queue_rebuild(session, "m", "an alarm.", alarm=8, from_version=3)
+        assert queue_rebuild(session, "m", "told again.", harm(7)) is first
+        second = queue_rebuild(session, "m", "an alarm.", harm(8))
         assert second.id != first.id
     with db.reading() as session:
         kinds = session.exec(select(Event.kind)).all()
@@ -83,7 +90,7 @@ def test_a_rebuild_needs_a_version_that_is_ready(db: Database) -> None:
     """A model without a ready version is refused by name, and nothing is queued."""
     with db.session() as session:
         with pytest.raises(UnknownModelError, match="other has no version"):
-            queue_rebuild(session, "other", "a person.")
+            queue_rebuild(session, "other", "a person.", BY_ADA)
         assert session.exec(select(Rebuild)).all() == []
 
 

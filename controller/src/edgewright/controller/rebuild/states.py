@@ -3,10 +3,15 @@
 ::
 
     queued -> collecting -> training <-> gating -> building -> signing -> rolling-out -> done
+                                                      |           ^
+                                                      `-> waiting-approval
 
 Training and gating take turns, one rung of the recipe's ladder after another, until a candidate passes.
 When the last rung is refused the rebuild collects again, twice as many items, and climbs the ladder once
 more; after its last attempt it ends as ``refused``. What cannot be done ends as ``failed``.
+
+A rebuild that a person has to approve waits when it is compiled: whoever approves sees what would be signed,
+and it is on the line seconds later. Nothing runs while it waits, and it waits for a time only.
 """
 
 from enum import StrEnum
@@ -21,6 +26,7 @@ class RebuildState(StrEnum):
     TRAINING = "training"
     GATING = "gating"
     BUILDING = "building"
+    WAITING_APPROVAL = "waiting-approval"
     SIGNING = "signing"
     ROLLING_OUT = "rolling-out"
     DONE = "done"
@@ -36,7 +42,8 @@ TRANSITIONS: Final[dict[RebuildState, frozenset[RebuildState]]] = {
     _S.COLLECTING: frozenset({_S.TRAINING, _S.FAILED, _S.CANCELLED}),
     _S.TRAINING: frozenset({_S.GATING, _S.FAILED, _S.CANCELLED}),
     _S.GATING: frozenset({_S.TRAINING, _S.COLLECTING, _S.BUILDING, _S.REFUSED, _S.FAILED, _S.CANCELLED}),
-    _S.BUILDING: frozenset({_S.SIGNING, _S.FAILED, _S.CANCELLED}),
+    _S.BUILDING: frozenset({_S.SIGNING, _S.WAITING_APPROVAL, _S.FAILED, _S.CANCELLED}),
+    _S.WAITING_APPROVAL: frozenset({_S.SIGNING, _S.FAILED, _S.CANCELLED}),
     _S.SIGNING: frozenset({_S.ROLLING_OUT, _S.FAILED, _S.CANCELLED}),
     _S.ROLLING_OUT: frozenset({_S.DONE, _S.FAILED}),
     _S.DONE: frozenset(),
@@ -47,6 +54,9 @@ TRANSITIONS: Final[dict[RebuildState, frozenset[RebuildState]]] = {
 
 IN_FLIGHT: Final = tuple(str(state) for state, following in TRANSITIONS.items() if following)
 """States of a rebuild that is under way, as rows have them."""
+
+AT_WORK: Final = tuple(state for state in IN_FLIGHT if state != _S.WAITING_APPROVAL)
+"""Those in which the controller has something to do."""
 
 
 def advance(state: RebuildState, to: RebuildState) -> RebuildState:

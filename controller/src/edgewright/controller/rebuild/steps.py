@@ -28,7 +28,7 @@ from edgewright.controller.rebuild.job import Answer, Job
 from edgewright.controller.rebuild.ladder import GATE_ALPHA, Measured, judge
 from edgewright.controller.rebuild.orders import move
 from edgewright.controller.rebuild.rung import fit_rung
-from edgewright.controller.rebuild.states import IN_FLIGHT, RebuildState
+from edgewright.controller.rebuild.states import AT_WORK, IN_FLIGHT, RebuildState
 from edgewright.controller.rebuild.versions import compile_version, release_version
 from edgewright.controller.rollouts.policy import RolloutState
 from edgewright.controller.rollouts.service import REBUILD_WAVES
@@ -52,7 +52,7 @@ def carry_on(context: Context, number: int) -> str:
         Interrupted: the controller goes down; the state's work will be done again.
     """
     rebuild = _row(context, number)
-    if rebuild.state not in IN_FLIGHT:
+    if rebuild.state not in AT_WORK:
         return rebuild.state
     try:
         WORK[RebuildState(rebuild.state)](context, rebuild)

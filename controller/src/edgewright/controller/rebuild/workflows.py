@@ -33,8 +33,8 @@ from edgewright.controller.database.tables import ModelVersion
 from edgewright.controller.errors import BuildInterruptedError, InvalidRequestError
 from edgewright.controller.model_toml import FILE_NAME, parse_model
 from edgewright.controller.rebuild.context import Context, Measuring, Publishing, Releases, Rollouts
-from edgewright.controller.rebuild.orders import move, queue_rebuild
-from edgewright.controller.rebuild.states import IN_FLIGHT, TRANSITIONS, RebuildState
+from edgewright.controller.rebuild.orders import Asked, Trigger, move, queue_rebuild
+from edgewright.controller.rebuild.states import AT_WORK, TRANSITIONS, RebuildState
 from edgewright.controller.rebuild.steps import carry_on, clear_left_overs, end_failed
 from edgewright.controller.rebuild.versions import compile_version, release_version
 from edgewright.wire.errors import EdgewrightError
@@ -88,7 +88,7 @@ class Workflows:
                 .where(col(ModelVersion.state).in_(registry.UNFINISHED))
                 .where(col(ModelVersion.source) == "push")
             ).all()
-            rebuilding = session.exec(select(Rebuild.id).where(col(Rebuild.state).in_(IN_FLIGHT))).all()
+            rebuilding = session.exec(select(Rebuild.id).where(col(Rebuild.state).in_(AT_WORK))).all()
         for version in building:
             self.enqueue_build(version.model, version.version)
         for number in rebuilding:
@@ -105,14 +105,34 @@ class Workflows:
         if self._running:
             self._start(f"build-{model}-{version}", self._declared.build, model, version)
 
-    def enqueue_rebuild(self, model: str, cause: str, alarm: int = 0, from_version: int = 0) -> int:
+    def enqueue_rebuild(
+        self,
+        model: str,
+        cause: str,
+        *,
+        trigger: str,
+        asked_by: str,
+        alarm: int = 0,
+        from_version: int = 0,
+        again: bool = False,
+    ) -> int:
         """Queue a rebuild and start it; returns its number, or that of the one that is under way.
+
+        Args:
+            model: its name.
+            cause: one sentence.
+            trigger: an ``orders.Trigger``; see there for the others.
+            asked_by: who asks; empty where nobody does.
+            alarm: the alarm that asks.
+            from_version: version to start from; 0 for the one that most devices run.
+            again: the alarm has had a rebuild that led nowhere.
 
         Raises:
             UnknownModelError: the model has no version that is ready.
         """
+        asked = Asked(Trigger(trigger), asked_by, alarm, again, from_version)
         with self._context.db.session() as session:
-            number = queue_rebuild(session, model, cause, alarm, from_version).id or 0
+            number = queue_rebuild(session, model, cause, asked).id or 0
         self._start_rebuild(number)
         return number
 
@@ -123,7 +143,14 @@ class Workflows:
             version = registry.find_version(session, row.model, row.version)
         if not parse_model(self._context.blobs.read(version.files[FILE_NAME])).rebuild.automatic:
             return 0
-        return self.enqueue_rebuild(row.model, row.sentence, alarm, row.version)
+        return self.enqueue_rebuild(
+            row.model,
+            row.sentence,
+            trigger=Trigger.HARM,
+            asked_by="",
+            alarm=alarm,
+            from_version=row.version,
+        )
 
     def cancel_rebuild(self, number: int) -> None:
         """End a rebuild; the work of its state that is being done leads nowhere.
@@ -193,7 +220,7 @@ def _declare(context: Context) -> _Declared:
 
     @DBOS.workflow(name="rebuild")
     def rebuild(number: int) -> None:
-        while carry_on_step(number) in IN_FLIGHT:
+        while carry_on_step(number) in AT_WORK:
             pass
 
     return _Declared(build, rebuild)
