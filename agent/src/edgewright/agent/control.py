@@ -42,10 +42,11 @@ Swap(slot='b', probation_frames=30)
 import socket
 import struct
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 import msgspec
 
+from edgewright.wire.decoding import decoded
 from edgewright.wire.errors import MalformedMessageError
 from edgewright.wire.messages import OutboxKind, Sample, Window
 
@@ -322,8 +323,6 @@ class QualificationResult(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 1
 
 
-_T = TypeVar("_T")
-
 _CREDENTIALS = struct.Struct("3i")
 _encoder = msgspec.msgpack.Encoder()
 _down: msgspec.msgpack.Decoder[Down] = msgspec.msgpack.Decoder(Down)
@@ -350,7 +349,7 @@ def decode_down(data: bytes) -> Down:
     Raises:
         MalformedMessageError: the bytes are none.
     """
-    return _decode(_down, data)
+    return decoded(_down, data, "The control message")
 
 
 def decode_up(data: bytes) -> Up:
@@ -359,7 +358,7 @@ def decode_up(data: bytes) -> Up:
     Raises:
         MalformedMessageError: the bytes are none.
     """
-    return _decode(_up, data)
+    return decoded(_up, data, "The control message")
 
 
 def decode_qualification(line: bytes) -> QualificationResult:
@@ -416,11 +415,3 @@ def peer_of(connection: socket.socket) -> tuple[int, int]:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, user, _ = _CREDENTIALS.unpack(credentials)
     return pid, user
-
-
-def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes) -> _T:
-    try:
-        message: _T = decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedMessageError(f"The control message cannot be read: {error}.") from error
-    return message

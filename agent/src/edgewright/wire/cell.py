@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from edgewright.wire.decoding import decoded
 from edgewright.wire.errors import MalformedMessageError
 
 MAX_CELL_MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -111,8 +112,5 @@ class Inbox:
                 break
             body = bytes(memoryview(self._buffer)[_LENGTH.size : _LENGTH.size + length])
             del self._buffer[: _LENGTH.size + length]
-            try:
-                messages.append(_decoder.decode(body))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise MalformedMessageError(f"The cell message cannot be read: {error}.") from error
+            messages.append(decoded(_decoder, body, "The cell message"))
         return messages

@@ -32,6 +32,7 @@ from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
+from edgewright.wire.decoding import decoded
 from edgewright.wire.deployment import State
 from edgewright.wire.errors import MalformedMessageError
 from edgewright.wire.handshake import PROTOCOL
@@ -400,8 +401,4 @@ def decode_down(data: bytes) -> Downward:
 def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes) -> _T:
     if len(data) > MAX_MESSAGE_BYTES:
         raise MalformedMessageError(f"A message of {len(data)} bytes exceeds {MAX_MESSAGE_BYTES}.")
-    try:
-        message: _T = decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedMessageError(f"The message cannot be read: {error}.") from error
-    return message
+    return decoded(decoder, data, "The message")

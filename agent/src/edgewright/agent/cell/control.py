@@ -8,17 +8,17 @@ each trouble. An end of file means that the other side is gone; the cell then en
 Began(error=82, place='camera 0', sentence='There is no picture.')
 """
 
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
 from edgewright.agent.settings import LocalBrokerSettings, SinkSettings, SourceSettings
+from edgewright.wire.decoding import decoded
 from edgewright.wire.errors import (
     BlackPictureError,
     DamagedPictureError,
     DeviceError,
     FrozenPictureError,
-    MalformedMessageError,
     ResolutionError,
     SinkError,
     SourceLostError,
@@ -96,8 +96,6 @@ class Over(msgspec.Struct, frozen=True, tag_field="kind", tag="over"):
 Down = Setup | Stop
 Up = Beat | Deciding | Began | Over
 
-_T = TypeVar("_T")
-
 _encoder = msgspec.msgpack.Encoder()
 _down: msgspec.msgpack.Decoder[Down] = msgspec.msgpack.Decoder(Down)
 _up: msgspec.msgpack.Decoder[Up] = msgspec.msgpack.Decoder(Up)
@@ -114,7 +112,7 @@ def decode_down(data: bytes) -> Down:
     Raises:
         MalformedMessageError: the bytes are none.
     """
-    return _decode(_down, data)
+    return decoded(_down, data, "The cell's message")
 
 
 def decode_up(data: bytes) -> Up:
@@ -123,12 +121,4 @@ def decode_up(data: bytes) -> Up:
     Raises:
         MalformedMessageError: the bytes are none.
     """
-    return _decode(_up, data)
-
-
-def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes) -> _T:
-    try:
-        message: _T = decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedMessageError(f"The cell's message cannot be read: {error}.") from error
-    return message
+    return decoded(_up, data, "The cell's message")
