@@ -32,6 +32,7 @@ from edgewright.wire.assignment import Orders, TargetCustom
 from edgewright.wire.encryption import wrapping_info
 from edgewright.wire.histograms import SCHEMAS, Histogram
 from edgewright.wire.manifest import GoldenVectors, decode_manifest, encode_manifest, split_blob
+from edgewright.wire.moments import Moments
 from edgewright.wire.patching import SEGMENT_BYTES
 from edgewright.wire.sealed import seal, unseal
 from simulators.releases import GOLDEN, make_manifest, random_artifact
@@ -290,3 +291,16 @@ def histogram() -> Prepared:
             full.add(number / 40)
         seeds.append(full.pack())
     return Prepared(lambda data: Histogram.unpack(data).quantile(0.5), seeds)
+
+
+def moments() -> Prepared:
+    """Packed moments of an embedding out of a window."""
+    few, many = Moments(), Moments()
+    few.add([0.5, -0.25, 0.1, 0.0, -0.1, 0.2, 0.0, 0.05])
+    many.add_many([(row % 7) / 8 - column / 9 for column in range(8)] for row in range(40))
+
+    def parse(data: bytes) -> object:
+        read = Moments.unpack(data)
+        return read.mean(), read.covariance()
+
+    return Prepared(parse, [few.pack(), many.pack(), Moments().pack()])

@@ -31,6 +31,7 @@ TARGETS: Final[dict[str, Target]] = {
     "cell": Target(device.cell_stream, (MessageError,)),
     "topics": Target(device.topic_names, (MessageError,)),
     "histogram": Target(device.histogram, (MessageError,)),
+    "moments": Target(device.moments, (MessageError,)),
     "content-key": Target(device.content_key, (RepositoryError,), 5),
     "granted-certificates": Target(device.granted_certificates, (DeviceError,), 5),
     "model-toml": Target(controller.model_toml, (ControllerError,)),

@@ -23,9 +23,9 @@ from math import exp, isfinite
 from typing import Final, NamedTuple, Self
 
 from edgewright.wire.errors import HistogramMismatchError, MalformedMessageError
+from edgewright.wire.varints import get_varint, put_varint
 
 BINS: Final = 64
-_MAX_VARINT_BYTES: Final = 9
 
 
 class Schema(NamedTuple):
@@ -151,7 +151,7 @@ class Histogram:
     def pack(self) -> bytes:
         """The packed form."""
         out = bytearray([SCHEMAS[self.schema].number])
-        _put_varint(out, self.invalid)
+        put_varint(out, self.invalid)
         run = 0
         for count in self.counts:
             if count == 0:
@@ -159,7 +159,7 @@ class Histogram:
                 continue
             _put_run(out, run)
             run = 0
-            _put_varint(out, count)
+            put_varint(out, count)
         _put_run(out, run)
         return bytes(out)
 
@@ -172,14 +172,14 @@ class Histogram:
         """
         if not data or data[0] not in _BY_NUMBER:
             raise MalformedMessageError("The histogram's schema is unknown.")
-        invalid, at = _get_varint(data, 1)
+        invalid, at = get_varint(data, 1)
         counts: list[int] = []
         while at < len(data):
-            value, at = _get_varint(data, at)
+            value, at = get_varint(data, at)
             if value:
                 counts.append(value)
                 continue
-            run, at = _get_varint(data, at)
+            run, at = get_varint(data, at)
             if not 0 < run <= BINS - len(counts):
                 raise MalformedMessageError("The histogram has a run of empty bins that does not fit.")
             counts.extend([0] * run)
@@ -207,20 +207,4 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
 def _put_run(out: bytearray, run: int) -> None:
     if run:
         out.append(0)
-        _put_varint(out, run)
-
-
-def _put_varint(out: bytearray, value: int) -> None:
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-
-
-def _get_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for i, byte in enumerate(data[at : at + _MAX_VARINT_BYTES]):
-        value |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            return value, at + i + 1
-    raise MalformedMessageError("The histogram ends in the middle of a number.")
+        put_varint(out, run)

@@ -86,8 +86,8 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: tuple[int, ...]
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the device has to hold before it may activate the artifact.
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the device has to hold before it may activate the artifact, and how it watches it then.
 
     Attributes:
         golden_tolerance: largest difference of a golden output, relative to the range of the golden logits.
@@ -95,6 +95,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         memory_mb: resident memory of the runner, MiB.
         shadow_frames: frames that the candidate sees beside the active model before the swap.
         probation_frames: frames that it decides before it is committed.
+        changeover_frames: frames after a change of the machine's tag that are counted apart, until goods and
+            light have settled. The file does not name the default, so that older agents can read it.
     """
 
     golden_tolerance: float
@@ -102,6 +104,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_mb: int
     shadow_frames: int
     probation_frames: int
+    changeover_frames: int = 20
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
