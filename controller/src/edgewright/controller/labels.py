@@ -1,0 +1,350 @@
+"""What items truly are, as people and programs tell the controller: the only writer of ``Label``.
+
+Each label has a source: ``audit`` where a person looked at the frame, else the name of the program or file
+that told it. A source says one thing of an item, so telling the same again changes nothing, and telling
+something else replaces what it said before; the audit log keeps both. A label may come before its sample: it
+waits, and is joined when the sample comes (``join``). One that no sample ever joins is forgotten after
+``UNJOINED_S``: most items of a line are never captured, and what the model decided on them is not known here.
+
+What a sample counts as (``effective_truth``): what a person saw in it; else what the sources say that audits
+have not set aside, if they agree with each other; else what the line told its device. A person who cannot
+tell adds no truth and takes none away. Sources that contradict each other are no truth: it takes a person.
+
+Programs can lie, and lists can be old. ``source_agreement`` counts how often a source says what audits say;
+``evidence.sources`` judges from it whether the source is believed.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import msgspec
+
+from edgewright.controller.database import Session, case, col, delete, func, select
+from edgewright.controller.database.evidencetables import Label
+from edgewright.controller.database.tables import Device, Model, Sample
+from edgewright.controller.errors import InvalidRequestError, UnknownModelError
+from edgewright.controller.labeltext import why_no_label
+
+AUDIT: Final = "audit"
+"""Source of labels that a person gave who looked at the frame."""
+LINE: Final = "line"
+"""The name, among sources, of what lines tell their devices; nobody else may tell by it."""
+
+UNJOINED_S: Final = 7 * 24 * 3600.0
+"""As long as pieces of pictures wait for the rest: a device that is back later sends its samples again."""
+
+_SOURCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+BATCH: Final = 500
+"""Labels that are looked up and written at once; SQLite takes a thousand parameters in any build."""
+
+
+class LabelOutcome(StrEnum):
+    """What became of a label that was told."""
+
+    JOINED = "joined"
+    """New, and its sample is here."""
+    UNKNOWN_ITEM = "unknown-item"
+    """New, and waits for its sample."""
+    REPEATED = "repeated"
+    """The source had said so before; nothing changed."""
+    CHANGED = "changed"
+    """The source had said something else before."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A label as somebody tells it.
+
+    Attributes:
+        truth: the class; empty where a person could not tell.
+        probability: chance with which the item was chosen to be labelled; 0 where nobody can name it.
+    """
+
+    device: str
+    item: str
+    truth: str
+    probability: float = 1.0
+
+
+class Answer(NamedTuple):
+    """What became of one told label.
+
+    Attributes:
+        outcome: None where it was refused.
+        refused: why, as a sentence; empty where it was not.
+        before: the truth that it replaced, where it changed one.
+    """
+
+    outcome: LabelOutcome | None
+    refused: str = ""
+    before: str = ""
+
+
+class Truth(NamedTuple):
+    """What a sample counts as, and who says so: ``audit``, ``line`` or names of sources."""
+
+    truth: str
+    source: str
+
+
+class Agreement(NamedTuple):
+    """How often a source said what a person saw, of the items of which both told."""
+
+    agree: int
+    compared: int
+
+
+def tell(
+    session: Session,
+    device: str,
+    item: str,
+    truth: str,
+    source: str,
+    told_by: str,
+    probability: float,
+    at: float,
+    *,
+    model: str,
+) -> LabelOutcome:
+    """Take one label; the entry in the audit log is its caller's.
+
+    Raises:
+        UnknownModelError: there is no such model.
+        InvalidRequestError: the label cannot be taken, with the reason.
+    """
+    told = Told(device, item, truth, probability)
+    [answer] = tell_many(session, model, [told], source=source, told_by=told_by, at=at)
+    if answer.outcome is None:
+        raise InvalidRequestError(answer.refused)
+    return answer.outcome
+
+
+def tell_many(
+    session: Session, model: str, told: Sequence[Told], *, source: str, told_by: str, at: float
+) -> list[Answer]:
+    """Take labels, one answer each in their order; one that cannot be taken does not stop the others.
+
+    Raises:
+        UnknownModelError: there is no such model.
+        InvalidRequestError: the source's name is none.
+    """
+    verify_source(source)
+    verify_model(session, model)
+    answers: list[Answer] = []
+    for start in range(0, len(told), BATCH):
+        batch = told[start : start + BATCH]
+        desk = _Batch(session, model, source, batch)
+        answers += [desk.take(label, told_by, at) for label in batch]
+        session.flush()
+    return answers
+
+
+class _Batch:
+    """What is known of a batch's items, read at once, and the labels that it adds."""
+
+    def __init__(self, session: Session, model: str, source: str, told: Sequence[Told]) -> None:
+        self._session, self._model, self._source = session, model, source
+        items: dict[str, list[str]] = defaultdict(list)
+        for label in told:
+            items[label.device].append(label.item)
+        known = select(Device.id).where(col(Device.id).in_(list(items)))
+        self._devices = set(session.exec(known))
+        self._samples: dict[tuple[str, str], Sample] = {}
+        self._labels: dict[tuple[str, str], Label] = {}
+        for device in self._devices:
+            here = select(Sample).where(Sample.device == device, col(Sample.item).in_(items[device]))
+            self._samples |= {(row.device, row.item): row for row in session.exec(here)}
+            said = select(Label).where(Label.device == device, Label.source == source)
+            said = said.where(col(Label.item).in_(items[device]))
+            self._labels |= {(row.device, row.item): row for row in session.exec(said)}
+
+    def take(self, told: Told, told_by: str, at: float) -> Answer:
+        """Take one label."""
+        key = (told.device, told.item)
+        sample, before = self._samples.get(key), self._labels.get(key)
+        refused = self._why_not(told, sample, before)
+        if refused:
+            return Answer(None, refused)
+        if before is not None and before.truth == told.truth:
+            return Answer(LabelOutcome.REPEATED)
+        label = before or Label(
+            device=told.device,
+            item=told.item,
+            source=self._source,
+            model=self._model,
+            version=0,
+            truth="",
+            at=at,
+        )
+        replaced, label.truth, label.at = label.truth, told.truth, at
+        label.probability, label.told_by = told.probability, told_by
+        if sample is not None:
+            _join(label, sample)
+        self._session.add(label)
+        self._labels[key] = label
+        if before is not None:
+            return Answer(LabelOutcome.CHANGED, before=replaced)
+        return Answer(LabelOutcome.UNKNOWN_ITEM if sample is None else LabelOutcome.JOINED)
+
+    def _why_not(self, told: Told, sample: Sample | None, before: Label | None) -> str:
+        refused = why_no_label(told.item, told.truth, told.probability, may_be_empty=self._source == AUDIT)
+        if refused:
+            return refused
+        if told.device not in self._devices:
+            return f"There is no device {told.device[:80]!r}."
+        other = next((row.model for row in (sample, before) if row and row.model != self._model), "")
+        return f"The item {told.item!r} of {told.device} is one of {other}." if other else ""
+
+
+def join(session: Session, sample: Sample) -> int:
+    """Join labels that came before their sample; how many did."""
+    waiting = select(Label).where(Label.device == sample.device, Label.item == sample.item)
+    joined = session.exec(waiting.where(Label.model == sample.model, Label.version == 0)).all()
+    for label in joined:
+        _join(label, sample)
+        session.add(label)
+    return len(joined)
+
+
+def _join(label: Label, sample: Sample) -> None:
+    label.version, label.decided, label.tag = sample.version, sample.label, sample.tag
+
+
+def take_back(session: Session, model: str, device: str, item: str, source: str) -> Label | None:
+    """Forget what a source said of an item; the label that it was, or None where there is none."""
+    label = session.get(Label, (device, item, source))
+    if label is None or label.model != model:
+        return None
+    session.delete(label)
+    return label
+
+
+def forget_unjoined(session: Session, now: float) -> None:
+    """Delete labels that no sample joined in time, but for a person's."""
+    never = (col(Label.version) == 0) & (col(Label.source) != AUDIT) & (col(Label.at) < now - UNJOINED_S)
+    session.exec(delete(Label).where(never))
+
+
+def verify_source(source: str, *reserved: str) -> None:
+    """Refuse a name of a source that is none, or that is kept for another way of telling.
+
+    Raises:
+        InvalidRequestError: with the reason.
+    """
+    if source in (LINE, *reserved):
+        raise InvalidRequestError(f"Labels cannot be told here as {source!r}.")
+    if _SOURCE.fullmatch(source) is None:
+        raise InvalidRequestError(
+            f"{source[:80]!r} is no name of a source: letters, digits and - . _, 64 at most."
+        )
+
+
+def verify_model(session: Session, model: str) -> None:
+    """Refuse a model that there is not.
+
+    Raises:
+        UnknownModelError: there is none of that name.
+    """
+    if session.get(Model, model) is None:
+        raise UnknownModelError(f"There is no model {model!r}.")
+
+
+def effective_truth(line: str, told: Iterable[Label], set_aside: Collection[str] = ()) -> Truth | None:
+    """What a sample counts as; None where nobody knows.
+
+    Args:
+        line: what the line told its device; empty where it told nothing.
+        told: labels of the sample, of any source.
+        set_aside: sources that are not believed; ``line`` may be among them, ``audit`` is always believed.
+    """
+    said = {label.source: label.truth for label in told if label.truth}
+    if AUDIT in said:
+        return Truth(said[AUDIT], AUDIT)
+    believed = {source: truth for source, truth in sorted(said.items()) if source not in set_aside}
+    if believed:
+        truths = set(believed.values())
+        return Truth(truths.pop(), ", ".join(believed)) if len(truths) == 1 else None
+    return Truth(line, LINE) if line and LINE not in set_aside else None
+
+
+def effective_truths(
+    session: Session, samples: Iterable[Sample], set_aside: Collection[str] = ()
+) -> dict[tuple[str, str], Truth]:
+    """What samples count as, by device and item; those of which nobody knows are not in it."""
+    samples = list(samples)
+    told = labels_of(session, samples)
+    known: dict[tuple[str, str], Truth] = {}
+    for sample in samples:
+        key = (sample.device, sample.item)
+        truth = effective_truth(sample.truth, told.get(key, ()), set_aside)
+        if truth is not None:
+            known[key] = truth
+    return known
+
+
+def labels_of(session: Session, samples: Iterable[Sample]) -> dict[tuple[str, str], list[Label]]:
+    """What was told of samples, by device and item."""
+    by_device: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_device[sample.device].append(sample)
+    told: dict[tuple[str, str], list[Label]] = defaultdict(list)
+    for device, mine in by_device.items():
+        for start in range(0, len(mine), BATCH):
+            part = mine[start : start + BATCH]
+            models = {sample.item: sample.model for sample in part}
+            for label in session.exec(
+                select(Label).where(Label.device == device, col(Label.item).in_(list(models)))
+            ):
+                if label.model == models[label.item]:
+                    told[label.device, label.item].append(label)
+    return told
+
+
+def audited(
+    session: Session, model: str, version: int = 0, since: float = 0.0, *, random_only: bool = False
+) -> list[tuple[Sample, Label]]:
+    """Samples at which a person looked, with what they saw, oldest look first.
+
+    Args:
+        session: of the database.
+        model: whose samples.
+        version: that decided on them; 0 for all.
+        since: time of the look, seconds since the epoch.
+        random_only: leave out those that were captured because something was odd about them. What is left is
+            an unbiased picture of the line, each with the chance ``Label.probability``.
+
+    A label with an empty truth is a person who could not tell.
+    """
+    statement = select(Sample, Label).where(
+        Label.device == Sample.device, Label.item == Sample.item, Label.model == Sample.model
+    )
+    statement = statement.where(Label.source == AUDIT, Label.model == model, Label.at >= since)
+    if version:
+        statement = statement.where(Label.version == version)
+    if random_only:
+        statement = statement.where(Sample.reason == "random")
+    return list(session.exec(statement.order_by(col(Label.at), col(Label.device), col(Label.item))))
+
+
+def source_agreement(session: Session, model: str, source: str, since: float = 0.0) -> Agreement:
+    """How often a source said what a person saw, in looks since a time; ``line`` is what lines told."""
+    looked = select(Label.device, Label.item, Label.truth).where(
+        Label.source == AUDIT, Label.model == model, Label.truth != "", Label.at >= since
+    )
+    saw = looked.subquery()
+    teller, truth = (Sample, col(Sample.truth)) if source == LINE else (Label, col(Label.truth))
+    agree = func.count(case((truth == saw.c.truth, 1)))
+    counted = select(agree, func.count()).select_from(teller).where(truth != "", teller.model == model)
+    if source != LINE:
+        counted = counted.where(Label.source == source)
+    same = (col(teller.device) == saw.c.device) & (col(teller.item) == saw.c.item)
+    return Agreement(*session.exec(counted.join(saw, same)).one())
+
+
+def sources(session: Session, model: str) -> dict[str, int]:
+    """How many labels each source told of a model, audits among them."""
+    counted = select(Label.source, func.count()).where(Label.model == model).group_by(Label.source)
+    return dict(session.exec(counted.order_by(Label.source)).all())
