@@ -1,7 +1,7 @@
 """The verdict: what is the matter with a version, decided from facts alone.
 
-``judge`` gets plain numbers (what the fleet, single robots and single tags show) and answers with causes, each
-with a sentence and a remedy. It asks no clock and no database, so the same facts give the same verdicts.
+``judge`` gets plain numbers (what the fleet, single robots and single tags show) and answers with causes,
+each with a sentence and a remedy. It asks no clock and no database: the same facts give the same verdicts.
 
 =============  ==========================================  =========================================
 cause          shown by                                    remedy
@@ -22,9 +22,9 @@ Rules:
 - Harm is shown by labels, by audits, or, where labels are too few to say, by an estimate whose calibration is
   trusted. Labels outrank estimates.
 - Which robots stand apart is decided with control of the false discovery rate over the whole fleet: e-BH
-  (Wang, Ramdas, "False discovery rate control with e-values", JRSS-B 2022). It is given e-detectors instead of
-  e-values, which bounds the false discovery rate at any stopping time by its expectation over the run length
-  that was asked for: with ``k`` robots named, each needs evidence of run length over ``k``.
+  (Wang, Ramdas, "False discovery rate control with e-values", JRSS-B 2022). It is given e-detectors instead
+  of e-values, which bounds the false discovery rate at any stopping time by its expectation over the run
+  length that was asked for: with ``k`` robots named, each needs evidence of run length over ``k``.
 - A minority of robots cannot make a verdict on all: ``apart`` are taken away first.
 """
 
@@ -60,8 +60,8 @@ PATIENCE_S: Final[Mapping[Cause, float | None]] = {
     Cause.MODEL_FAULT: None,
     Cause.ONE_ROBOT: None,
 }
-"""How long harm must last before it opens a rebuild, seconds; None never does. A quarter of an hour is time to
-wipe a lens; light that stays otherwise for longer is the new light."""
+"""How long harm must last before it opens a rebuild, seconds; None never does. A quarter of an hour is time
+to wipe a lens; light that stays otherwise for longer is the new light."""
 
 REMEDIES: Final[Mapping[Cause, str]] = {
     Cause.NONE: "Nothing is to be done.",
@@ -78,8 +78,7 @@ PICTURE: Final = ("brightness", "contrast", "sharpness", "saturation")
 """Signals of the picture itself, before any model."""
 
 OPTICS_SIZE: Final = 0.6
-"""How far a picture signal has moved where optics is the cause: ``Moved.size``, so that 80 % of the pictures lie
-beyond the old median. New goods move them less: half of all items being new kinds moved them by at most 0.3."""
+"""``Moved.size`` of a picture signal from which on optics is the cause: new goods move them by less."""
 
 MIX_SIZE: Final = 0.15
 """Share of decisions that changed class, from which on the goods are taken to be others."""
@@ -343,7 +342,7 @@ def _fault_sentence(facts: Facts, part: Part, who: str = "") -> str:
         what = f"99 % of its decisions take {part.latency_us / 1000:.1f} ms, and its limit is "
         what += f"{facts.latency_limit_us / 1000:.1f} ms"
     else:
-        what = f"{part.faulty:.0%} of {part.frames} frames got no decision of the model, or none that is a number"
+        what = f"{part.faulty:.0%} of {part.frames} frames got no decision of the model, or no number"
     return f"{who or _name(facts)} is at fault: {what}."
 
 
