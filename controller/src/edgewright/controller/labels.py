@@ -18,11 +18,12 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from edgewright.controller.database import Session, case, col, delete, func, select
+from edgewright.controller.database.bulk import put_labels
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Device, Model, Sample
 from edgewright.controller.errors import InvalidRequestError, UnknownModelError
@@ -135,82 +136,100 @@ def tell_many(
     verify_model(session, model)
     answers: list[Answer] = []
     for start in range(0, len(told), BATCH):
-        batch = told[start : start + BATCH]
-        desk = _Batch(session, model, source, batch)
-        answers += [desk.take(label, told_by, at) for label in batch]
-        session.flush()
+        batch = _Batch(session, model, source, told[start : start + BATCH])
+        answers += [batch.take(label, told_by, at) for label in told[start : start + BATCH]]
+        put_labels(session, batch.rows())
     return answers
 
 
+class _Known(NamedTuple):
+    """What is known of an item by its sample, or by a label that a source gave it."""
+
+    model: str
+    truth: str
+    version: int
+    decided: str
+    tag: str
+
+
+_SAMPLE: Final[tuple[Any, ...]] = (
+    *(Sample.item, Sample.model, Sample.truth, Sample.version, Sample.label, Sample.tag),
+)
+_LABEL: Final[tuple[Any, ...]] = (
+    *(Label.item, Label.model, Label.truth, Label.version, Label.decided, Label.tag),
+)
+
+
 class _Batch:
-    """What is known of a batch's items, read at once, and the labels that it adds."""
+    """What is known of a batch's items, read at once, and the labels that are to be written."""
 
     def __init__(self, session: Session, model: str, source: str, told: Sequence[Told]) -> None:
-        self._session, self._model, self._source = session, model, source
+        self._model, self._source = model, source
         items: dict[str, list[str]] = defaultdict(list)
         for label in told:
             items[label.device].append(label.item)
-        known = select(Device.id).where(col(Device.id).in_(list(items)))
-        self._devices = set(session.exec(known))
-        self._samples: dict[tuple[str, str], Sample] = {}
-        self._labels: dict[tuple[str, str], Label] = {}
+        self._devices = set(session.exec(select(Device.id).where(col(Device.id).in_(list(items)))))
+        self._samples: dict[tuple[str, str], _Known] = {}
+        self._said: dict[tuple[str, str], _Known] = {}
+        self._rows: dict[tuple[str, str], dict[str, Any]] = {}
         for device in self._devices:
-            here = select(Sample).where(Sample.device == device, col(Sample.item).in_(items[device]))
-            self._samples |= {(row.device, row.item): row for row in session.exec(here)}
-            said = select(Label).where(Label.device == device, Label.source == source)
-            said = said.where(col(Label.item).in_(items[device]))
-            self._labels |= {(row.device, row.item): row for row in session.exec(said)}
+            here = select(*_SAMPLE).where(Sample.device == device, col(Sample.item).in_(items[device]))
+            self._samples |= {(device, item): _Known(*row) for item, *row in session.exec(here)}
+            said = select(*_LABEL).where(Label.device == device, col(Label.item).in_(items[device]))
+            mine = session.exec(said.where(Label.source == source))
+            self._said |= {(device, item): _Known(*row) for item, *row in mine}
 
     def take(self, told: Told, told_by: str, at: float) -> Answer:
         """Take one label."""
         key = (told.device, told.item)
-        sample, before = self._samples.get(key), self._labels.get(key)
+        sample, before = self._samples.get(key), self._said.get(key)
         refused = self._why_not(told, sample, before)
         if refused:
             return Answer(None, refused)
         if before is not None and before.truth == told.truth:
             return Answer(LabelOutcome.REPEATED)
-        label = before or Label(
-            device=told.device,
-            item=told.item,
-            source=self._source,
-            model=self._model,
-            version=0,
-            truth="",
-            at=at,
-        )
-        replaced, label.truth, label.at = label.truth, told.truth, at
-        label.probability, label.told_by = told.probability, told_by
-        if sample is not None:
-            _join(label, sample)
-        self._session.add(label)
-        self._labels[key] = label
+        known = sample or before or _Known(self._model, "", 0, "", "")
+        self._rows[key] = {
+            **msgspec.structs.asdict(told),
+            "source": self._source,
+            "model": self._model,
+            "version": known.version,
+            "decided": known.decided,
+            "tag": known.tag,
+            "at": at,
+            "told_by": told_by,
+        }
+        self._said[key] = known._replace(truth=told.truth)
         if before is not None:
-            return Answer(LabelOutcome.CHANGED, before=replaced)
+            return Answer(LabelOutcome.CHANGED, before=before.truth)
         return Answer(LabelOutcome.UNKNOWN_ITEM if sample is None else LabelOutcome.JOINED)
 
-    def _why_not(self, told: Told, sample: Sample | None, before: Label | None) -> str:
+    def rows(self) -> list[dict[str, Any]]:
+        """What is to be written."""
+        return list(self._rows.values())
+
+    def _why_not(self, told: Told, sample: _Known | None, before: _Known | None) -> str:
         refused = why_no_label(told.item, told.truth, told.probability, may_be_empty=self._source == AUDIT)
         if refused:
             return refused
         if told.device not in self._devices:
             return f"There is no device {told.device[:80]!r}."
-        other = next((row.model for row in (sample, before) if row and row.model != self._model), "")
+        other = next((known.model for known in (sample, before) if known and known.model != self._model), "")
         return f"The item {told.item!r} of {told.device} is one of {other}." if other else ""
 
 
 def join(session: Session, sample: Sample) -> int:
     """Join labels that came before their sample; how many did."""
     waiting = select(Label).where(Label.device == sample.device, Label.item == sample.item)
-    joined = session.exec(waiting.where(Label.model == sample.model, Label.version == 0)).all()
+    joined = session.exec(waiting.where(Label.model == sample.model, *_unjoined())).all()
     for label in joined:
-        _join(label, sample)
+        label.version, label.decided, label.tag = sample.version, sample.label, sample.tag
         session.add(label)
     return len(joined)
 
 
-def _join(label: Label, sample: Sample) -> None:
-    label.version, label.decided, label.tag = sample.version, sample.label, sample.tag
+def _unjoined() -> tuple[Any, ...]:
+    return (col(Label.version) == 0, col(Label.decided) == "")
 
 
 def take_back(session: Session, model: str, device: str, item: str, source: str) -> Label | None:
@@ -224,8 +243,8 @@ def take_back(session: Session, model: str, device: str, item: str, source: str)
 
 def forget_unjoined(session: Session, now: float) -> None:
     """Delete labels that no sample joined in time, but for a person's."""
-    never = (col(Label.version) == 0) & (col(Label.source) != AUDIT) & (col(Label.at) < now - UNJOINED_S)
-    session.exec(delete(Label).where(never))
+    old = (*_unjoined(), col(Label.source) != AUDIT, col(Label.at) < now - UNJOINED_S)
+    session.exec(delete(Label).where(*old))
 
 
 def verify_source(source: str, *reserved: str) -> None:
