@@ -247,6 +247,12 @@ def forget_unjoined(session: Session, now: float) -> None:
     session.exec(delete(Label).where(*old))
 
 
+def has_audit() -> Any:
+    """The condition of a query for samples that a person looked at them."""
+    looked = select(Label.item).where(Label.device == Sample.device, Label.item == Sample.item)
+    return looked.where(Label.source == AUDIT, Label.model == Sample.model).exists()
+
+
 def verify_source(source: str, *reserved: str) -> None:
     """Refuse a name of a source that is none, or that is kept for another way of telling.
 

@@ -74,7 +74,7 @@ class Label(SQLModel, table=True):
     Labels that a line tells its device do not come here: windows carry their sums, samples their text.
     """
 
-    __table_args__ = (Index("label_by_model", "model", "at"),)
+    __table_args__ = (Index("label_by_source", "model", "source", "at"),)
 
     device: str = Field(primary_key=True)
     item: str = Field(primary_key=True)

@@ -13,6 +13,7 @@ from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session, col, delete, func, select
 from edgewright.controller.database.tables import Device, Sample, SamplePiece
 from edgewright.controller.ingest.bounds import PIECES, take_sample, told_time
+from edgewright.controller.labels import join
 from edgewright.wire import messages
 from edgewright.wire.errors import MalformedMessageError
 
@@ -72,6 +73,7 @@ class Pictures:
                 image_sha256=blob,
                 size=size,
             )
+            join(self._session, row)
         row.truth = sample.truth or row.truth
         self._session.add(row)
 

@@ -1,8 +1,9 @@
 """What was stored does not stay for ever: each kind is kept for a time, events and samples also to a size.
 
 Sums by minute, hour and day stay: charts of years ago need no windows. The audit log keeps what people
-changed; events tell what happened. Rows are deleted some thousands at a time, so that the writer, whose
-thread this is, goes on between two steps.
+changed; events tell what happened. A frame that a person labelled stays beyond its time, because later
+versions are held against it; it goes for want of room only, and when no other frame is left. Rows are deleted
+some thousands at a time, so that the writer, whose thread this is, goes on between two steps.
 """
 
 from typing import Any, Final
@@ -20,6 +21,7 @@ from edgewright.controller.database.tables import (
 )
 from edgewright.controller.errors import DataFolderDamagedError
 from edgewright.controller.ingest.retention import Retention
+from edgewright.controller.labels import forget_unjoined, has_audit
 
 DAY_S: Final = 24 * 3600.0
 
@@ -45,6 +47,7 @@ def prune(session: Session, now: float, events: int = EVENTS) -> None:
     session.exec(delete(Event).where((col(Event.at) < now - KEPT_S) | (col(Event.id) <= newest - events)))
     session.exec(delete(Loss).where(col(Loss.at) < now - KEPT_S))
     session.exec(delete(SamplePiece).where(col(SamplePiece.at) < now - PIECES_S))
+    forget_unjoined(session, now)
 
 
 def prune_windows(session: Session, now: float, kept: Retention, rows: int = STEP_ROWS) -> bool:
@@ -64,14 +67,18 @@ def prune_samples(
     """Delete the oldest samples and their pictures, ``rows`` at most; whether there are more.
 
     What is oldest is what came first: a device that dates its own into the future would keep them for ever,
-    and those of all others would go instead.
+    and those of all others would go instead. Those that a person labelled go last, and never for their age:
+    they are few, because labelling takes a person.
     """
     excess = session.exec(select(func.coalesce(func.sum(Sample.size), 0))).one() - kept.samples_mb * _MIB
     before = now - kept.samples_days * DAY_S
-    oldest = session.exec(select(Sample).order_by(col(Sample.at), col(Sample.taken_at)).limit(rows)).all()
+    statement = select(Sample).order_by(col(Sample.at), col(Sample.taken_at)).limit(rows)
+    oldest = [(sample, False) for sample in session.exec(statement.where(~has_audit()))]
+    if excess > 0 and not oldest:
+        oldest = [(sample, True) for sample in session.exec(statement)]
     gone: list[Sample] = []
-    for sample in oldest:
-        if _arrived(sample, now) >= before and excess <= 0:
+    for sample, labelled in oldest:
+        if excess <= 0 and (labelled or _arrived(sample, now) >= before):
             break
         excess -= sample.size
         session.delete(sample)
