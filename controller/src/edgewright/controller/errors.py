@@ -4,6 +4,7 @@
 
     ControllerError
     |-- SurroundingsError     the machine, its folders and its neighbours          60-69
+    |-- HarmError             what `edgewright health` ends with                   19
     |-- ModelError            what was pushed cannot become an artifact            50, 70-79, 98, 119-125
     `-- RequestError          what a person asked for cannot be done               90-118
 """
@@ -433,6 +434,13 @@ def told_by_child(number: int, sentence: str, otherwise: type[ControllerError]) 
         number: the error's, as the child gave it.
         sentence: the child's.
         otherwise: class where no error of the controller has that number.
+class HarmError(ControllerError):
+    """Evidence shows that a version does harm; only `edgewright health` ends with it."""
+
+    number = 19
+    remedy = "Take the next step that the last answer names."
+
+
     """
     kinds: list[type[ControllerError]] = [ControllerError]
     for kind in kinds:

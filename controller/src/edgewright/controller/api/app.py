@@ -15,6 +15,8 @@ from edgewright.controller.api import (
     devices,
     director,
     evidence,
+    health,
+    labels,
     models,
     people,
     provenance,
@@ -32,6 +34,7 @@ from edgewright.controller.api.est import create_est, create_revocation
 from edgewright.controller.api.guard import Guard
 from edgewright.controller.api.problems import Problem, from_http, from_validation
 from edgewright.controller.api.seams import Services
+from edgewright.controller.labelling import Desk
 from edgewright.controller.people.operations import OPERATIONS
 from edgewright.controller.people.service import People
 from edgewright.controller.web.pages import create_pages
@@ -52,10 +55,12 @@ def create_app(services: Services, names: Sequence[str] = ()) -> FastAPI:
     # The interactive documentation of FastAPI loads its scripts from a public host, so it stays off.
     app = Application(title="Edgewright", version=VERSION, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.people = People(services.db, services.data / "api-token")
+    app.state.desk = Desk()
     _handle_errors(app)
     references = References(services.blobs)
-    of_people = (people, audit, signing, director, settling, qualifications)
-    for part in (devices, models, aliases, versions, provenance, rollouts, evidence, broker, *of_people):
+    of_people = (people, audit, signing, director, settling, qualifications, labels)
+    of_models = (models, aliases, versions, provenance, evidence, health)
+    for part in (devices, *of_models, rollouts, broker, *of_people):
         app.include_router(part.create_router(services, references), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_revocation(services), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_est(services), responses=PROBLEMS)

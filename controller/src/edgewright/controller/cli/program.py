@@ -24,6 +24,7 @@ from edgewright.controller.cli import (
     director,
     exchange,
     fleet,
+    health,
     init,
     keys,
     lineage,
@@ -138,6 +139,7 @@ app.command()(fleet.targets)
 app.add_typer(rollouts.app, name="rollout")
 app.add_typer(keys.app, name="keys")
 app.add_typer(director.app, name="director")
+app.command()(health.health)
 app.command()(fleet.drift)
 app.command()(fleet.events)
 app.command()(fleet.token)

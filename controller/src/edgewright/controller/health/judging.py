@@ -1,0 +1,62 @@
+"""From facts to the seven answers: ``answer(facts) -> Health``, a pure function."""
+
+from typing import Literal
+
+from edgewright.controller.health.answer import Answer, Dot, Health, Key
+from edgewright.controller.health.facts import Facts
+from edgewright.controller.health.performance import bounds, cost, performance
+from edgewright.controller.health.situation import changes, devices, done
+from edgewright.controller.health.steps import next_step
+from edgewright.controller.web.words import Tone
+
+Status = Literal["healthy", "harm", "unknown"]
+
+_TONES: dict[Status, Tone] = {"healthy": "good", "harm": "bad", "unknown": "quiet"}
+
+
+def answer(facts: Facts) -> Health:
+    """The seven answers, in their order, and the whole in one sentence."""
+    of_devices, dots = devices(facts)
+    answers = (
+        performance(facts),
+        bounds(facts),
+        changes(facts),
+        of_devices,
+        done(facts),
+        cost(facts),
+        next_step(facts),
+    )
+    status = _status(facts, answers)
+    return Health(
+        model=facts.model,
+        version=facts.version,
+        at=facts.now,
+        status=status,
+        sentence=_sentence(facts, status, dots),
+        tone=_TONES[status],
+        answers=answers,
+        signals=facts.signals,
+        classes=facts.classes,
+        dots=dots,
+        windows=facts.windows,
+        harm_rate=facts.promise.harm_rate if facts.promise else None,
+    )
+
+
+def _status(facts: Facts, answers: tuple[Answer, ...]) -> Status:
+    if facts.harmed:
+        return "harm"
+    return "healthy" if next(a for a in answers if a.key is Key.PERFORMANCE).known else "unknown"
+
+
+def _sentence(facts: Facts, status: Status, dots: tuple[Dot, ...]) -> str:
+    name = f"{facts.model} v{facts.version}"
+    if status == "unknown":
+        return f"Whether {name} does well is not known."
+    if status == "healthy":
+        return f"{name} does well, as far as evidence shows."
+    apart = [dot.device for dot in dots if dot.differs]
+    if not facts.is_at_fault and apart:
+        others = " and others" if len(apart) > 1 else ""
+        return f"{name} does harm on {apart[0]}{others}, and well elsewhere."
+    return f"{name} does harm."
