@@ -29,7 +29,8 @@ from edgewright.controller.compiler.sources.reading import read_subject
 from edgewright.controller.compiler.subject import Outputs, Subject
 from edgewright.controller.compiler.toolchains.places import FOLDER_VARIABLE
 from edgewright.controller.errors import ControllerError
-from tests.benchmarks.compile_peers import PeerError, peers_of, quantise
+from tests.benchmarks.compile_peers import peers_of, quantise
+from tests.benchmarks.peer_environments import PeerError
 from tests.environments import TOOLCHAINS
 from tests.zoo.fetch import fetch
 from tests.zoo.folders import write_folder

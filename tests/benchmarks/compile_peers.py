@@ -11,9 +11,7 @@
 All get the same fixed-shape model and the calls of the compiler. A peer that cannot is a row with a reason.
 """
 
-import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,9 +27,8 @@ from onnxruntime.quantization import (
 )
 
 from edgewright.controller.compiler.subject import Feeds, rows_of
+from tests.benchmarks.peer_environments import PeerError, last_line, python_of
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-ENVIRONMENTS: Final = ROOT / ".peers"
 LONGEST_S: Final = 900
 """For one model; the largest took a tenth of that."""
 
@@ -39,10 +36,6 @@ STATIC: Final = "onnxruntime, defaults"
 PER_CHANNEL: Final = "onnxruntime, per channel"
 DYNAMIC: Final = "onnxruntime, dynamic"
 CHILDREN: Final = {"NNCF": "nncf", "Olive": "olive"}
-
-
-class PeerError(Exception):
-    """The peer gave no model; the message says why."""
 
 
 class Calls(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
@@ -91,11 +84,11 @@ def _run_onnxruntime(peer: str, source: Path, calibration: Feeds, result: Path) 
         settings = {"per_channel": True} if peer == PER_CHANNEL else {}
         quantize_static(prepared, result, Calls(calibration), **settings)
     except Exception as error:  # a peer may fail in any way; that is its result
-        raise PeerError(_last_line(f"{type(error).__name__}: {error}")) from error
+        raise PeerError(last_line(f"{type(error).__name__}: {error}")) from error
 
 
 def _run_child(name: str, source: Path, calibration: Feeds, result: Path) -> None:
-    python = _environment(name)
+    python = python_of(name)
     calls = source.with_name("calls.npz")
     with calls.open("wb") as file:
         np.savez(file, allow_pickle=False, **calibration)
@@ -106,42 +99,4 @@ def _run_child(name: str, source: Path, calibration: Feeds, result: Path) -> Non
     except subprocess.TimeoutExpired as error:
         raise PeerError(f"gave nothing within {LONGEST_S} s") from error
     if done.returncode or not result.is_file():
-        raise PeerError(_last_line(done.stderr))
-
-
-def _environment(name: str) -> Path:
-    """Python of a peer's environment, which is made when first asked for.
-
-    Raises:
-        PeerError: it cannot be installed.
-    """
-    folder, lock = ENVIRONMENTS / name, Path(__file__).with_name("peers") / f"{name}.lock"
-    python, stamp = folder / "bin" / "python", folder / ".installed"
-    if stamp.is_file() and stamp.stat().st_mtime >= lock.stat().st_mtime:
-        return python
-    base = sys.executable if sys.version_info[:2] == (3, 11) else shutil.which("python3.11")
-    if base is None:
-        raise PeerError("needs Python 3.11, which is not here")
-    shutil.rmtree(folder, ignore_errors=True)
-    pip: list[str | Path] = [
-        python,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "install",
-        "--quiet",
-        "--quiet",
-    ]
-    install: list[str | Path] = [*pip, "--no-compile", "--require-hashes", "--requirement", lock]
-    create: list[str | Path] = [base, "-m", "venv", folder]
-    for command in (create, install):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise PeerError(f"does not install: {_last_line(done.stderr)}")
-    stamp.touch()
-    return python
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:200] if lines else "no reason given"
+        raise PeerError(last_line(done.stderr))
