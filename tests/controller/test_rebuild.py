@@ -15,7 +15,7 @@ from edgewright.controller.compiler.protocol import BuildResult
 from edgewright.controller.database import select
 from edgewright.controller.database.evidencetables import Alarm, Rebuild
 from edgewright.controller.database.tables import Artifact, ModelVersion, Rollout
-from edgewright.controller.errors import BrokerFullError, DataFolderDamagedError, InvalidRequestError
+from edgewright.controller.errors import BrokerFullError, DataFolderDamagedError, RebuildStateError
 from edgewright.controller.evidence.paired import Pairs
 from edgewright.controller.model_toml import parse_model
 from edgewright.controller.rebuild.context import Interrupted
@@ -287,7 +287,7 @@ def test_an_alarm_waits_for_the_cooldown_and_a_person_does_not(plant: Plant) -> 
     with pytest.raises(Interrupted):
         wait_turn(context, plant.rebuild(waiting))
     assert plant.rebuild(waiting).state == RebuildState.QUEUED
-    workflows.cancel_rebuild(waiting)
+    workflows.cancel_rebuild(waiting, "Ada")
     asked = workflows.enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
     assert carry_on(context, asked) == RebuildState.COLLECTING
 
@@ -296,7 +296,7 @@ def test_a_cancelled_rebuild_does_nothing_more(plant: Plant) -> None:
     """After cancelling, carrying on changes nothing, and cancelling again is refused."""
     workflows = plant.workflows()
     number = workflows.enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
-    workflows.cancel_rebuild(number)
+    workflows.cancel_rebuild(number, "Ada")
     assert carry_on(plant.context(), number) == RebuildState.CANCELLED
-    with pytest.raises(InvalidRequestError, match="not under way"):
-        workflows.cancel_rebuild(number)
+    with pytest.raises(RebuildStateError, match="is cancelled"):
+        workflows.cancel_rebuild(number, "Ada")

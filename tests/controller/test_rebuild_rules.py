@@ -7,13 +7,25 @@ import pytest
 from edgewright.controller.database import select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.evidencetables import Rebuild
-from edgewright.controller.database.tables import Event, ModelVersion, Sample
-from edgewright.controller.errors import UnknownModelError
+from edgewright.controller.database.tables import Device, Event, ModelVersion
+from edgewright.controller.errors import ModelTomlError, RebuildStateError, UnknownModelError
 from edgewright.controller.evidence.paired import Pairs
-from edgewright.controller.rebuild.dataset import NEW_LABEL_ITEMS, part_of, snapshot
-from edgewright.controller.rebuild.ladder import Measured, judge
-from edgewright.controller.rebuild.orders import Asked, Trigger, move, queue_rebuild
+from edgewright.controller.model_toml import RebuildPart
+from edgewright.controller.rebuild.asking import Due, Facts, Standing, due
+from edgewright.controller.rebuild.calendar import verify_schedule
+from edgewright.controller.rebuild.dataset import (
+    NEW_LABEL_ITEMS,
+    Gathered,
+    Item,
+    part_of,
+    share_out,
+    snapshot,
+)
+from edgewright.controller.rebuild.ladder import ClassCounts, Measured, judge
+from edgewright.controller.rebuild.orders import Asked, approve, cancel, expired, move, queue_rebuild
+from edgewright.controller.rebuild.policy import DAY_S, Change, Past, hold, why_a_person
 from edgewright.controller.rebuild.states import IN_FLIGHT, TRANSITIONS, RebuildState, advance
+from edgewright.controller.rebuild.trigger import Trigger
 
 BY_ADA = Asked(Trigger.PERSON, "Ada")
 
@@ -23,21 +35,14 @@ def harm(alarm: int) -> Asked:
     return Asked(Trigger.HARM, alarm=alarm, from_version=3)
 
 
-def sample(i: int, truth: str) -> Sample:
+def item(i: int, truth: str, device: str = "r1", source: str = "line") -> Item:
     """One labelled item."""
-    return Sample(
-        device="r1",
-        item=f"i{i}",
-        taken_at=float(i),
-        model="m",
-        version=1,
-        label="a",
-        confidence=0.5,
-        truth=truth,
-        reason="random",
-        probability=0.1,
-        image_sha256=f"{i:064d}",
-    )
+    return Item(device, f"i{i}", truth, source, f"{i:064d}")
+
+
+def gathered(*items: Item) -> Gathered:
+    """Items of which no source was set aside."""
+    return Gathered(items, {})
 
 
 @pytest.fixture
@@ -104,7 +109,9 @@ def test_an_item_is_on_one_side_for_ever() -> None:
 def test_new_classes_become_labels_when_enough_items_have_them() -> None:
     """Known labels keep their order, new ones follow by name, rare ones are left out and counted."""
     truths = ["b"] * 30 + ["zip"] * NEW_LABEL_ITEMS + ["bag"] * 40 + ["rare"] * (NEW_LABEL_ITEMS - 1)
-    chosen = snapshot([sample(i, truth) for i, truth in enumerate(truths)], ("b", "a"))
+    chosen = snapshot(
+        gathered(*(item(i, truth) for i, truth in enumerate(truths))), ("b", "a"), RebuildPart()
+    )
     assert chosen.labels == ("b", "a", "bag", "zip")
     assert chosen.left_out == {"rare": NEW_LABEL_ITEMS - 1}
     assert len(chosen.fit) + len(chosen.gate) == 30 + NEW_LABEL_ITEMS + 40
@@ -128,3 +135,169 @@ def test_a_candidate_has_to_be_better_now_and_to_forget_nothing(
     verdict = judge(Measured(fresh, 400, 364, after), margin=0.02, alpha=0.025)
     assert verdict.passed is passed
     assert said in verdict.sentence
+
+
+def test_a_class_may_not_be_given_up_for_the_others() -> None:
+    """A candidate that keeps its points over all but loses one class is refused, and the class is named."""
+    classes = {"a": ClassCounts(50, 48, 30), "b": ClassCounts(350, 314, 330), "c": ClassCounts(5, 5, 0)}
+    verdict = judge(Measured(Pairs(25, 2, 63), 405, 367, 360, classes), margin=0.02, alpha=0.025)
+    assert not verdict.passed
+    assert "a alone lost 36, more than 20." in verdict.sentence
+
+
+def test_one_robot_of_several_supplies_its_share_at_most() -> None:
+    """The newest of a talkative robot stay, up to its share; below what a rebuild needs its share is told."""
+    items = snapshot(
+        gathered(*(item(i, "a", "r1" if i % 10 else "r2") for i in range(600))), ("a", "b"), RebuildPart()
+    )
+    assert items.one_device == "r1"  # some 36 of the other robot would be too few to learn from
+    assert len(items.fit) == round(0.6 * RebuildPart().minimum_samples)
+    assert items.trimmed["r1"] > 200
+    fit, left_out, above = share_out(items.fit, 0.6, 0)
+    assert above == ""
+    assert max(sum(i.device == device for i in fit) for device in ("r1", "r2")) <= 0.6 * len(fit)
+    assert [i.image_sha256 for i in fit if i.device == "r1"] == [
+        i.image_sha256 for i in items.fit if i.device == "r1"
+    ][left_out["r1"] :]
+
+
+def test_where_enough_were_audited_they_alone_judge() -> None:
+    """Sixty audited items in the gate part judge without the others; fewer judge beside them."""
+    audits = [item(i, "a", source="audit") for i in range(200)]
+    others = [item(i, "b") for i in range(200, 400)]
+    rules = RebuildPart(minimum_audited=60)
+    assert {i.source for i in snapshot(gathered(*audits, *others), ("a", "b"), rules).gate} == {"audit"}
+    few = snapshot(gathered(*audits[:50], *others), ("a", "b"), rules)
+    assert {i.source for i in few.gate} == {"audit", "line"}
+    assert 0 < few.audited < 60
+
+
+@pytest.mark.parametrize(
+    ("rules", "change", "said"),
+    [
+        (RebuildPart(), Change(2, 60, 0.021), ""),
+        (RebuildPart(), Change(0, 0, 0.06), ""),
+        (RebuildPart(), Change(0, 59, 0.05), "59 audited frames judged it, not 60"),
+        (RebuildPart(), Change(3, 60, 0.5), "3 new classes, more than 2"),
+        (RebuildPart(), Change(0, 60, 0.5, "r7"), "r7 supplied most"),
+        (RebuildPart(approval="person"), Change(0, 60, 0.5), "leaves it to a person"),
+    ],
+)
+def test_what_is_out_of_the_ordinary_waits_for_a_person(
+    rules: RebuildPart, change: Change, said: str
+) -> None:
+    """Within the limits a version goes to the line by itself; beyond any of them the reason is given."""
+    why = why_a_person(rules, change)
+    assert said in why
+    assert bool(said) == bool(why)
+
+
+def test_cooldown_and_budget_hold_all_but_a_person() -> None:
+    """Within the cooldown, and after as many as a day may have, everything waits except a person."""
+    rules, now = RebuildPart(cooldown_s=600.0, most_per_day=3), 10 * DAY_S
+    tired = Past(last_end=now - 1.0, begun=())
+    full = Past(last_end=now - 1000.0, begun=(now - 5000.0, now - 4000.0, now - 3000.0, now - 2 * DAY_S))
+    for trigger in Trigger:
+        held = [hold(trigger, rules, past, now) for past in (tired, full)]
+        assert [one is None for one in held] == [trigger is Trigger.PERSON] * 2
+    assert (full_until := hold("harm", rules, full, now)) is not None
+    assert full_until.until == now - 5000.0 + DAY_S
+    assert hold("harm", rules, full, full_until.until) is None
+
+
+def test_harm_goes_before_the_clock_and_nothing_is_asked_twice() -> None:
+    """Each trigger asks when its facts say so, harm first; the same moment of the clock asks once."""
+    day = 1_700_092_800.0  # midnight, UTC
+    rules = RebuildPart(
+        "r.py", ("a",), cooldown_s=600.0, automatic=True, schedule="0 3 * * *", new_samples=50
+    )
+    three = day + 3 * 3600.0
+    facts = Facts(rules, version=2, since=day)
+    assert due(facts, three - 1.0) is None
+    assert due(facts, three) == Due(Trigger.SCHEDULE, "The schedule 0 3 * * * asks for it.")
+    assert due(Facts(rules, 2, since=three), three + 3600.0) is None
+    assert due(Facts(rules, 2, day, new_labelled=50), three) == Due(
+        Trigger.DATA, "50 newly labelled frames have come."
+    )
+    standing = Standing(7, 1, "Blue is wrong.", ended_at=three)
+    both = Facts(rules, 2, day, new_labelled=50, changed_recipe=3, standing=standing)
+    assert (first := due(both, three)) is not None
+    assert (first.trigger, first.from_version) == (Trigger.RECIPE, 3)
+    assert (then := due(both, three + 600.0)) is not None
+    assert (then.trigger, then.alarm, then.from_version) == (Trigger.HARM, 7, 1)
+
+
+@pytest.mark.parametrize("text", ["every night", "0 3 * *", "0 3 * * * *", "61 3 * * *", "0 3 31 2 *"])
+def test_what_is_no_schedule_is_refused_at_the_push(text: str) -> None:
+    """A schedule has five fields that mean a moment; another is refused by name."""
+    with pytest.raises(ModelTomlError, match=r"\[rebuild\] schedule"):
+        verify_schedule(text)
+
+
+def test_a_person_does_not_wait_behind_a_cooldown(db: Database) -> None:
+    """Who asks while an alarm's rebuild is queued gets that one, and it is theirs from then on."""
+    with db.session() as session:
+        waiting = queue_rebuild(session, "m", "an alarm.", harm(7))
+        assert queue_rebuild(session, "m", "a person.", BY_ADA) is waiting
+        assert (waiting.trigger, waiting.asked_by, waiting.alarm) == ("person", "Ada", 7)
+
+
+def test_a_rebuild_starts_from_what_most_devices_run(db: Database) -> None:
+    """A newer version that no device runs, as after a stopped rollout, is no base for the next one."""
+    with db.session() as session:
+        session.add(ModelVersion(model="m", version=4, state="ready", source="rebuild", created_at=2.0))
+        assert queue_rebuild(session, "m", "nobody runs anything.", BY_ADA).from_version == 4
+        session.exec(select(Rebuild)).one().state = "cancelled"
+        for i in range(3):
+            session.add(
+                Device(
+                    id=f"r{i}",
+                    target="t",
+                    active_model="m",
+                    active_version=3,
+                    connected=True,
+                    enrolled_at=1.0,
+                )
+            )
+        session.flush()
+        assert queue_rebuild(session, "m", "three run v3.", BY_ADA).from_version == 3
+
+
+def waiting_rebuild(since: float) -> Rebuild:
+    """A rebuild of v3 whose v4 waits for a person since a time."""
+    return Rebuild(
+        model="m",
+        from_version=3,
+        cause="c",
+        state=RebuildState.WAITING_APPROVAL,
+        queued_at=1.0,
+        new_version=4,
+        gates={"waits_since": since},
+    )
+
+
+def test_a_person_approves_once_and_only_what_waits(db: Database) -> None:
+    """Approving moves a waiting rebuild on and says who; again, or in another state, it is refused."""
+    with db.session() as session:
+        session.add(ModelVersion(model="m", version=4, state="building", source="rebuild", created_at=2.0))
+        session.add(waiting_rebuild(1.0))
+        row = approve(session, 1, "Ada")
+        assert (row.state, row.approved_by, row.approved_at > 0) == ("signing", "Ada", True)
+        with pytest.raises(RebuildStateError, match="is signing"):
+            approve(session, 1, "Bob")
+        with pytest.raises(RebuildStateError, match="no rebuild 9"):
+            approve(session, 9, "Ada")
+
+
+def test_what_nobody_approves_in_time_is_given_up(db: Database) -> None:
+    """After its hours a waiting rebuild is cancelled, its version is withdrawn, and the model is free."""
+    with db.session() as session:
+        session.add(ModelVersion(model="m", version=4, state="building", source="rebuild", created_at=2.0))
+        session.add(waiting_rebuild(1000.0))
+        assert expired(session, lambda _row: 2.0, now=1000.0 + 2 * 3600.0 - 1.0) == []
+        assert queue_rebuild(session, "m", "meanwhile.", BY_ADA).id == 1
+        assert expired(session, lambda _row: 2.0, now=1000.0 + 2 * 3600.0) == [1]
+        assert session.get_one(ModelVersion, ("m", 4)).state == "withdrawn"
+        assert queue_rebuild(session, "m", "afterwards.", BY_ADA).id == 2
+        with pytest.raises(RebuildStateError, match="is cancelled"):
+            cancel(session, 1, "again.")

@@ -6,7 +6,7 @@
     |-- SurroundingsError     the machine, its folders and its neighbours          60-69
     |-- HarmError             what `edgewright health` ends with                   19
     |-- ModelError            what was pushed cannot become an artifact            50, 70-79, 98, 119-125
-    `-- RequestError          what a person asked for cannot be done               90-118
+    `-- RequestError          what a person asked for cannot be done               16, 90-118
 """
 
 from edgewright.wire.errors import EdgewrightError
@@ -406,6 +406,13 @@ class UnknownBlobError(RequestError):
     remedy = "Take the newest assignment; a version that was retired is published again by its next rollout."
 
 
+class RebuildStateError(RequestError):
+    """No such rebuild, or none that this can be done with now."""
+
+    number = 16
+    remedy = "List what there is with `edgewright rebuild list`."
+
+
 class UnknownAliasError(RequestError):
     """No such alias, or a name that none can have."""
 
@@ -427,13 +434,6 @@ class UnknownQualificationError(RequestError):
     remedy = "List what there is with `edgewright qualify list`; a device says yes in its own configuration."
 
 
-def told_by_child(number: int, sentence: str, otherwise: type[ControllerError]) -> ControllerError:
-    """The error that a child process ended with, as its own class.
-
-    Args:
-        number: the error's, as the child gave it.
-        sentence: the child's.
-        otherwise: class where no error of the controller has that number.
 class HarmError(ControllerError):
     """Evidence shows that a version does harm; only `edgewright health` ends with it."""
 
@@ -441,6 +441,13 @@ class HarmError(ControllerError):
     remedy = "Take the next step that the last answer names."
 
 
+def told_by_child(number: int, sentence: str, otherwise: type[ControllerError]) -> ControllerError:
+    """The error that a child process ended with, as its own class.
+
+    Args:
+        number: the error's, as the child gave it.
+        sentence: the child's.
+        otherwise: class where no error of the controller has that number.
     """
     kinds: list[type[ControllerError]] = [ControllerError]
     for kind in kinds:

@@ -123,14 +123,27 @@ class DriftPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RebuildPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a new version is made from fresh frames.
+    """How a new version is made from fresh frames, what asks for one, and when a person has to approve it.
 
     Attributes:
         recipe: Python file with the recipe, empty where the model cannot be rebuilt.
         ladder: rungs of the recipe, cheapest first.
-        cooldown_s: seconds between two rebuilds.
+        cooldown_s: seconds after a rebuild before the next one begins; a person who asks does not wait.
         minimum_samples: labelled fresh frames that a rebuild needs.
         automatic: whether an alarm starts one by itself.
+        schedule: when one is asked for by the clock, as five cron fields in UTC, for example `0 3 * * 1`;
+            empty for never.
+        new_samples: newly labelled frames that ask for one, since the running version was made; 0 for never.
+        on_recipe_change: whether a push that changes nothing but the recipe or `[rebuild]` asks for one.
+        most_per_day: rebuilds that may begin within 24 hours; those that a person asks for come on top.
+        approval: who lets a new version go to the line: nobody (`automatic`) as long as it stays within the
+            limits below, or always a person.
+        approval_hours: how long a rebuild waits for a person; then it is given up.
+        most_new_labels: new classes beyond which a person has to approve.
+        minimum_audited: frames that a person has labelled among those that judge; with fewer, the gain has
+            to exceed `unaudited_margin`, or a person has to approve.
+        unaudited_margin: gain in accuracy that is not enough where too few audited frames judge, absolute.
+        most_device_share: largest share of the frames to learn from that one of several devices supplies.
     """
 
     recipe: str = ""
@@ -138,6 +151,16 @@ class RebuildPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cooldown_s: float = 600.0
     minimum_samples: int = 200
     automatic: bool = False
+    schedule: str = ""
+    new_samples: int = 0
+    on_recipe_change: bool = False
+    most_per_day: int = 6
+    approval: Literal["automatic", "person"] = "automatic"
+    approval_hours: float = 72.0
+    most_new_labels: int = 2
+    minimum_audited: int = 60
+    unaudited_margin: float = 0.05
+    most_device_share: float = 0.6
 
 
 class ConfidentialPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -362,13 +385,35 @@ def _check_numbers(spec: ModelSpec) -> None:
         ("[limits] probation_frames", limits.probation_frames, 0),
         ("[drift] average_run_length", drift.average_run_length, 1),
         ("[drift] price_per_mistake", drift.price_per_mistake, 0),
-        ("[rebuild] cooldown_s", rebuild.cooldown_s, 0),
-        ("[rebuild] minimum_samples", rebuild.minimum_samples, 1),
     )
     for entry, value, low in at_least:
         check_range(entry, value, low, float("inf"))
-    if rebuild.automatic and not (rebuild.recipe and rebuild.ladder):
-        raise ModelTomlError("[rebuild] automatic: a rebuild needs a recipe and at least one rung.")
+    _check_rebuild(rebuild)
+
+
+def _check_rebuild(part: RebuildPart) -> None:
+    numbers: Iterable[tuple[str, float, float, float]] = (
+        ("cooldown_s", part.cooldown_s, 0, float("inf")),
+        ("minimum_samples", part.minimum_samples, 1, float("inf")),
+        ("new_samples", part.new_samples, 0, float("inf")),
+        ("most_per_day", part.most_per_day, 1, float("inf")),
+        ("approval_hours", part.approval_hours, 0.01, float("inf")),
+        ("most_new_labels", part.most_new_labels, 0, float("inf")),
+        ("minimum_audited", part.minimum_audited, 0, float("inf")),
+        ("unaudited_margin", part.unaudited_margin, 0, 1),
+        ("most_device_share", part.most_device_share, 0.5, 1),
+    )
+    for name, value, low, high in numbers:
+        check_range(f"[rebuild] {name}", value, low, high)
+    asking = ("automatic", "schedule", "new_samples", "on_recipe_change")
+    if not (part.recipe and part.ladder):
+        for name in asking:
+            if getattr(part, name):
+                raise ModelTomlError(f"[rebuild] {name}: a rebuild needs a recipe and at least one rung.")
+    if part.schedule:
+        from edgewright.controller.rebuild.calendar import verify_schedule
+
+        verify_schedule(part.schedule)
 
 
 def check_gates(targets: tuple[str, ...], gates: GatesPart) -> None:

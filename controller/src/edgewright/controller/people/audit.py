@@ -38,6 +38,7 @@ ENTERED_EVENTS: Final = frozenset(
         *("rollout.started", "rollout.wave", "rollout.paused", "rollout.stopped", "rollout.finished"),
         *("alarm.raised", "alarm.closed"),
         *("rebuild.queued", "rebuild.started", "rebuild.candidate", "rebuild.finished", "rebuild.failed"),
+        *("rebuild.waiting", "rebuild.approved"),
         *("device.enrolled", "device.renewed", "device.revoked", "device.suspicious", "device.trusted"),
         *("device.unsigned", "director.equivocation"),
     }

@@ -1,9 +1,17 @@
-"""What a rebuild learns from and is judged by: labelled frames of the line since the harm began.
+"""What a rebuild learns from and is judged by: frames of the line since the harm began whose truth is known.
 
 Each item belongs to the fit part or to the gate part by a hash of its identity, so it is on the same side on
 every rung and in every later rebuild: the gate's frames are never trained on. A class that the running
 version does not know becomes a label of the new one when enough items of it were told; fewer are left out,
 because a head cannot be fitted to them.
+
+Labels can be wrong, and somebody may want them to be. So:
+
+- What a person saw counts above what any program or line told (``labels.effective_truth``).
+- A source that disagrees with audits is set aside as a whole; which, and why, is kept.
+- Where enough items of the gate part were audited, these alone judge.
+- Where several robots told, the one that told most supplies at most its share of the fit part: its newest.
+  Where too little would be left that way, more of it stays, and a person has to approve.
 
 >>> part_of("robot-1", "r1-17"), part_of("robot-1", "r1-18")
 ('fit', 'gate')
@@ -11,13 +19,17 @@ because a head cannot be fitted to them.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from edgewright.controller.database import Session, col, func, select
+from edgewright.controller import labels
+from edgewright.controller.database import Session, and_, col, exists, func, or_, select
+from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Sample
+from edgewright.controller.evidence.confidence_sequence import rate_interval
+from edgewright.controller.model_toml import RebuildPart
 
 Part = Literal["fit", "gate"]
 
@@ -31,11 +43,37 @@ MOST_ITEMS: Final = 2000
 """The newest are taken; a rebuild has to be done within a minute."""
 
 
+MOST_DISAGREEMENT: Final = 0.1
+"""Share of audited items in which a source may say something else than the person and be believed."""
+
+DISAGREEMENT_ALPHA: Final = 0.05
+"""Probability that a source is ever set aside which disagrees no more than that."""
+
+
+class Item(NamedTuple):
+    """One frame whose truth is known, and who says so."""
+
+    device: str
+    item: str
+    truth: str
+    source: str
+    image_sha256: str
+
+
 class Labelled(msgspec.Struct, frozen=True):
-    """One item: its true class and the blob with its picture."""
+    """One item of a snapshot: its true class, the blob with its picture, its robot, who told its class."""
 
     truth: str
     image_sha256: str
+    device: str = ""
+    source: str = ""
+
+
+class Gathered(msgspec.Struct, frozen=True):
+    """Items, oldest first, and the sources that were set aside, each with a sentence that says why."""
+
+    items: tuple[Item, ...]
+    set_aside: dict[str, str]
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -45,12 +83,20 @@ class Snapshot(msgspec.Struct, frozen=True):
         labels: the new version's classes: the running version's in its order, then new ones by name.
         fit, gate: the two parts, oldest first.
         left_out: items by class that were too few to become a label.
+        set_aside: sources that disagree with audits, and how.
+        audited: items of the gate part that a person has labelled.
+        trimmed: items of one robot that were left out of the fit part, because it told too many of them.
+        one_device: the robot that supplies more than its share all the same; empty for none.
     """
 
     labels: tuple[str, ...]
     fit: tuple[Labelled, ...]
     gate: tuple[Labelled, ...]
     left_out: dict[str, int]
+    set_aside: dict[str, str] = {}
+    audited: int = 0
+    trimmed: dict[str, int] = {}
+    one_device: str = ""
 
 
 def part_of(device: str, item: str) -> Part:
@@ -60,41 +106,130 @@ def part_of(device: str, item: str) -> Part:
 
 
 def count_labelled(session: Session, model: str, since: float) -> int:
-    """How many labelled items there are since a time."""
-    statement = select(func.count()).where(*_labelled_since(model, since))
-    return session.exec(statement).one()
+    """How many items that somebody labelled were taken since a time; some may not be believed."""
+    return session.exec(select(func.count()).select_from(Sample).where(*_labelled_since(model, since))).one()
 
 
-def labelled_items(session: Session, model: str, since: float) -> Sequence[Sample]:
-    """The newest labelled items since a time, oldest first."""
+def count_new(session: Session, model: str, since: float) -> int:
+    """How many items were labelled since a time, whenever they were taken."""
+    told = _label_of_sample().where(col(Label.at) > since)
+    came = and_(col(Sample.truth) != "", col(Sample.at) > since)
+    statement = select(func.count()).select_from(Sample)
+    return session.exec(statement.where(col(Sample.model) == model, or_(came, told))).one()
+
+
+def gather(session: Session, model: str, since: float) -> Gathered:
+    """The newest items since a time whose truth is known, from sources that audits do not contradict."""
     statement = (
         select(Sample)
         .where(*_labelled_since(model, since))
         .order_by(col(Sample.taken_at).desc(), col(Sample.device), col(Sample.item))
         .limit(MOST_ITEMS)
     )
-    return session.exec(statement).all()[::-1]
+    samples = session.exec(statement).all()[::-1]
+    set_aside = doubted_sources(session, model)
+    known = labels.effective_truths(session, samples, set_aside)
+    items = (
+        Item(sample.device, sample.item, *known[key], sample.image_sha256)
+        for sample in samples
+        if (key := (sample.device, sample.item)) in known
+    )
+    return Gathered(tuple(items), set_aside)
 
 
-def snapshot(items: Iterable[Sample], known: Sequence[str]) -> Snapshot:
+def doubted_sources(session: Session, model: str) -> dict[str, str]:
+    """Sources that disagree with what people saw, and a sentence each that says how much."""
+    doubted = {}
+    for source in (labels.LINE, *labels.sources(session, model)):
+        if source != labels.AUDIT:
+            agree, compared = labels.source_agreement(session, model, source)
+            shown = rate_interval(compared, compared - agree, DISAGREEMENT_ALPHA)
+            if shown.low > MOST_DISAGREEMENT:
+                doubted[source] = f"{compared - agree} of {compared} audited items were something else."
+    return doubted
+
+
+def snapshot(gathered: Gathered, known: Sequence[str], rules: RebuildPart) -> Snapshot:
     """Choose labels and split the items.
 
     Args:
-        items: labelled items.
+        gathered: labelled items.
         known: labels of the running version.
+        rules: of the model's rebuilds.
     """
-    items = list(items)
-    told = Counter(item.truth for item in items)
+    told = Counter(item.truth for item in gathered.items)
     new = sorted(truth for truth, n in told.items() if truth not in known and n >= NEW_LABEL_ITEMS)
-    labels = (*known, *new)
+    chosen = (*known, *new)
     parts: dict[Part, list[Labelled]] = {"fit": [], "gate": []}
-    for item in items:
-        if item.truth in labels:
-            labelled = Labelled(item.truth, item.image_sha256)
+    for item in gathered.items:
+        if item.truth in chosen:
+            labelled = Labelled(item.truth, item.image_sha256, item.device, item.source)
             parts[part_of(item.device, item.item)].append(labelled)
-    left_out = {truth: n for truth, n in sorted(told.items()) if truth not in labels}
-    return Snapshot(labels, tuple(parts["fit"]), tuple(parts["gate"]), left_out)
+    audited = [item for item in parts["gate"] if item.source == labels.AUDIT]
+    enough = rules.minimum_audited and len(audited) >= rules.minimum_audited
+    least = round(rules.minimum_samples * (1 - GATE_SHARE))
+    fit, trimmed, one_device = share_out(parts["fit"], rules.most_device_share, least)
+    return Snapshot(
+        labels=chosen,
+        fit=tuple(fit),
+        gate=tuple(audited if enough else parts["gate"]),
+        left_out={truth: n for truth, n in sorted(told.items()) if truth not in chosen},
+        set_aside=gathered.set_aside,
+        audited=len(audited),
+        trimmed=trimmed,
+        one_device=one_device,
+    )
+
+
+def tell_dataset(chosen: Snapshot, known: Sequence[str]) -> str:
+    """A snapshot in a sentence, for the rebuild's row."""
+    sentence = f"learns from {len(chosen.fit)} fresh frames and is judged on {len(chosen.gate)}"
+    if chosen.audited:
+        sentence += f", {chosen.audited} of them audited"
+    new = [label for label in chosen.labels if label not in known]
+    parts = [
+        f"new classes: {', '.join(new)}" if new else "",
+        *(f"{source} is set aside: {why.rstrip('.')}" for source, why in chosen.set_aside.items()),
+        *(f"{count} frames of {device} are left out" for device, count in chosen.trimmed.items()),
+    ]
+    return "; ".join((sentence, *(part for part in parts if part))) + "."
+
+
+def share_out(
+    items: Sequence[Labelled], share: float, least: int
+) -> tuple[Sequence[Labelled], dict[str, int], str]:
+    """The items with at most a share of one of several robots, the newest of it.
+
+    Args:
+        items: oldest first.
+        share: at least one half, so that one robot only can be above it.
+        least: items below which nothing is left out.
+
+    Returns:
+        The items; how many of which robot were left out; the robot that is above its share all the same.
+    """
+    counted = Counter(item.device for item in items)
+    if len(counted) < 2 or share >= 1:
+        return items, {}, ""
+    device, most = counted.most_common(1)[0]
+    others = len(items) - most
+    allowed = int(others * share / (1 - share))
+    kept = min(most, max(allowed, least - others))
+    newest = {id(item) for item in [i for i in items if i.device == device][most - kept :]}
+    chosen = [item for item in items if item.device != device or id(item) in newest]
+    trimmed = {device: most - kept} if kept < most else {}
+    return chosen, trimmed, device if kept > allowed else ""
+
+
+def _label_of_sample() -> Any:
+    return exists().where(
+        col(Label.device) == col(Sample.device),
+        col(Label.item) == col(Sample.item),
+        col(Label.model) == col(Sample.model),
+        col(Label.truth) != "",
+    )
 
 
 def _labelled_since(model: str, since: float) -> tuple[Any, ...]:
-    return (col(Sample.model) == model, col(Sample.truth) != "", col(Sample.taken_at) >= since)
+    known = or_(col(Sample.truth) != "", _label_of_sample())
+    return (col(Sample.model) == model, col(Sample.taken_at) >= since, known)

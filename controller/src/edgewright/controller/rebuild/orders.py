@@ -1,4 +1,4 @@
-"""Asking for a rebuild, and moving its row: the only places that write ``Rebuild`` rows.
+"""Asking for a rebuild, approving and cancelling it, and moving its row: what writes ``Rebuild`` rows.
 
 At most one rebuild of a model is under way. Whoever asks for a second one gets the first one's number; an
 alarm that is told twice gets the number it got before. Where a person asks while an automatic one waits for
@@ -6,37 +6,30 @@ its turn, that one becomes theirs and waits no longer.
 """
 
 import time
-from enum import StrEnum
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from edgewright.controller import registry
 from edgewright.controller.database import Session, col, func, select
 from edgewright.controller.database.evidencetables import Rebuild
 from edgewright.controller.database.tables import Device, ModelVersion
-from edgewright.controller.errors import UnknownModelError
+from edgewright.controller.errors import RebuildStateError, UnknownModelError
 from edgewright.controller.events import record
+from edgewright.controller.rebuild.policy import DAY_S, Past
 from edgewright.controller.rebuild.states import IN_FLIGHT, TRANSITIONS, RebuildState, advance
+from edgewright.controller.rebuild.trigger import Trigger
 
 _EVENT_OF_STATE = {
     RebuildState.COLLECTING: "rebuild.started",
     RebuildState.BUILDING: "rebuild.candidate",
+    RebuildState.WAITING_APPROVAL: "rebuild.waiting",
     RebuildState.DONE: "rebuild.finished",
     RebuildState.FAILED: "rebuild.failed",
     RebuildState.REFUSED: "rebuild.failed",
     RebuildState.CANCELLED: "rebuild.failed",
 }
-
-
-class Trigger(StrEnum):
-    """What asks for a rebuild; a row's ``trigger``."""
-
-    HARM = "harm"
-    SCHEDULE = "schedule"
-    DATA = "data"
-    PERSON = "person"
-    API = "api"
-    RECIPE = "recipe"
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -91,6 +84,93 @@ def queue_rebuild(session: Session, model: str, cause: str, asked: Asked) -> Reb
     sentence = f"Rebuild {rebuild.id} of {model} v{rebuild.from_version} is queued{by}: {cause}"
     record(session, "rebuild.queued", sentence, model=model, version=rebuild.from_version)
     return rebuild
+
+
+def find_rebuild(session: Session, number: int) -> Rebuild:
+    """One rebuild.
+
+    Raises:
+        RebuildStateError: there is none of this number.
+    """
+    row = session.get(Rebuild, number)
+    if row is None:
+        raise RebuildStateError(f"There is no rebuild {number}.")
+    return row
+
+
+def past_of(session: Session, model: str, now: float) -> Past:
+    """What there was of a model's rebuilds before now."""
+    last = session.exec(select(func.max(Rebuild.finished_at)).where(col(Rebuild.model) == model)).one()
+    begun = session.exec(
+        select(Rebuild.started_at)
+        .where(col(Rebuild.model) == model, col(Rebuild.trigger) != Trigger.PERSON)
+        .where(col(Rebuild.started_at) > now - DAY_S)
+    ).all()
+    return Past(last or 0.0, tuple(begun))
+
+
+def approve(session: Session, number: int, by: str) -> Rebuild:
+    """Let a rebuild that waits for a person go to the line.
+
+    Args:
+        session: a writing session.
+        number: of the rebuild.
+        by: who approves.
+
+    Raises:
+        RebuildStateError: there is none, or it does not wait.
+    """
+    row = find_rebuild(session, number)
+    if row.state != RebuildState.WAITING_APPROVAL:
+        raise RebuildStateError(f"Rebuild {number} is {row.state}; it does not wait for approval.")
+    changes = {"approved_by": by, "approved_at": time.time()}
+    move(session, row, RebuildState.SIGNING, f"v{row.new_version} was approved by {by}.", **changes)
+    record(
+        session,
+        "rebuild.approved",
+        f"Rebuild {number}: {row.detail}",
+        model=row.model,
+        version=row.new_version,
+    )
+    return row
+
+
+def cancel(session: Session, number: int, why: str) -> Rebuild:
+    """End a rebuild that has not gone to the line; its version is taken out of circulation.
+
+    Args:
+        session: a writing session.
+        number: of the rebuild.
+        why: in a sentence.
+
+    Raises:
+        RebuildStateError: there is none, it is rolling out, or it has ended.
+    """
+    row = find_rebuild(session, number)
+    if RebuildState.CANCELLED not in TRANSITIONS[RebuildState(row.state)]:
+        raise RebuildStateError(f"Rebuild {number} is {row.state}; only its rollout can be ended now.")
+    move(session, row, RebuildState.CANCELLED, why)
+    if row.new_version:
+        registry.withdraw(session, row.model, row.new_version, why)
+    return row
+
+
+def expired(session: Session, hours_of: Callable[[Rebuild], float], now: float) -> list[int]:
+    """Give up rebuilds that have waited for approval longer than their model says; returns their numbers.
+
+    Args:
+        session: a writing session.
+        hours_of: how long a rebuild may wait, hours.
+        now: seconds since the epoch.
+    """
+    waiting = select(Rebuild).where(col(Rebuild.state) == RebuildState.WAITING_APPROVAL)
+    ended = []
+    for row in session.exec(waiting).all():
+        hours = hours_of(row)
+        if now >= row.gates.get("waits_since", 0.0) + hours * 3600.0:
+            cancel(session, row.id or 0, f"nobody approved v{row.new_version} within {hours:g} hours.")
+            ended.append(row.id or 0)
+    return ended
 
 
 def move(session: Session, rebuild: Rebuild, to: RebuildState, sentence: str, **changes: Any) -> None:

@@ -16,18 +16,20 @@ from typing import Any, Final
 import msgspec
 
 from edgewright.controller import registry
-from edgewright.controller.database import Session, col, func, select
+from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.evidencetables import Alarm, Rebuild
 from edgewright.controller.database.tables import Rollout
 from edgewright.controller.errors import RecipeError
 from edgewright.controller.lineage import of_rebuild
 from edgewright.controller.model_toml import FILE_NAME, ModelSpec, parse_model, write_model
 from edgewright.controller.rebuild.context import Context
-from edgewright.controller.rebuild.dataset import count_labelled, labelled_items, snapshot
+from edgewright.controller.rebuild.dataset import Snapshot, count_labelled, gather, snapshot, tell_dataset
 from edgewright.controller.rebuild.job import Answer, Job
 from edgewright.controller.rebuild.ladder import GATE_ALPHA, Measured, judge
-from edgewright.controller.rebuild.orders import move
+from edgewright.controller.rebuild.orders import move, past_of
+from edgewright.controller.rebuild.policy import Change, Hold, hold, why_a_person
 from edgewright.controller.rebuild.rung import fit_rung
+from edgewright.controller.rebuild.runs import close_run, fail_runs, note_trained, open_run
 from edgewright.controller.rebuild.states import AT_WORK, IN_FLIGHT, RebuildState
 from edgewright.controller.rebuild.versions import compile_version, release_version
 from edgewright.controller.rollouts.policy import RolloutState
@@ -38,6 +40,9 @@ COLLECT_LIMIT_S: Final = 900.0
 """Labelled items that have not come after this time do not come; the alarm stays open."""
 
 POLL_S: Final = 0.2
+
+DOUBTED_POLL_S: Final = 2.0
+"""The same while there are enough items but not enough that are believed: to find that out takes 50 ms."""
 
 ATTEMPTS: Final = 3
 """How often a rebuild collects before it is refused: a gate may only lack items that tell."""
@@ -65,6 +70,8 @@ def carry_on(context: Context, number: int) -> str:
         # The one move that the table refuses without a defect: a person has cancelled it in the meantime.
         if _row(context, number).state != _S.CANCELLED:
             raise
+        with context.db.session() as session:
+            fail_runs(session, number, "The rebuild was cancelled.")
     return _row(context, number).state
 
 
@@ -74,15 +81,17 @@ def end_failed(context: Context, number: int, sentence: str) -> str:
         row = session.get_one(Rebuild, number)
         if row.state in IN_FLIGHT:
             move(session, row, _S.FAILED, sentence)
+        fail_runs(session, number, sentence)
         return row.state
 
 
 def wait_turn(context: Context, rebuild: Rebuild) -> None:
-    """Queued: an alarm's rebuild waits until the cooldown after the last one is over."""
+    """Queued: until the cooldown after the last one is over and the day has room; a person does not wait."""
     spec = _spec(context, rebuild)
     if not spec.rebuild.recipe or not spec.rebuild.ladder:
         raise RecipeError(f"{rebuild.model} has no rebuild recipe.")
-    while rebuild.alarm and time.time() < _last_end(context, rebuild.model) + spec.rebuild.cooldown_s:
+    while held := _held(context, rebuild.id or 0, spec):
+        _tell(context, rebuild.id or 0, held.sentence)
         context.pause(POLL_S)
     with context.db.session() as session:
         alarm = session.get(Alarm, rebuild.alarm) if rebuild.alarm else None
@@ -93,33 +102,61 @@ def wait_turn(context: Context, rebuild: Rebuild) -> None:
         move(session, row, _S.COLLECTING, sentence, gates={**row.gates, "since": since})
 
 
+def _held(context: Context, number: int, spec: ModelSpec) -> Hold | None:
+    """Why the rebuild has to wait; it may have become a person's, or have been cancelled, in the meantime."""
+    with context.db.reading() as session:
+        row = session.get_one(Rebuild, number)
+        if row.state != _S.QUEUED:
+            return None
+        return hold(row.trigger, spec.rebuild, past_of(session, row.model, time.time()), time.time())
+
+
+def _tell(context: Context, number: int, sentence: str) -> None:
+    """Say in a queued rebuild's row what it waits for, once."""
+    if _row(context, number).detail != sentence:
+        with context.db.session() as session:
+            move(session, session.get_one(Rebuild, number), _S.QUEUED, sentence)
+
+
 def collect(context: Context, rebuild: Rebuild) -> None:
     """Collecting: until there are enough labelled items since the onset, then the dataset is fixed."""
     spec = _spec(context, rebuild)
-    since = float(rebuild.gates["since"])
     needed = spec.rebuild.minimum_samples * 2 ** rebuild.gates.get("refused", 0)
-    while True:
-        with context.db.reading() as session:
-            found = count_labelled(session, rebuild.model, since)
-        if found >= needed:
-            break
+    while (chosen := _enough(context, rebuild, spec, needed)) is None:
         if time.time() > rebuild.started_at + COLLECT_LIMIT_S:
-            raise RecipeError(f"Only {found} of {needed} labelled frames came in {COLLECT_LIMIT_S:.0f} s.")
+            raise RecipeError(f"No {needed} labelled frames to be believed came in {COLLECT_LIMIT_S:.0f} s.")
         context.pause(POLL_S)
+    dataset = {
+        "dataset": context.blobs.put(msgspec.json.encode(chosen)),
+        "labels": list(chosen.labels),
+        "new_labels": len(chosen.labels) - len(spec.model.labels),
+        "fit": len(chosen.fit),
+        "gate": len(chosen.gate),
+        "left_out": chosen.left_out,
+        "audited": chosen.audited,
+        "set_aside": chosen.set_aside,
+        "trimmed": chosen.trimmed,
+        "one_device": chosen.one_device,
+    }
     with context.db.session() as session:
-        chosen = snapshot(labelled_items(session, rebuild.model, since), spec.model.labels)
-        dataset = {
-            "dataset": context.blobs.put(msgspec.json.encode(chosen)),
-            "labels": list(chosen.labels),
-            "fit": len(chosen.fit),
-            "gate": len(chosen.gate),
-            "left_out": chosen.left_out,
-        }
-        new = [label for label in chosen.labels if label not in spec.model.labels]
-        sentence = f"learns from {len(chosen.fit)} fresh frames and is judged on {len(chosen.gate)}"
-        sentence += f"; new classes: {', '.join(new)}." if new else "."
         row = session.get_one(Rebuild, rebuild.id)
-        move(session, row, _S.TRAINING, sentence, gates={**row.gates, **dataset, "rungs": {}})
+        gates = {**row.gates, **dataset, "rungs": {}}
+        move(session, row, _S.TRAINING, tell_dataset(chosen, spec.model.labels), gates=gates)
+
+
+def _enough(context: Context, rebuild: Rebuild, spec: ModelSpec, needed: int) -> Snapshot | None:
+    """What the rebuild works with; None while too few items are there that are believed."""
+    since = float(rebuild.gates["since"])
+    with context.db.reading() as session:
+        if session.get_one(Rebuild, rebuild.id).state != _S.COLLECTING:
+            raise ValueError(f"Rebuild {rebuild.id} does not collect any more.")
+        if count_labelled(session, rebuild.model, since) < needed:
+            return None
+        gathered = gather(session, rebuild.model, since)
+    if len(gathered.items) < needed:
+        context.pause(DOUBTED_POLL_S)
+        return None
+    return snapshot(gathered, spec.model.labels, spec.rebuild)
 
 
 def train(context: Context, rebuild: Rebuild) -> None:
@@ -130,6 +167,8 @@ def train(context: Context, rebuild: Rebuild) -> None:
         folder = Path(name)
         with context.db.reading() as session:
             files = registry.find_version(session, rebuild.model, rebuild.from_version).files
+        with context.db.session() as session:
+            open_run(session, rebuild, rung, spec, files, rebuild.id or 0)
         registry.materialise(context.blobs, files, folder / "model")
         job = Job(
             folder=str(folder / "model"),
@@ -147,6 +186,7 @@ def train(context: Context, rebuild: Rebuild) -> None:
         row = session.get_one(Rebuild, rebuild.id)
         gates = {**row.gates, "rungs": rungs}
         move(session, row, _S.GATING, f"judges {rung}.", rung=rung, gates=gates)
+        note_trained(session, row, rung, result)
 
 
 def gate(context: Context, rebuild: Rebuild) -> None:
@@ -167,16 +207,34 @@ def gate(context: Context, rebuild: Rebuild) -> None:
         to, gates = _S.COLLECTING, {**gates, "refused": refused}
     else:
         to = _S.REFUSED
-    _move(context, rebuild.id or 0, to, f"{rebuild.rung}: {verdict.sentence}", gates=gates)
+    with context.db.session() as session:
+        row = session.get_one(Rebuild, rebuild.id)
+        close_run(session, row, rebuild.rung, verdict)
+        move(session, row, to, f"{rebuild.rung}: {verdict.sentence}", gates=gates)
 
 
 def build(context: Context, rebuild: Rebuild) -> None:
     """Building: the candidate becomes a version of the registry and is compiled for all targets."""
     version = rebuild.new_version or _register(context, rebuild)
     result = compile_version(context, rebuild.model, version)
+    why = why_a_person(_spec(context, rebuild).rebuild, _change(rebuild))
+    to = _S.WAITING_APPROVAL if why else _S.SIGNING
+    sentence = f"v{version} is compiled." + (f" It waits for a person to approve it: {why}" if why else "")
     with context.db.session() as session:
         row = session.get_one(Rebuild, rebuild.id)
-        move(session, row, _S.SIGNING, f"v{version} is compiled.", gates={**row.gates, "build": result})
+        waits = {"why_a_person": why, "waits_since": time.time()} if why else {}
+        move(session, row, to, sentence, gates={**row.gates, "build": result, **waits})
+
+
+def _change(rebuild: Rebuild) -> Change:
+    """What the rebuild would bring to the line."""
+    found, numbers = rebuild.gates, rebuild.gates["rungs"][rebuild.rung]["numbers"]
+    return Change(
+        new_labels=found.get("new_labels", 0),
+        audited=found.get("audited", 0),
+        gain_at_least=numbers["gain_at_least"],
+        one_device=found.get("one_device", ""),
+    )
 
 
 def sign(context: Context, rebuild: Rebuild) -> None:
@@ -226,12 +284,6 @@ def _spec(context: Context, rebuild: Rebuild) -> ModelSpec:
     with context.db.reading() as session:
         version = registry.find_version(session, rebuild.model, rebuild.from_version)
     return parse_model(context.blobs.read(version.files[FILE_NAME]))
-
-
-def _last_end(context: Context, model: str) -> float:
-    statement = select(func.max(Rebuild.finished_at)).where(col(Rebuild.model) == model)
-    with context.db.reading() as session:
-        return session.exec(statement).one() or 0.0
 
 
 def _stored(context: Context, answer: Answer, folder: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from edgewright.controller.model_toml import ModelSpec, read_model
 from edgewright.controller.rebuild.dataset import Labelled, Snapshot
 from edgewright.controller.rebuild.frame_files import extend_frames
 from edgewright.controller.rebuild.job import ANSWER, Answer, Job
-from edgewright.controller.rebuild.ladder import Measured
+from edgewright.controller.rebuild.ladder import ClassCounts, Measured
 from edgewright.wire.errors import EdgewrightError
 
 NICENESS: Final = 5
@@ -49,11 +49,14 @@ def run(job: Job, out: Path) -> Answer:
     known, labels = spec.model.labels, chosen.labels
     before, after = _right(base, spec, gate, known), _right(candidate, spec, gate, labels)
     old = read_frames(folder / spec.data.holdout)
+    old_before, old_after = _right(base, spec, old, known), _right(candidate, spec, old, labels)
     measured = Measured(
         Pairs(int((after & ~before).sum()), int((before & ~after).sum()), int((before == after).sum())),
         len(old),
-        int(_right(base, spec, old, known).sum()),
-        int(_right(candidate, spec, old, labels).sum()),
+        int(old_before.sum()),
+        int(old_after.sum()),
+        _by_class(old, old_before, old_after),
+        int(after.sum()),
     )
     names = {"candidate": "candidate.onnx", "holdout": "holdout.npz"}
     (out / names["candidate"]).write_bytes(candidate)
@@ -101,6 +104,15 @@ def _right(model: bytes, spec: ModelSpec, frames: Frames, labels: Sequence[str])
     logits = Session(model).run(frames.inputs(spec.preprocessing), spec.output.name)
     right: NDArray[np.bool_] = logits.argmax(axis=1) == frames.classes(labels)
     return right
+
+
+def _by_class(frames: Frames, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> dict[str, ClassCounts]:
+    names = np.array(frames.labels)
+    of_class = {str(name): names == name for name in np.unique(names)}
+    return {
+        name: ClassCounts(int(where.sum()), int(before[where].sum()), int(after[where].sum()))
+        for name, where in of_class.items()
+    }
 
 
 def _frames(blobs: BlobStore, items: Sequence[Labelled]) -> Frames:

@@ -30,12 +30,13 @@ from edgewright.controller.database import col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.evidencetables import Alarm, Rebuild
 from edgewright.controller.database.tables import ModelVersion
-from edgewright.controller.errors import BuildInterruptedError, InvalidRequestError
+from edgewright.controller.errors import BuildInterruptedError
 from edgewright.controller.model_toml import FILE_NAME, parse_model
 from edgewright.controller.rebuild.context import Context, Measuring, Publishing, Releases, Rollouts
-from edgewright.controller.rebuild.orders import Asked, Trigger, move, queue_rebuild
-from edgewright.controller.rebuild.states import AT_WORK, TRANSITIONS, RebuildState
+from edgewright.controller.rebuild.orders import Asked, approve, cancel, queue_rebuild
+from edgewright.controller.rebuild.states import AT_WORK
 from edgewright.controller.rebuild.steps import carry_on, clear_left_overs, end_failed
+from edgewright.controller.rebuild.trigger import Trigger
 from edgewright.controller.rebuild.versions import compile_version, release_version
 from edgewright.wire.errors import EdgewrightError
 
@@ -152,21 +153,32 @@ class Workflows:
             from_version=row.version,
         )
 
-    def cancel_rebuild(self, number: int) -> None:
+    def approve_rebuild(self, number: int, by: str) -> None:
+        """Let a rebuild that waits for a person go on.
+
+        Raises:
+            RebuildStateError: there is none, or it does not wait.
+        """
+        with self._context.db.session() as session:
+            approve(session, number, by)
+        self._start_rebuild(number)
+
+    def cancel_rebuild(self, number: int, by: str) -> None:
         """End a rebuild; the work of its state that is being done leads nowhere.
 
         Raises:
-            InvalidRequestError: there is none, it is rolling out, or it has ended.
+            RebuildStateError: there is none, it is rolling out, or it has ended.
         """
         with self._context.db.session() as session:
-            row = session.get(Rebuild, number)
-            if row is None or RebuildState.CANCELLED not in TRANSITIONS[RebuildState(row.state)]:
-                raise InvalidRequestError(f"Rebuild {number} is not under way, or rolls out already.")
-            move(session, row, RebuildState.CANCELLED, "cancelled.")
+            cancel(session, number, f"cancelled by {by}.")
 
     def _start_rebuild(self, number: int) -> None:
         if self._running:
-            self._start(f"rebuild-{number}", self._declared.rebuild, number)
+            with self._context.db.reading() as session:
+                approved = session.get_one(Rebuild, number).approved_at
+            # The first one ends where a person is waited for; nothing runs until they have approved.
+            name = f"rebuild-{number}-approved" if approved else f"rebuild-{number}"
+            self._start(name, self._declared.rebuild, number)
 
     def _start(self, name: str, workflow: Any, *arguments: Any) -> None:
         # Two threads that start one workflow at once are a conflict to the engine.

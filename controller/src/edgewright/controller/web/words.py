@@ -66,6 +66,13 @@ VERSIONS: Final[dict[str, Word]] = {
     "withdrawn": Word("withdrawn", "quiet"),
 }
 
+HEALTH: Final[dict[str, Word]] = {
+    "healthy": Word("does well", "good"),
+    "harm": Word("does harm", "bad"),
+    "unknown": Word("not known", "quiet"),
+}
+"""How a version stands, as the seven answers have it."""
+
 EVENTS: Final[dict[str, Tone]] = {
     "device.connected": "good",
     "device.lost": "warn",
@@ -106,6 +113,8 @@ EVENTS: Final[dict[str, Tone]] = {
     "rebuild.queued": "warn",
     "rebuild.started": "warn",
     "rebuild.candidate": "warn",
+    "rebuild.waiting": "warn",
+    "rebuild.approved": "good",
     "rebuild.finished": "good",
     "rebuild.failed": "bad",
 }
@@ -129,6 +138,11 @@ def rollout_word(state: str) -> Word:
 def version_word(state: str) -> Word:
     """The word for a version's state."""
     return VERSIONS.get(state, Word(state, "quiet"))
+
+
+def health_word(status: str) -> Word:
+    """The word for how a version stands."""
+    return HEALTH.get(status, Word(status, "quiet"))
 
 
 def mark_word(mark: str, by: str = "") -> Word:
