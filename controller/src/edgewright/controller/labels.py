@@ -16,7 +16,7 @@ Programs can lie, and lists can be old. ``source_agreement`` counts how often a 
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -373,3 +373,22 @@ def sources(session: Session, model: str) -> dict[str, int]:
     """How many labels each source told of a model, audits among them."""
     counted = select(Label.source, func.count()).where(Label.model == model).group_by(Label.source)
     return dict(session.exec(counted.order_by(Label.source)).all())
+
+
+def labels_after(session: Session, model: str, since: float, batch: int = 1000) -> Iterator[Label]:
+    """All labels of a model that were told since a time, by source and then oldest first, read in batches."""
+    for source in sources(session, model):
+        after: tuple[float, str, str] = (since, "", "")
+        while True:
+            at, device, item = after
+            later = (col(Label.at) > at) | ((col(Label.at) == at) & (col(Label.device) > device))
+            later |= (col(Label.at) == at) & (col(Label.device) == device) & (col(Label.item) > item)
+            statement = select(Label).where(Label.model == model, Label.source == source, later)
+            found = session.exec(
+                statement.order_by(col(Label.at), col(Label.device), col(Label.item)).limit(batch)
+            ).all()
+            yield from found
+            if len(found) < batch:
+                break
+            after = (found[-1].at, found[-1].device, found[-1].item)
+            session.expunge_all()

@@ -7,6 +7,7 @@ the content policy says.
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,8 +23,9 @@ logger = logging.getLogger(__name__)
 HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 MAX_BODY_BYTES: Final = 1 << 20
-"""Of everything but a blob, which has a limit of its own and is not kept in memory."""
+"""Of everything but blobs and files of labels, which have bounds of their own and are not kept in memory."""
 BLOBS: Final = "/api/v1/blobs/"
+LABEL_FILES: Final = re.compile(r"/api/v1/models/[^/]+/labels\.csv")
 
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
@@ -53,7 +55,7 @@ class Guard:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES and not scope["path"].startswith(BLOBS):
+            if received > MAX_BODY_BYTES and not _is_streamed(scope["path"]):
                 raise InvalidRequestError(f"A request may have {MAX_BODY_BYTES >> 10} KiB at most.")
             return message
 
@@ -76,6 +78,10 @@ class Guard:
             if not started:
                 defect = UnexpectedError("The controller could not answer because of a defect of its own.")
                 await answer_problem(scope, defect)(scope, receive, send_guarded)
+
+
+def _is_streamed(path: str) -> bool:
+    return path.startswith(BLOBS) or LABEL_FILES.fullmatch(path) is not None
 
 
 def _host_name(host: str) -> str:

@@ -1,15 +1,13 @@
 """Operations on models: blobs up, versions in, versions shown."""
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, Final
 
-import anyio.from_thread
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Path, Request, Response
-from starlette.requests import ClientDisconnect
 
 from edgewright.controller import registry
 from edgewright.controller.api.access import Asking, bearer_scheme, need
+from edgewright.controller.api.bodies import pulled
 from edgewright.controller.api.schemas import (
     ArtifactView,
     ModelView,
@@ -134,24 +132,5 @@ def _add_blobs(router: APIRouter, services: Services) -> None:
     async def put_blob(sha256: Sha256, request: Request) -> None:
         """Upload bytes under their SHA-256; bytes that have another are refused and not kept."""
         parts = aiter(request.stream())
-        await anyio.to_thread.run_sync(lambda: services.blobs.put_stream(_pulled(parts), sha256))
-
-
-def _pulled(parts: AsyncIterator[bytes]) -> Iterator[bytes]:
-    """The request's parts, for a writer that runs in a worker thread.
-
-    Raises:
-        InvalidRequestError: the client went away, or sends more than a blob may have.
-    """
-    total = 0
-    while True:
-        try:
-            part = anyio.from_thread.run(anext, parts, b"")
-        except ClientDisconnect as error:
-            raise InvalidRequestError("The upload broke off.") from error
-        total += len(part)
-        if total > MAX_BLOB_BYTES:
-            raise InvalidRequestError(f"A blob may have {MAX_BLOB_BYTES >> 30} GiB at most.")
-        if not part:
-            return
-        yield part
+        bounded = pulled(parts, MAX_BLOB_BYTES, "A blob")
+        await anyio.to_thread.run_sync(lambda: services.blobs.put_stream(bounded, sha256))

@@ -49,6 +49,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "qualification.read": Operation(VIEWER, "see what was measured on devices"),
     "rollout.read": Operation(VIEWER, "see rollouts"),
     "evidence.read": Operation(VIEWER, "see drift, charts and events"),
+    "label.read": Operation(VIEWER, "see how many frames were labelled, and what sources told"),
     "broker.read": Operation(VIEWER, "see what lies on the broker"),
     "keys.read": Operation(VIEWER, "see which keys sign for which role"),
     # Running the plant
@@ -57,6 +58,10 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "rollout.abort": Operation(OPERATOR, "end a rollout", changes=True),
     "rollout.rollback": Operation(OPERATOR, "send devices back to what they ran before", changes=True),
     "alarm.close": Operation(OPERATOR, "close an alarm", changes=True),
+    "sample.read": Operation(OPERATOR, "look at captured frames"),
+    "label.tell": Operation(OPERATOR, "label frames and take labels back", changes=True),
+    "label.import": Operation(OPERATOR, "bring files of labels", changes=True),
+    "label.export": Operation(OPERATOR, "download labels"),
     "device.revoke": Operation(OPERATOR, "revoke a device", changes=True),
     "enrolment.token": Operation(OPERATOR, "make enrolment tokens", changes=True),
     # Making what it runs
@@ -83,6 +88,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
 FOR_SOME_MODELS: Final = frozenset(
     {
         *("rollout.pause", "rollout.resume", "rollout.abort", "rollout.rollback", "rollout.create"),
+        *("label.tell", "label.import"),
         *(
             "alarm.close",
             "model.push",
