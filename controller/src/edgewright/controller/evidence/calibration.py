@@ -145,7 +145,18 @@ class Calibration:
 
     def chance(self, confidence: float) -> float:
         """The chance that a decision of this confidence is right."""
-        return float(self.chances[bisect_right(SCHEMAS[SCHEMA].edges, confidence)])
+        return float(self.chances[self.bin(confidence)])
+
+    @staticmethod
+    def bin(confidence: float) -> int:
+        """The bin of a confidence among the 64.
+
+        Raises:
+            ValueError: it is not in [0, 1].
+        """
+        if not 0.0 <= confidence <= 1.0:
+            raise ValueError(f"A confidence lies in [0, 1], not {confidence}.")
+        return bisect_right(SCHEMAS[SCHEMA].edges, confidence)
 
     def lowest_chances(self, alpha: float) -> Floats:
         """For each bin a bound that the chance of being right lies below with probability ``alpha``."""
