@@ -30,6 +30,7 @@ PAGES = [
     "/?since=86400",
     "/models",
     f"/models/{MODEL}",
+    f"/models/{MODEL}/health",
     f"/models/{MODEL}/compare",
     f"/models/{MODEL}/compare?versions=1,2",
     "/targets",
@@ -364,6 +365,7 @@ def test_the_stream_sends_what_the_page_shows(client: TestClient, parts: Parts, 
         "device": ("/devices/robot-3", "robot-3"),
         "models": ("/models", ""),
         "model": (f"/models/{MODEL}", MODEL),
+        "health": (f"/models/{MODEL}/health", MODEL),
         "targets": ("/targets", ""),
         "rollouts": ("/rollouts", ""),
         "rollout": ("/rollouts/1", "1"),
@@ -372,6 +374,8 @@ def test_the_stream_sends_what_the_page_shows(client: TestClient, parts: Parts, 
     regions = {a["sse-swap"] for _, a in parse(page).elements if "sse-swap" in a}
     assert regions == set(VIEWS[name].regions)
     sent = open_live(VIEWS[name], parts, References(parts.blobs), admin, key, 900).changes()
-    steady = [region for region in regions if region not in ("fleet", "device", "headline", "tiles")]
+    steady = [
+        region for region in regions if region not in ("fleet", "device", "headline", "tiles", "health")
+    ]
     for region in steady:
         assert sent[region or ""] in page

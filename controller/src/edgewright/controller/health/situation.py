@@ -13,7 +13,7 @@ from edgewright.controller.evidence.confidence_sequence import Interval, rate_in
 from edgewright.controller.health.answer import QUESTIONS, Answer, Detail, Dot, Key
 from edgewright.controller.health.facts import Change, Facts, Robot, Signal
 from edgewright.controller.health.performance import OUTPUTS, amount, is_beyond
-from edgewright.controller.web.words import clock, day, duration, percent, plural
+from edgewright.controller.web.words import age, clock, day, duration, percent, plural
 
 ALPHA: Final = 0.05
 MOST_CHECKED: Final = 64
@@ -98,7 +98,7 @@ def _since(at: float, now: float) -> str:
     if not at:
         return "a time that is not known"
     when = clock(at) if now - at < DAY_S else day(at)
-    return f"{when} ({duration(max(now - at, 0.0))} ago)"
+    return f"{when} ({age(at, now)})"
 
 
 def _of_change(change: Change) -> Detail:

@@ -67,7 +67,12 @@ def _add_views(router: APIRouter, services: Services, references: References) ->
     lists = {"/models": "models", "/targets": "targets", "/rollouts": "rollouts"}
     for address, name in lists.items():
         router.add_api_route(address, _list_page(page, name), dependencies=reading)
-    details = {"/devices/{key}": "device", "/models/{key}": "model", "/rollouts/{key}": "rollout"}
+    details = {
+        "/devices/{key}": "device",
+        "/models/{key}": "model",
+        "/models/{key}/health": "health",
+        "/rollouts/{key}": "rollout",
+    }
     for address, name in details.items():
         router.add_api_route(address, _detail_page(page, name), dependencies=reading)
 

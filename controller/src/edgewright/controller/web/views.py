@@ -16,6 +16,7 @@ from edgewright.controller.database import Session
 from edgewright.controller.database.evidencetables import Rebuild
 from edgewright.controller.database.tables import Device, Model, Rollout
 from edgewright.controller.errors import UnknownDeviceError, UnknownModelError, UnknownRolloutError
+from edgewright.controller.health.reading import health
 from edgewright.controller.ingest.gaps import telemetry_of
 from edgewright.controller.matching import judge
 from edgewright.controller.people.person import Person
@@ -34,10 +35,11 @@ from edgewright.controller.web.overview import (
     rollout_card,
     tiles,
 )
+from edgewright.controller.web.pictures import pictures
 from edgewright.controller.web.references import References
 from edgewright.controller.web.story import headline, is_current, steps_of
 from edgewright.controller.web.versiontree import tree_of
-from edgewright.controller.web.words import machine_text
+from edgewright.controller.web.words import health_word, machine_text
 
 FEED: Final = 30
 LEFT_OUT: Final = 20
@@ -200,6 +202,20 @@ def _model(source: Source, key: str, since_s: int) -> Context:
     return {**context, "since_s": since_s, "ranges": RANGES}
 
 
+def _health(source: Source, key: str, since_s: int) -> Context:
+    services = source.services
+    with services.db.reading() as session:
+        found = health(session, services.blobs, services.monitor, key, source.now)
+    return {
+        "person": source.person,
+        "name": key,
+        "health": found,
+        "word": health_word(found.status),
+        "shown": pictures(found),
+        "since_s": since_s,
+    }
+
+
 def _rollout(source: Source, key: str, since_s: int) -> Context:
     with source.services.db.reading() as session:
         rollout = session.get(Rollout, int(key)) if key.isdigit() and len(key) < 12 else None
@@ -273,6 +289,7 @@ VIEWS: Final[dict[str, View]] = {
         {"tree": "parts/tree.html", "versions": "parts/versions.html", "evidence": "parts/evidence.html"},
         _model,
     ),
+    "health": View("health.html", {"health": "parts/health.html"}, _health),
     "targets": View("targets.html", {"targets": "parts/targets.html"}, _targets),
     "rollouts": View("rollouts.html", {"rollouts": "parts/rollouts.html"}, _rollouts),
     "rollout": View(
