@@ -15,6 +15,7 @@ from time import process_time_ns
 import numpy as np
 
 from edgewright.agent.control import Up, encode
+from edgewright.agent.line.capture import CapturePlan
 from edgewright.agent.line.deciding import Ruling
 from edgewright.agent.line.observing import Observer
 from edgewright.agent.line.statistics import score
@@ -78,7 +79,7 @@ def _observe(logits: np.ndarray, decided: list[tuple[Frame, Decision]]) -> None:
     def send(message: Up) -> None:
         sent.append(encode(message))
 
-    observer = Observer(send, "robot-1", 0.0, Random(1), 0.0)
+    observer = Observer(send, "robot-1", CapturePlan(), Random(1), 0.0)
     observer.runs("network", 1, 0.0)
     for i, (row, (frame, decision)) in enumerate(zip(logits, decided, strict=True), start=1):
         ruling = Ruling(decision, score(row.tolist(), 1.0), "", None)

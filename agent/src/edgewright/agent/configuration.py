@@ -84,6 +84,8 @@ def _looks(settings: Settings) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "source", partial(_check_source, settings.source, settings.sinks)
     for number, sink in enumerate(settings.sinks):
         yield f"sinks[{number}].place", partial(_check_sink, sink)
+    yield "capture.redactor", partial(_check_redactor, settings.capture.redactor)
+    yield "labels", partial(_check_labels, settings)
     yield "data", partial(_check_data, settings)
 
 
@@ -138,8 +140,29 @@ def _check_source(source: SourceSettings, sinks: tuple[SinkSettings, ...]) -> No
 def _check_sink(sink: SinkSettings) -> None:
     if sink.kind == "topic":
         check_topic(sink.place)
-    if sink.kind == "callback" and not _CALLBACK.fullmatch(sink.place):
-        raise ValueError(f"{sink.place[:200]!r} is not of the form `package.module:function`")
+    if sink.kind == "callback":
+        _check_callable(sink.place)
+
+
+def _check_callable(name: str) -> None:
+    if not _CALLBACK.fullmatch(name):
+        raise ValueError(f"{name[:200]!r} is not of the form `package.module:function`")
+
+
+def _check_redactor(name: str) -> None:
+    if name:
+        _check_callable(name)
+
+
+def _check_labels(settings: Settings) -> None:
+    labels = settings.labels
+    if settings.source.kind == "socket" and (labels.http_port or labels.csv):
+        raise ValueError(
+            "`http_port` and `csv` need a `[source]` of the agent's own; a machine at the cell socket tells "
+            "truths there"
+        )
+    if labels.csv and not Path(labels.csv).is_absolute():
+        raise ValueError("`csv` needs the whole path of a folder")
 
 
 def _check_data(settings: Settings) -> None:

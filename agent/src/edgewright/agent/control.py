@@ -285,6 +285,7 @@ class GivenUp(msgspec.Struct, frozen=True, tag_field="kind", tag="given-up", kw_
     messages: int
     frames: int = 0
     number: int = 0
+    why: str = "The line had no room."
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag_field="kind", tag="heartbeat"):

@@ -106,4 +106,4 @@ class LineNews:
             case control.RunnerReplaced():
                 self._replaced(message)
             case control.GivenUp():
-                self._outbox.lost(message)
+                self._outbox.lost(message, message.why)

@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from edgewright.agent import control
 from edgewright.agent.childprocess import STOP_SECONDS, ChildProcess, Running
 from edgewright.agent.footprint import installed_version
@@ -46,6 +48,9 @@ def line_command(settings: Settings) -> list[str]:
         str(settings.line.window_seconds),
         "--capture-share",
         str(settings.line.capture_share),
+        f"--capture={msgspec.json.encode(settings.capture).decode()}",
+        "--state",
+        str(settings.folder),
         "--samples",
         str(settings.samples),
         "--device",

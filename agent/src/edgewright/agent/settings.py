@@ -57,6 +57,71 @@ class LineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capture_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
 
 
+Part = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class MaskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A rectangle that nobody shall see. Each ``[[capture.masks]]`` is one.
+
+    Attributes:
+        x, y: left upper corner, parts of the picture's width and height.
+        width, height: likewise.
+        how: ``fill`` makes it black; ``mosaic`` leaves eight by eight mean colours, which a small face may
+            still be known by.
+    """
+
+    x: Part
+    y: Part
+    width: Part
+    height: Part
+    how: Literal["fill", "mosaic"] = "fill"
+
+
+class CaptureSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Captured frames, beside the random ones of ``line.capture_share``.
+
+    Where that share is 0, only frames are captured on which a candidate for the next version disagrees.
+
+    Attributes:
+        bytes_per_second: pictures may take, on the average of a minute; 0 captures nothing at all.
+        day_mb: pictures may take in any 24 hours, over restarts, MiB; 0 for no limit.
+        uncertain_share: of the frames that the model was unsure of.
+        novel_share: of the frames that resemble none of the last few thousand; 0 does not look for them.
+        undecided_share: of the frames that no model decided.
+        duplicate_difference: root mean square difference up to which two pictures of a label are nearly the
+            same, grey levels of 255; of such hard cases one is captured.
+        masks: rectangles that are made unreadable before a picture is kept.
+        redactor: the site's own Python function that does so, ``package.module:function``; see the how-to.
+        redactor_ms: time that it may take for a picture; a frame for which it takes longer is not captured.
+    """
+
+    bytes_per_second: Annotated[float, msgspec.Meta(ge=0, le=2**40)] = 200_000.0
+    day_mb: Annotated[int, msgspec.Meta(ge=0, le=MAX_MB)] = 1024
+    uncertain_share: Part = 0.2
+    novel_share: Part = 0.2
+    undecided_share: Part = 0.05
+    duplicate_difference: Annotated[float, msgspec.Meta(ge=0, le=255)] = 2.0
+    masks: Annotated[tuple[MaskSettings, ...], msgspec.Meta(max_length=64)] = ()
+    redactor: str = ""
+    redactor_ms: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 250.0
+
+
+class LabelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Truths of items, told late by whoever knows them; ``source.outcomes`` names a topic for them too.
+
+    Attributes:
+        http_port: of this machine's loopback, where truths are posted; 0 for none. The token that a caller
+            needs is made in the file ``labels.token`` of the data folder.
+        csv: folder in which CSV files of truths are looked for; empty for none.
+        memory_mb: what remembered decisions may take on the disk, for truths that come hours later or after a
+            restart of the line, MiB; 0 remembers the last 20,000 in memory only.
+    """
+
+    http_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    csv: str = ""
+    memory_mb: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 8
+
+
 class UpdateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Fetching and keeping.
 
@@ -242,6 +307,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     door: str = ""
     tags: dict[str, str] = {}
     line: LineSettings = LineSettings()
+    capture: CaptureSettings = CaptureSettings()
+    labels: LabelSettings = LabelSettings()
     update: UpdateSettings = UpdateSettings()
     local_broker: LocalBrokerSettings = LocalBrokerSettings()
     interlock: InterlockSettings = InterlockSettings()

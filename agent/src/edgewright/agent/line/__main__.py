@@ -13,8 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from edgewright.agent.line.controllink import ControlLink
 from edgewright.agent.servicemanager import set_up_log
+from edgewright.agent.settings import CaptureSettings
 
 if TYPE_CHECKING:
     from edgewright.agent.line.forking import Zygote
@@ -34,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     environments = dict(pair.split("=", 1) for pair in given.environment)
     zygote = _begin_zygote(given.cell_socket, environments)
+    from edgewright.agent.line.capture import CapturePlan
     from edgewright.agent.line.cellserver import CellServer
     from edgewright.agent.line.interlock import Broker, open_interlock
     from edgewright.agent.line.loop import Line
@@ -44,12 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     host, _, port = given.local_broker.rpartition(":")
     place, word = given.interlock_place, given.interlock_safe
     interlock = open_interlock(given.interlock, place, word, Broker(host, int(port)), given.device)
+    settings = msgspec.json.decode(given.capture, type=CaptureSettings)
     line = Line(
         control,
         cell,
         given.device,
         given.window_seconds,
-        given.capture_share,
+        CapturePlan(given.capture_share, settings, given.state),
         interlock,
         environments,
         zygote,
@@ -83,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cell-socket", type=Path, required=True, help="where the machine connects")
     parser.add_argument("--window-seconds", type=float, default=10.0)
     parser.add_argument("--capture-share", type=float, default=0.0, help="part of all frames to sample")
+    parser.add_argument("--capture", default="{}", help="settings of all else that is captured, as JSON")
+    parser.add_argument("--state", type=Path, help="folder of what the line itself remembers")
     parser.add_argument("--samples", type=Path, help="folder of pictures too large for the control socket")
     parser.add_argument("--device", required=True)
     parser.add_argument(

@@ -1,102 +1,62 @@
-"""Which frames become samples: a random share of all, and a known share of those the model was unsure of.
+"""Captured frames, from the draw to the sample that goes up: ``sampler`` draws, this keeps.
 
-A captured frame waits as PNG for the truth of its item. A sample of an unsure decision is worth sending even
-without a truth (a person can label it); one of a random draw is not. ``probability`` is that of the draw; a
-byte budget, which does not look at the frame, may drop it afterwards. So may the bound of what waits, and the
-bound of a sample: a frame of some megapixels fits. All are counted.
+A drawn frame is redacted and made a PNG beside the loop (``developing``); its bytes are taken from the
+budgets then (``allowance``). After that it waits in memory for the truth of its item, within bounds of time,
+number and bytes, and goes up with it or without: a random draw whose truth nobody told is what a person
+labels, and an audit without those would be one of the items that the machine can tell of.
+
+What was drawn and does not go up is counted by its cause and told (``GivenUp``): too large, not redacted,
+withheld by the site's function, or a day's budget that could not be written down.
 """
 
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
+from edgewright.agent.control import GivenUp, SampleReady, Trouble, Up
+from edgewright.agent.line.allowance import Allowance, Factors, PurseName
+from edgewright.agent.line.deciding import Ruling
+from edgewright.agent.line.developing import NOT_TO_BE_KEPT, DarkRoom, Developed
+from edgewright.agent.line.familiar import Vector, thumbnail
+from edgewright.agent.line.sampler import DISAGREEING, Draw, Sampler, Shares
+from edgewright.agent.settings import CaptureSettings
+from edgewright.wire.cell import Frame
+from edgewright.wire.errors import ConfigurationError
 from edgewright.wire.messages import MAX_IMAGE_BYTES, Sample
 
-UNCERTAIN_BELOW: Final = 0.6
-UNCERTAIN_SHARE: Final = 0.2
 WAITING_SAMPLES: Final = 128
 WAITING_S: Final = 120.0
-BUDGET_BYTES_PER_S: Final = 200_000.0
 WAITING_BYTES: Final = 32 * 1024 * 1024
 MAX_SAMPLE_BYTES: Final = MAX_IMAGE_BYTES
+TELL_AGAIN_S: Final = 600.0
+"""Between two reports that the redactor fails."""
 
-Reason = Literal["random", "uncertain", "disagreeing"]
-
-
-class Draw(NamedTuple):
-    """Why a frame is captured, and the chance that this reason had."""
-
-    reason: Reason
-    probability: float
-
-
-def draw(random: Random, share: float, confidence: float) -> Draw | None:
-    """Decide on one frame.
-
-    Args:
-        random: where the chance comes from.
-        share: part of all frames to capture.
-        confidence: of the decision; 1 for a fallback, which says nothing of the model.
-    """
-    if random.random() < share:
-        return Draw("random", share)
-    if confidence < UNCERTAIN_BELOW and share > 0 and random.random() < UNCERTAIN_SHARE:
-        return Draw("uncertain", (1 - share) * UNCERTAIN_SHARE)
-    return None
-
-
-DISAGREEING: Final = Draw("disagreeing", 0.0)
-"""A frame on which a shadowed candidate disagrees: the first ones are taken, so no chance can be named."""
-
-
-class ByteBudget:
-    """A token bucket: so many bytes a second, saved up for at most two seconds.
-
-    A full bucket lets one pass that is larger; it is paid back before the next one.
-    """
-
-    def __init__(self, bytes_per_s: float, now: float) -> None:
-        self._rate = bytes_per_s
-        self._tokens = 2 * bytes_per_s
-        self._at = now
-
-    def take(self, count: int, now: float) -> bool:
-        """Whether ``count`` bytes may go at ``now`` (seconds, monotonic)."""
-        full = 2 * self._rate
-        self._tokens = min(full, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        if count > self._tokens and self._tokens < full:
-            return False
-        self._tokens -= count
-        return True
+_MIB: Final = 1024 * 1024
+_SHUT: Final = Factors(0.0, 0.0)
+_log = logging.getLogger(__name__)
 
 
 class WaitingSamples:
-    """Captured samples whose truth has not come; bounded in number and age.
+    """Captured samples whose truth has not come; bounded in number, bytes and age."""
 
-    Attributes:
-        dropped: samples that were too large, over the budget, or random and never labelled.
-    """
-
-    def __init__(self, send: Callable[[Sample], None], budget: ByteBudget) -> None:
+    def __init__(self, send: Callable[[Sample], None]) -> None:
         self._send = send
-        self._budget = budget
         self._waiting: dict[str, tuple[float, Sample]] = {}
         self._bytes = 0
-        self.dropped = 0
 
     def keep(self, sample: Sample, now: float) -> None:
-        """Keep a sample until its truth comes; the oldest ones give way."""
-        size = len(sample.image)
-        if size > MAX_SAMPLE_BYTES or not self._budget.take(size, now):
-            self.dropped += 1
-            return
+        """Keep a sample until its truth comes; the oldest ones go up without."""
         if sample.item in self._waiting:
-            self._give_way(sample.item)
+            self._let_go(sample.item)
+        size = len(sample.image)
         while self._waiting and (len(self._waiting) >= WAITING_SAMPLES or self._bytes + size > WAITING_BYTES):
-            self._give_way(next(iter(self._waiting)))
+            self._let_go(next(iter(self._waiting)))
         self._waiting[sample.item] = (now, sample)
         self._bytes += size
 
@@ -107,23 +67,171 @@ class WaitingSamples:
 
     def expire(self, now: float) -> None:
         """Let samples go that have waited too long."""
-        old = [item for item, (since, _) in self._waiting.items() if now - since > WAITING_S]
-        for item in old:
-            self._give_way(item)
+        for item in [item for item, (since, _) in self._waiting.items() if now - since > WAITING_S]:
+            self._let_go(item)
 
     def close(self) -> None:
         """Let all samples go."""
         for item in list(self._waiting):
-            self._give_way(item)
+            self._let_go(item)
 
-    def _give_way(self, item: str) -> None:
-        sample = self._take(item)
-        if sample.reason != "random":
-            self._send(sample)
-        else:
-            self.dropped += 1
+    def _let_go(self, item: str) -> None:
+        self._send(self._take(item))
 
     def _take(self, item: str) -> Sample:
         _, sample = self._waiting.pop(item)
         self._bytes -= len(sample.image)
         return sample
+
+
+class CapturePlan(NamedTuple):
+    """What a line captures.
+
+    Attributes:
+        share: of all frames, the random audit; 0 captures nothing but what a candidate disagrees about.
+        settings: all else.
+        folder: where the day's budget is kept; None keeps none.
+    """
+
+    share: float = 0.0
+    settings: CaptureSettings = CaptureSettings()
+    folder: Path | None = None
+
+
+class _Drawn(NamedTuple):
+    """A frame that was drawn, without its picture; its truth may have come already."""
+
+    sample: Sample
+    purse: PurseName
+
+
+class Capture:
+    """The samples of one line. All times are seconds, monotonic, but ``wall``.
+
+    Args:
+        send: takes what the supervisor shall know.
+        device: whose samples.
+        plan: what to capture.
+        random: where the chances come from.
+        now: the time.
+
+    Attributes:
+        sampler: who draws.
+        given_up: frames that were drawn and did not become samples, by why.
+    """
+
+    def __init__(
+        self, send: Callable[[Up], None], device: str, plan: CapturePlan, random: Random, now: float
+    ) -> None:
+        settings = plan.settings
+        self._send, self._device = send, device
+        difference = settings.duplicate_difference / 255
+        self.sampler = Sampler(Shares.of(plan.share, settings), difference, random)
+        self._allowance = Allowance(settings.bytes_per_second, settings.day_mb * _MIB, plan.folder, now)
+        self._room = DarkRoom(settings.masks, settings.redactor, settings.redactor_ms / 1000)
+        self._drawn: dict[int, _Drawn] = {}
+        self._waiting = WaitingSamples(lambda sample: send(SampleReady(sample)))
+        self.given_up: dict[str, int] = {}
+        self._untold: dict[str, GivenUp] = {}
+        self._told_at = -TELL_AGAIN_S
+
+    def see(self, frame: Frame, ruling: Ruling, model: str, now: float, wall: float) -> None:
+        """Draw, or not, a frame that was decided; only one with a picture can be."""
+        image = ruling.image
+        if image is None or not self.sampler.on:
+            return
+        factors = self._allowance.factors(now) if self._room.room else _SHUT
+        confidence = None if ruling.scores is None else ruling.decision.confidence
+        drawn = self.sampler.draw(factors, lambda: appearance(image), ruling.decision.label, confidence)
+        if drawn is not None:
+            self._keep(frame, ruling, drawn, model, wall)
+
+    def disagreed(self, frame: Frame, ruling: Ruling, model: str, now: float, wall: float) -> None:
+        """Capture a frame of which a shadowed candidate says something else, while there is room for it."""
+        if self._room.room and self._allowance.factors(now).hard:
+            self._keep(frame, ruling, DISAGREEING, model, wall)
+
+    def label(self, item: str, truth: str) -> None:
+        """The truth of an item has come."""
+        for number, drawn in self._drawn.items():
+            if drawn.sample.item == item:
+                labelled = msgspec.structs.replace(drawn.sample, truth=truth)
+                self._drawn[number] = drawn._replace(sample=labelled)
+        self._waiting.label(item, truth)
+
+    def tick(self, now: float) -> None:
+        """Take what was developed, let go what has waited too long."""
+        for done in self._room.take(now):
+            self._developed(done, now)
+        self._waiting.expire(now)
+
+    def tell(self) -> None:
+        """Tell what was given up since the last call."""
+        for lost in self._untold.values():
+            self._send(lost)
+        self._untold.clear()
+
+    def close(self, now: float) -> None:
+        """Let everything go that is drawn by now."""
+        self._room.close()
+        self.tick(now)
+        self._waiting.close()
+        self.tell()
+        self._allowance.end(now)
+
+    def _keep(self, frame: Frame, ruling: Ruling, drawn: Draw, model: str, wall: float) -> None:
+        decision = ruling.decision
+        if ruling.image is None:
+            return
+        sample = Sample(
+            device=self._device,
+            stream="",
+            seq=0,
+            taken_at=wall,
+            item=frame.item,
+            tag=frame.tag,
+            model=model,
+            version=decision.version,
+            label=decision.label,
+            confidence=decision.confidence,
+            truth=None,
+            reason=drawn.reason,
+            probability=drawn.probability,
+            image=b"",
+        )
+        purse: PurseName = "audit" if drawn.reason == "random" else "hard"
+        self._drawn[self._room.hand_over(frame.item, ruling.image)] = _Drawn(sample, purse)
+
+    def _developed(self, done: Developed, now: float) -> None:
+        sample, purse = self._drawn.pop(done.number)
+        if not done.png:
+            self._give_up(sample, done.said)
+            if done.said != NOT_TO_BE_KEPT and now - self._told_at >= TELL_AGAIN_S:
+                self._told_at = now
+                self._send(Trouble(ConfigurationError.number, f"Frames are not captured. {done.said}"))
+        elif len(done.png) > MAX_SAMPLE_BYTES:
+            self._give_up(sample, "Its picture was too large.")
+        elif not self._allowance.take(purse, len(done.png), now):
+            self._give_up(sample, "The day's budget could not be written down.")
+        elif sample.truth is not None:
+            self._send(SampleReady(msgspec.structs.replace(sample, image=done.png)))
+        else:
+            self._waiting.keep(msgspec.structs.replace(sample, image=done.png), now)
+
+    def _give_up(self, sample: Sample, why: str) -> None:
+        self.given_up[why] = self.given_up.get(why, 0) + 1
+        before = self._untold.get(why)
+        if before is None:
+            _log.warning("A captured frame is given up. %s", why)
+        self._untold[why] = GivenUp(
+            what="sample",
+            since=before.since if before else sample.taken_at,
+            until=sample.taken_at,
+            messages=before.messages + 1 if before else 1,
+            why=why,
+        )
+
+
+def appearance(image: NDArray[np.uint8]) -> Vector:
+    """What a picture looks like, for what is novel and what is nearly the same."""
+    return thumbnail(image)

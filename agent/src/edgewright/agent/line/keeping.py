@@ -23,6 +23,9 @@ MAX_UNTOLD: Final = 2_000
 MAX_SAMPLE_BYTES: Final = 4 * 1024 * 1024
 """Of pictures that are kept in memory: a long absence of the supervisor would fill it with them."""
 
+MAX_WHY_CHARACTERS: Final = 200
+"""Of the reasons of losses that are told as one."""
+
 ON_THE_WAY: Final = 64
 """Messages that were told and not taken; as many may come a second time."""
 
@@ -136,4 +139,5 @@ def _both(one: GivenUp, other: GivenUp) -> GivenUp:
         until=max(one.until, other.until),
         messages=one.messages + other.messages,
         frames=one.frames + other.frames,
+        why=one.why if one.why == other.why else f"{one.why} {other.why}"[:MAX_WHY_CHARACTERS],
     )

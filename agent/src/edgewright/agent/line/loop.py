@@ -12,6 +12,7 @@ from typing import Final
 
 from edgewright.agent.control import Heartbeat, Ready, Stop
 from edgewright.agent.environments import NO_ENVIRONMENTS, Environments
+from edgewright.agent.line.capture import CapturePlan
 from edgewright.agent.line.cellserver import CellServer
 from edgewright.agent.line.controllink import ControlLink
 from edgewright.agent.line.deciding import decide
@@ -34,7 +35,7 @@ class Line:
         cell: CellServer,
         device: str,
         window_seconds: float,
-        capture_share: float,
+        capture: CapturePlan,
         interlock: Interlock,
         environments: Environments = NO_ENVIRONMENTS,
         zygote: Zygote | None = None,
@@ -43,7 +44,7 @@ class Line:
         self._control = control
         self._cell = cell
         self._window_seconds = window_seconds
-        self._observer = Observer(control.send, device, capture_share, SystemRandom(), now)
+        self._observer = Observer(control.send, device, capture, SystemRandom(), now)
         self._orders = Orders(
             control.send, self._active_changed, interlock, self._observer.disagreed, environments, zygote
         )
@@ -122,6 +123,7 @@ class Line:
     def _tick(self, now: float) -> None:
         self._ticked_at = now
         self._orders.tick(now)
+        self._observer.tick(now)
         if self._observer.due(now, self._window_seconds):
             self._observer.cut(now)
         if now - self._beat_at >= HEARTBEAT_S:

@@ -5,21 +5,13 @@ from random import Random
 from time import monotonic, time
 from typing import Final
 
-from edgewright.agent.control import SampleReady, Up, WindowReady
-from edgewright.agent.line.capture import (
-    BUDGET_BYTES_PER_S,
-    DISAGREEING,
-    ByteBudget,
-    Draw,
-    WaitingSamples,
-    draw,
-)
+from edgewright.agent.control import Up, WindowReady
+from edgewright.agent.line.capture import Capture, CapturePlan
 from edgewright.agent.line.deciding import Ruling
 from edgewright.agent.line.recent import Decided, RecentDecisions
 from edgewright.agent.line.statistics import Tally, clipped
-from edgewright.agent.preprocess import encode_png, image_statistics
+from edgewright.agent.preprocess import image_statistics
 from edgewright.wire.cell import Frame, Outcome
-from edgewright.wire.messages import Sample
 
 MAX_OPEN_TAGS: Final = 8
 """So many tags are tallied at a time; one more cuts all of them."""
@@ -33,19 +25,15 @@ class Observer:
     """
 
     def __init__(
-        self, send: Callable[[Up], None], device: str, capture_share: float, random: Random, now: float
+        self, send: Callable[[Up], None], device: str, plan: CapturePlan, random: Random, now: float
     ) -> None:
         self._send = send
         self._device = device
-        self._share = capture_share
-        self._random = random
         self._model, self._version = "", 0
         self._tallies: dict[str, Tally] = {}
         self._cut_at = now
         self._recent = RecentDecisions()
-        self._samples = WaitingSamples(
-            lambda sample: send(SampleReady(sample)), ByteBudget(BUDGET_BYTES_PER_S, now)
-        )
+        self._capture = Capture(send, device, plan, random, now)
 
     def runs(self, model: str, version: int, now: float) -> None:
         """From now on this model decides; what was tallied before is cut."""
@@ -68,11 +56,11 @@ class Observer:
         self._recent.remember(frame.item, Decided(decision.version, decision.label, tally.tag))
         if ruling.image is not None:
             tally.add_image(*image_statistics(ruling.image))
-            self._capture(frame, ruling, decided_at, wall)
+            self._capture.see(frame, ruling, self._model, decided_at, wall)
 
     def disagreed(self, frame: Frame, ruling: Ruling) -> None:
         """Capture a frame of which a shadowed candidate says something else."""
-        self._keep(frame, ruling, DISAGREEING, monotonic(), time())
+        self._capture.disagreed(frame, ruling, self._model, monotonic(), time())
 
     def learn(self, outcome: Outcome, now: float, wall: float) -> None:
         """Join a truth with the decision on its item; a truth of an unknown item is only counted."""
@@ -81,21 +69,25 @@ class Observer:
             return
         truth = clipped(outcome.truth)
         self._tally(decided.tag, now, wall).add_outcome(decided.version, clipped(decided.label), truth)
-        self._samples.label(outcome.item, outcome.truth)
+        self._capture.label(outcome.item, outcome.truth)
 
     def cut(self, now: float) -> None:
-        """Send all tallies as windows, and let samples go that have waited too long."""
+        """Send all tallies as windows, and tell which samples were given up."""
         for tally in self._tallies.values():
             if not tally.empty:
                 self._send(WindowReady(tally.window(self._device, now - self._cut_at)))
         self._tallies.clear()
         self._cut_at = now
-        self._samples.expire(now)
+        self._capture.tell()
+
+    def tick(self, now: float) -> None:
+        """Go on with what was captured; to be called each moment or so."""
+        self._capture.tick(now)
 
     def close(self, now: float) -> None:
         """Send everything that is open."""
         self.cut(now)
-        self._samples.close()
+        self._capture.close(now)
 
     def due(self, now: float, window_seconds: float) -> bool:
         """Whether the windows have been open long enough."""
@@ -109,31 +101,3 @@ class Observer:
         started = wall - (now - self._cut_at)
         self._tallies[tag] = Tally(self._model, self._version, tag, started)
         return self._tallies[tag]
-
-    def _capture(self, frame: Frame, ruling: Ruling, now: float, wall: float) -> None:
-        sure = 1.0 if ruling.scores is None else ruling.decision.confidence
-        drawn = draw(self._random, self._share, sure)
-        if drawn is not None:
-            self._keep(frame, ruling, drawn, now, wall)
-
-    def _keep(self, frame: Frame, ruling: Ruling, drawn: Draw, now: float, wall: float) -> None:
-        decision = ruling.decision
-        if ruling.image is None:
-            return
-        sample = Sample(
-            device=self._device,
-            stream="",
-            seq=0,
-            taken_at=wall,
-            item=frame.item,
-            tag=frame.tag,
-            model=self._model,
-            version=decision.version,
-            label=decision.label,
-            confidence=decision.confidence,
-            truth=None,
-            reason=drawn.reason,
-            probability=drawn.probability,
-            image=encode_png(ruling.image),
-        )
-        self._samples.keep(sample, now)

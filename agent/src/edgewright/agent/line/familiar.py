@@ -1,0 +1,132 @@
+"""What a picture looks like in a few numbers, and whether the line has seen its like lately. Pure; no clock.
+
+Two questions about a vector:
+
+- ``Seen.novel``: is it far from everything of the last few thousand frames? The measure of "far" is learnt:
+  a multiple of the distance that nineteen of twenty frames keep from their nearest one.
+- ``Captured.knows``: was a picture that is nearly the same captured with the same label? That is one of hard
+  cases only. A random draw is never left out for its looks, or it would no longer be random.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+
+REMEMBERED: Final = 256
+EVERY: Final = 16
+"""One frame in so many is remembered, so 256 vectors are those of about 4,000 frames."""
+
+LEARNING_FRAMES: Final = 256
+"""Before so many frames nothing is novel."""
+
+USUAL_SHARE: Final = 0.95
+NOVEL_TIMES: Final = 2.0
+_STEP: Final = 0.05
+_LEAST_USUAL: Final = 0.002
+"""Of the full scale: half a grey level. Pictures of a still scene differ by less."""
+
+_FARTHEST: Final = 2.0
+"""Beyond every distance on the full scale."""
+
+SIDE: Final = 8
+_GRID: Final = 48
+"""Rows and columns that a thumbnail looks at: a fixed cost whatever the camera."""
+
+_MEAN: Final = np.kron(np.eye(SIDE), np.full((1, _GRID // SIDE), SIDE / _GRID)).astype(np.float32)
+
+
+class _Ring:
+    """The last vectors that were added, of one length; another length begins anew."""
+
+    def __init__(self) -> None:
+        self.added = 0
+        self._rows = np.zeros((REMEMBERED, 0), np.float32)
+        self._squares = np.zeros(REMEMBERED, np.float32)
+
+    def __len__(self) -> int:
+        return min(self.added, REMEMBERED)
+
+    def add(self, vector: Vector) -> int:
+        """Keep a vector in the place of the oldest; its place."""
+        if self._rows.shape[1] != len(vector):
+            self._rows, self.added = np.zeros((REMEMBERED, len(vector)), np.float32), 0
+        place = self.added % REMEMBERED
+        self._rows[place], self._squares[place] = vector, vector @ vector
+        self.added += 1
+        return place
+
+    def distances(self, vector: Vector) -> Vector:
+        """Root mean square differences to the kept ones; by products, which cost a fifth of differences."""
+        if self._rows.shape[1] != len(vector):
+            return np.zeros(0, np.float32)
+        count = len(self)
+        squares = self._squares[:count] - 2 * (self._rows[:count] @ vector) + vector @ vector
+        distances: Vector = np.sqrt(np.maximum(squares, 0) / np.float32(len(vector)))
+        return distances
+
+
+class Seen:
+    """Vectors of the last frames.
+
+    Attributes:
+        usual: distance to the nearest remembered one that nineteen of twenty frames keep (Robbins and Monro,
+            "A stochastic approximation method", 1951, on the logarithm).
+    """
+
+    def __init__(self) -> None:
+        self._ring = _Ring()
+        self._frames = 0
+        self.usual = _LEAST_USUAL
+
+    def novel(self, vector: Vector) -> bool:
+        """Whether this frame resembles none of those before it; it is one of them from now on."""
+        self._frames += 1
+        distance = float(self._ring.distances(vector).min(initial=_FARTHEST))
+        novel = self._frames > LEARNING_FRAMES and NOVEL_TIMES * self.usual < distance < _FARTHEST
+        if distance > self.usual:
+            self.usual = min(_FARTHEST, self.usual * (1 + _STEP * USUAL_SHARE))
+        else:
+            self.usual = max(_LEAST_USUAL, self.usual * (1 - _STEP * (1 - USUAL_SHARE)))
+        if novel or self._frames % EVERY == 0 or self._frames < REMEMBERED:
+            self._ring.add(vector)
+        return novel
+
+
+class Captured:
+    """Vectors of the hard cases that were captured last, with their labels.
+
+    Args:
+        difference: root mean square up to which two vectors are nearly the same, of the full scale.
+    """
+
+    def __init__(self, difference: float) -> None:
+        self._difference = difference
+        self._ring = _Ring()
+        self._labels = [""] * REMEMBERED
+
+    def knows(self, label: str, vector: Vector) -> bool:
+        """Whether its like was captured."""
+        near = np.flatnonzero(self._ring.distances(vector) <= self._difference)
+        return any(self._labels[place] == label for place in near)
+
+    def add(self, label: str, vector: Vector) -> None:
+        """It was captured."""
+        self._labels[self._ring.add(vector)] = label
+
+
+def thumbnail(image: NDArray[np.uint8]) -> Vector:
+    """A picture (height x width x 3) as 8 x 8 mean colours, 0 to 1, in 192 numbers.
+
+    >>> thumbnail(np.full((480, 640, 3), 255, np.uint8)).round(5).tolist() == [1.0] * 192
+    True
+    """
+    height, width = image.shape[:2]
+    rows = (np.arange(_GRID) * height + height // 2) // _GRID
+    columns = (np.arange(_GRID) * width + width // 2) // _GRID
+    few = image.take(rows, 0).take(columns, 1).astype(np.float32)
+    lines = (_MEAN @ few.reshape(_GRID, -1)).reshape(SIDE, _GRID, 3)
+    colours: Vector = np.matmul(_MEAN, lines).reshape(-1) / np.float32(255)
+    return colours
