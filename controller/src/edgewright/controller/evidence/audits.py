@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.controller.evidence.calibration import SCHEMA, Calibration
-from edgewright.controller.evidence.edetector import BETS, EDetector
+from edgewright.controller.evidence.edetector import EDetector, Nulls
 from edgewright.controller.evidence.prediction_powered import AuditedItem
 from edgewright.wire.histograms import Histogram
 
@@ -40,13 +40,13 @@ AUDIT_ERROR: Final = 0.01
 CALIBRATION_DELTA: Final = 0.05
 """Chance, bin by bin, that the calibration's bound is too low."""
 
-FLIPS: Final[Floats] = np.geomspace(0.03, 0.5, BETS)
+FLIPS: Final[Floats] = np.geomspace(0.03, 0.5, 8)
 """Shares of labels, flipped at random, that are bet on at once."""
 
 POWER: Final = 0.5
 """Factor on the doubt: the best in simulated flips of 10 %, where 0 costs 8 % more audits and 1, 3 %."""
 
-BOLDNESS: Final[Floats] = np.geomspace(0.03, 0.8, BETS)
+BOLDNESS: Final[Floats] = np.geomspace(0.03, 0.8, 8)
 """Bets of ``AuditedErrorDetector`` as parts of the one that could lose everything at once."""
 
 
@@ -71,7 +71,7 @@ class ConceptDetector(EDetector):
         self._calibration = calibration
         self._smallest = smallest_probability
         doubt = 1.0 - calibration.lowest_chances(CALIBRATION_DELTA)
-        super().__init__(np.array([audit_error]), run_length)
+        super().__init__(Nulls.known(audit_error), run_length, FLIPS.size)
         null = np.clip(doubt * (1.0 - audit_error) + (1.0 - doubt) * audit_error, 1e-4, 1.0 - 1e-4)
         worse = np.maximum(null[:, None] * (1.0 - FLIPS) + (1.0 - null[:, None]) * FLIPS, null[:, None])
         self._ratios: Floats = np.stack([(1.0 - worse) / (1.0 - null[:, None]), worse / null[:, None]])
@@ -88,7 +88,7 @@ class ConceptDetector(EDetector):
         bins = [self._calibration.bin(item.confidence) for item in items]
         wrong = [int(not item.right) for item in items]
         steps = np.log1p(weights[:, None] * (self._ratios[wrong, bins] - 1.0))
-        self._take(len(items), lambda part: steps[part, None, :], np.asarray(at, dtype=np.float64))
+        self._take_blocks(len(items), lambda part: steps[part, None, :], np.asarray(at, dtype=np.float64))
 
 
 class AuditedErrorDetector(EDetector):
@@ -103,7 +103,7 @@ class AuditedErrorDetector(EDetector):
     ) -> None:
         if not 0.0 < rate < 1.0:
             raise ValueError(f"The rate must be between 0 and 1, not {rate}.")
-        super().__init__(np.array([rate]), run_length)
+        super().__init__(Nulls.known(rate), run_length, BOLDNESS.size)
         self.rate = rate
         self._calibration = calibration
         self._smallest = smallest_probability
@@ -132,7 +132,7 @@ class AuditedErrorDetector(EDetector):
         gain = wrong - POWER * (doubt - mean) - self.rate
         bets = BOLDNESS / (self.rate + POWER * (float(doubts.max()) - mean))
         steps = np.log1p(bets * (weights * gain)[:, None])
-        self._take(len(items), lambda part: steps[part, None, :], np.asarray(at, dtype=np.float64))
+        self._take_blocks(len(items), lambda part: steps[part, None, :], np.asarray(at, dtype=np.float64))
 
 
 def _weights(items: Sequence[AuditedItem], smallest: float) -> Floats:
