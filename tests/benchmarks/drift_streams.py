@@ -1,9 +1,9 @@
 """Streams for drift detectors: seeded, the same for every peer, with a change at a known place.
 
 - *Errors*: independent, 1 where the decision was wrong.
-- *Confidences*: an AR(1) series of normal values with correlation ``rho``, mapped by its ranks to a Beta
-  margin (a Gaussian copula): bounded, skewed and dependent as the confidences of a video. The margins have the
-  precision ``PRECISION`` whatever their mean.
+- *Confidences*: an AR(1) series of normal values with correlation ``rho``, mapped by its ranks to a
+  Beta margin (a Gaussian copula): bounded, skewed and dependent as the confidences of a video. Margins have
+  the precision ``PRECISION`` whatever their mean.
 """
 
 from functools import cache

@@ -107,13 +107,13 @@ class EDetector:
             were taken at once; infinite before.
     """
 
-    def __init__(self, nulls: Nulls, run_length: float) -> None:
+    def __init__(self, nulls: Nulls, run_length: float, bets: int = BETS) -> None:
         if not run_length > 1.0:
             raise ValueError(f"The average run length must be above 1, not {run_length}.")
         self.run_length = run_length
         self.nulls = nulls
         self.alarmed_at = inf
-        lanes = (nulls.means.size, BETS)
+        lanes = (nulls.means.size, bets)
         self._log_sums: Floats = np.full(lanes, -inf)
         self._best: Floats = np.zeros(lanes)
         self._best_since: Floats = np.full(lanes, inf)
@@ -145,10 +145,10 @@ class EDetector:
 
     def _each_null(self, log_sums: Floats) -> Floats:
         """The evidence against each null, with the reference's part."""
-        each: Floats = np.logaddexp.reduce(log_sums, axis=-1) - log(BETS)
+        each: Floats = np.logaddexp.reduce(log_sums, axis=-1) - log(log_sums.shape[-1])
         return each + self.nulls.log_reference
 
-    def _take(self, blocks: int, steps: Callable[[slice], Floats], at: Floats) -> None:
+    def _take_blocks(self, blocks: int, steps: Callable[[slice], Floats], at: Floats) -> None:
         """Take blocks in order; ``steps`` gives some blocks x nulls x bets, logarithms of e-values."""
         for start in range(0, blocks, _AT_ONCE):
             some = slice(start, min(start + _AT_ONCE, blocks))
@@ -243,7 +243,7 @@ class ErrorRateDetector(EDetector):
             both: Floats = wrongs * self._wrong_step + rights * self._right_step
             return both
 
-        self._take(n.size, steps, t)
+        self._take_blocks(n.size, steps, t)
 
 
 class MeanDetector(EDetector):
@@ -307,7 +307,7 @@ class MeanDetector(EDetector):
         x, t = np.asarray(means, dtype=np.float64), np.asarray(at, dtype=np.float64)
         if np.any(~((x >= 0.0) & (x <= 1.0))):
             raise ValueError("A block's mean must be between 0 and 1.")
-        self._take(x.size, lambda part: self._log_payoff(x[part]), t)
+        self._take_blocks(x.size, lambda part: self._log_payoff(x[part]), t)
 
     def observe_histograms(
         self, histograms: Sequence[Histogram], at: Sequence[float], *, inflation: float = 1.0
@@ -328,7 +328,7 @@ class MeanDetector(EDetector):
         x = (np.asarray(pairs[0][0].centres) - low) / (high - low)
         payoff = self._log_payoff(1.0 - x if self._falling else x)
         times = np.array([when for _, when in pairs])
-        self._take(len(pairs), lambda part: np.tensordot(counts[part], payoff, axes=1), times)
+        self._take_blocks(len(pairs), lambda part: np.tensordot(counts[part], payoff, axes=1), times)
 
     def _log_payoff(self, x: Floats) -> Floats:
         """Values x nulls x bets."""
