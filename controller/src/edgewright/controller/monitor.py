@@ -1,42 +1,50 @@
 """The monitor: from stored windows to evidence, and from evidence of harm to an alarm.
 
 It is told of windows after they are stored, and decides nothing by itself: the numbers come from
-``evidence.version``, and what an alarm leads to is its listener's matter. Rules:
+``evidence.version``, what is the matter from ``evidence.verdict``, and what an alarm leads to is its
+listener's matter. Rules:
 
 - Evidence belongs to the version that decided. A window of a new version may bring outcomes of the old one;
   they count for the old one. A version's evidence starts with its own windows.
-- An alarm is raised once for a version, never for one that no device runs any more, and not while a rebuild
-  of the model is under way. It is stored before its listener is told.
-- Harm alarms; a fallen confidence is an event (``drift.noticed``).
-- A listener that raises is told again when the next windows come, until it has taken the alarm.
+- Windows with numbers that cannot be are set aside (``evidence.plausible``), and so are those in grace.
+- Every verdict is a stored finding, opened and closed by events. Harm of more than a minority of robots is an
+  alarm besides: once for a version, never for one that no device runs any more, and not while a rebuild of
+  the model is under way. It is stored before its listener is told.
+- The listener is told of an alarm when its verdict opens a rebuild, at once or after some patience. One that
+  raises is told again when the next windows come, until it has taken the alarm.
+- A fallen confidence is an event (``drift.noticed``).
 - Nothing is kept but what the database has: ``replay`` makes the same state again from the stored windows,
   and tells the listener of alarms that are still open, so a listener has to take an alarm twice.
 
 A window counts once: ingest hands on each stream in order, so a number that is not above the last one of its
-stream has been counted.
+stream has been counted. Windows of one batch are taken by their time.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
-import msgspec
-
+from edgewright.controller import findings, labels
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.evidencetables import Alarm, Rebuild
-from edgewright.controller.database.tables import Artifact, Device, Event, ModelVersion
+from edgewright.controller.database.tables import Artifact, Event, ModelVersion
 from edgewright.controller.database.tables import Window as WindowRow
 from edgewright.controller.events import record
+from edgewright.controller.evidence.plausible import Ledger, why_impossible
 from edgewright.controller.evidence.reference import read_reference
+from edgewright.controller.evidence.signals import Seen, read_signals
+from edgewright.controller.evidence.sources import judge_source
+from edgewright.controller.evidence.told import Heard
+from edgewright.controller.evidence.two_rates import Counts
+from edgewright.controller.evidence.verdict import Verdict, judge
 from edgewright.controller.evidence.version import VersionEvidence, VersionHealth
+from edgewright.controller.findings import About, Key, close_alarms
 from edgewright.controller.model_toml import FILE_NAME, parse_model
-from edgewright.controller.rebuild.states import IN_FLIGHT
-from edgewright.wire.errors import MessageError
-from edgewright.wire.histograms import Histogram
-from edgewright.wire.messages import Window, decode_up
+from edgewright.wire.messages import Outcomes, Window, decode_up
+
+__all__ = ["Monitor", "close_alarms"]
 
 REPLAY_S: Final = 24 * 3600.0
 """Windows older than this are not replayed: a detector may start at any time without breaking its promise."""
@@ -44,12 +52,14 @@ REPLAY_S: Final = 24 * 3600.0
 REPLAY_WINDOWS: Final = 1000
 """Rows read at once."""
 
-HARM_SIGNAL: Final = "error-rate"
+AT_ONCE: Final = 32
+"""Windows that are replayed in one step: harm is looked for after each, as when they came."""
 
+JUDGED_EVERY_S: Final = 5.0
+"""Time of windows after which a version with findings is judged again, where no threshold was crossed."""
 
-class _Key(NamedTuple):
-    model: str
-    version: int
+LOOKED_EVERY_S: Final = 5.0
+"""Seconds after which audits, and versions that were not known, are looked up again."""
 
 
 class Monitor:
@@ -60,36 +70,67 @@ class Monitor:
         self._blobs = blobs
         self._on_alarm = on_alarm
         self._lock = threading.Lock()
-        self._evidence: dict[_Key, VersionEvidence] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._evidence: dict[Key, VersionEvidence] = {}
         self._counted: dict[tuple[str, str], int] = {}
         self._deciding: dict[tuple[str, str], tuple[float, int]] = {}
-        self._noted: set[_Key] = set()
+        self._ledger = Ledger()
+        self._unknown: dict[Key, float] = {}
+        self._noted: set[Key] = set()
+        self._verdicts: dict[Key, tuple[Verdict, ...]] = {}
+        self._findings: dict[Key, dict[About, int]] = {}
+        self._judged: dict[Key, tuple[float, tuple[object, ...]]] = {}
+        self._alarms: dict[Key, list[str]] = {}
+        self._audited: dict[str, tuple[float, set[tuple[str, str]]]] = {}
+        self._looked_at = 0.0
+        self._now = 0.0
+        self._waiting: dict[Key, int] = {}
         self._untold: list[int] = []
 
     def replay(self) -> None:
         """Make the evidence again from the stored windows, in place of what was there."""
         with self._lock:
-            for state in (self._evidence, self._counted, self._deciding, self._noted):
-                state.clear()
+            self._forget()
             for windows in _stored(self._db, time.time() - REPLAY_S):
-                self._count(windows)
-                self._weigh(windows)
+                fresh = self._count(windows)
+                for start in range(0, len(fresh), AT_ONCE):
+                    self._take(fresh[start : start + AT_ONCE])
             with self._db.reading() as session:
-                waiting = session.exec(select(Alarm.id).where(col(Alarm.closed_at) == 0.0)).all()
-            self._untold = [alarm or 0 for alarm in waiting]
+                for alarm in findings.open_alarms(session):
+                    # One without patience was told before, or would have been at once.
+                    if alarm.evidence.get("patience_s"):
+                        self._waiting[Key(alarm.model, alarm.version)] = alarm.id or 0
+                    else:
+                        self._untold.append(alarm.id or 0)
+            self._look()
+            for key in list(self._evidence):
+                self._judge(key)
             self._tell()
 
     def observe(self, windows: Sequence[Window]) -> None:
         """Take windows that have been stored; alarms are stored and told before this returns."""
         with self._lock:
-            self._weigh(self._count(windows))
+            touched = self._take(self._count(windows))
+            if time.monotonic() > self._looked_at + LOOKED_EVERY_S:
+                self._look()
+            for key in [*touched, *(key for key in self._findings if key not in touched)]:
+                if self._is_due(key):
+                    self._judge(key)
             self._tell()
 
     def status(self, model: str) -> list[VersionHealth]:
         """The evidence of each version of a model that has any, newest version first."""
         with self._lock:
             keys = sorted((key for key in self._evidence if key.model == model), reverse=True)
-            return [self._evidence[key].health() for key in keys]
+            return [self._evidence[key].health() for key in keys if self._evidence[key].has_any]
+
+    def findings(self, model: str) -> list[Verdict]:
+        """What is the matter with each version of a model, newest version first."""
+        with self._lock:
+            keys = sorted((key for key in self._verdicts if key.model == model), reverse=True)
+            return [verdict for key in keys for verdict in self._verdicts[key]]
 
     def _count(self, windows: Sequence[Window]) -> list[Window]:
         """The windows that were not counted before."""
@@ -102,44 +143,43 @@ class Monitor:
             fresh.append(window)
         return fresh
 
-    def _weigh(self, windows: Sequence[Window]) -> None:
-        """Take windows into the evidence by time, and act on what it says then."""
-        by_time = sorted(windows, key=lambda window: (window.start, window.device, window.seq))
-        for window in by_time:
+    def _take(self, windows: Iterable[Window]) -> dict[Key, None]:
+        """Take windows into the evidence by time; returns the versions that got something."""
+        decided: dict[Key, list[tuple[Window, Seen]]] = {}
+        heard: dict[Key, list[Heard]] = {}
+        touched: dict[Key, None] = {}
+        for window in sorted(windows, key=lambda window: (window.start, window.device, window.seq)):
+            key = Key(window.model, window.version)
+            if why_impossible(window) or self._ledger.why_impossible(window):
+                if self._known(key):
+                    self._evidence[key].set_aside(window.device)
+                    touched[key] = None
+                continue
+            self._now = max(self._now, window.start + window.seconds)
             if window.model and window.version:
                 place, said = (window.model, window.device), (window.start, window.version)
                 self._deciding[place] = max(self._deciding.get(place, said), said)
-        for key in self._take(by_time):
-            health = self._evidence[key].health()
-            if health.changed and key not in self._noted:
-                self._note_change(key, health)
-            if health.harmed:
-                self._raise_alarm(key, health)
-
-    def _take(self, windows: Iterable[Window]) -> list[_Key]:
-        """Feed the detectors; returns the versions that got something."""
-        outcomes: dict[_Key, list[tuple[float, int, int]]] = {}
-        confidence: dict[_Key, list[tuple[float, float]]] = {}
-        for window in windows:
+            if window.grace:
+                continue
+            if window.version and window.frames and self._known(key):
+                decided.setdefault(key, []).append((window, read_signals(window)))
             for told in window.outcomes:
-                block = (window.start, told.labelled, told.wrong)
-                if 0 <= told.wrong <= told.labelled and told.labelled > 0:
-                    outcomes.setdefault(_Key(window.model, told.version), []).append(block)
-            mean = _mean_confidence(window)
-            if mean is not None:
-                confidence.setdefault(_Key(window.model, window.version), []).append((window.start, mean))
-        touched = [key for key in {**outcomes, **confidence} if self._known(key)]
-        for key in touched:
-            if key in outcomes:
-                self._evidence[key].observe_outcomes(outcomes[key])
-            if key in confidence:
-                self._evidence[key].observe_confidence(confidence[key])
-        return touched
+                decider = Key(window.model, told.version)
+                if told.labelled > 0 and self._known(decider):
+                    one = Heard(window.start, window.device, window.tag, told)
+                    heard.setdefault(decider, []).append(one)
+        for key, labels_told in heard.items():
+            self._evidence[key].observe_outcomes(labels_told)
+        for key, looked in decided.items():
+            self._evidence[key].observe(looked)
+        return {**touched, **dict.fromkeys([*heard, *decided])}
 
-    def _known(self, key: _Key) -> bool:
+    def _known(self, key: Key) -> bool:
         """Whether there is something to compare the version with; looked up until there is."""
         if key in self._evidence:
             return True
+        if not key.model or key.version < 1 or time.monotonic() < self._unknown.get(key, 0.0):
+            return False
         with self._db.reading() as session:
             version = session.get(ModelVersion, key)
             profiles = session.exec(
@@ -147,39 +187,122 @@ class Monitor:
                 .where(col(Artifact.model) == key.model)
                 .where(col(Artifact.version) == key.version)
             ).all()
+            stored = findings.stored_references(session, key)
+            known = findings.open_findings(session, key)
+            self._alarms[key] = findings.alarm_signals(session, key)
         if version is None or not profiles:
+            self._unknown = {k: at for k, at in self._unknown.items() if at > time.monotonic()}
+            self._unknown[key] = time.monotonic() + LOOKED_EVERY_S
             return False
-        drift = parse_model(self._blobs.read(version.files[FILE_NAME])).drift
+        spec = parse_model(self._blobs.read(version.files[FILE_NAME]))
         references = [read_reference(self._blobs.read(sha256)) for sha256 in set(profiles)]
         # Windows do not say the target; the weakest promise among the targets is the one that all keep.
-        reference = max(references, key=lambda r: r.harm_rate(drift.harm_tolerance))
+        reference = max(references, key=lambda r: r.harm_rate(spec.drift.harm_tolerance))
         self._evidence[key] = VersionEvidence(
-            *key, reference, tolerance=drift.harm_tolerance, run_length=drift.average_run_length
+            *key,
+            reference,
+            tolerance=spec.drift.harm_tolerance,
+            run_length=spec.drift.average_run_length,
+            latency_limit_us=float(spec.limits.latency_p99_us),
+            stored=stored,
         )
+        if known:
+            self._findings[key] = known
         return True
 
-    def _raise_alarm(self, key: _Key, health: VersionHealth) -> None:
-        runs_somewhere = any(
-            place[0] == key.model and version == key.version for place, (_, version) in self._deciding.items()
-        )
-        if not runs_somewhere:
+    def _look(self) -> None:
+        """Take audits that came since the last look, and ask them which sources are to be believed."""
+        self._looked_at = time.monotonic()
+        models = {key.model for key in self._evidence}
+        with self._db.reading() as session:
+            for model in sorted(models):
+                if self._take_audits(session, model):
+                    self._weigh_sources(session, model)
+
+    def _take_audits(self, session: Session, model: str) -> bool:
+        """Count audits of random frames as one more source; returns whether there are any new ones."""
+        since, seen = self._audited.get(model, (time.time() - REPLAY_S, set()))
+        newest, new = since, False
+        for sample, label in labels.audited(session, model, since=since, random_only=True):
+            newest = max(newest, label.at)
+            place = (label.device, label.item)
+            key = Key(model, label.version)
+            if place in seen or not label.truth or not label.decided or not self._known(key):
+                continue
+            seen.add(place)
+            new = True
+            told = Outcomes(label.version, 1, int(label.truth != label.decided), labels.AUDIT)
+            one = Heard(sample.taken_at, label.device, sample.tag, told)
+            self._evidence[key].observe_outcomes([one])
+        self._audited[model] = (newest, seen)
+        return new
+
+    def _weigh_sources(self, session: Session, model: str) -> None:
+        distrusted: dict[str, bool] = {}
+        for evidence in (self._evidence[key] for key in self._evidence if key.model == model):
+            for source in evidence.sources - distrusted.keys() - {labels.AUDIT}:
+                agreement = labels.source_agreement(session, model, source or labels.LINE)
+                distrusted[source] = not judge_source(*agreement).trusted
+            evidence.distrusted = frozenset(source for source, is_so in distrusted.items() if is_so)
+
+    def _is_due(self, key: Key) -> bool:
+        """Whether a version is to be judged: a threshold was crossed, or some time has passed."""
+        evidence = self._evidence[key]
+        judged_at, signature = self._judged.get(key, (0.0, ()))
+        if not evidence.flagged and not evidence.changed and not self._findings.get(key):
+            return False
+        if self._now >= judged_at + JUDGED_EVERY_S or evidence.signature != signature:
+            return True
+        # An alarm was held back, by a rebuild: it may be over.
+        return any(self._lacks_alarm(key, verdict) for verdict in self._verdicts.get(key, ()))
+
+    def _judge(self, key: Key) -> None:
+        """Judge a version, and act on what is said: findings first, then the alarm."""
+        evidence = self._evidence[key]
+        self._judged[key] = (self._now, evidence.signature)
+        runs = self._runs_somewhere(key)
+        verdicts = judge(evidence.facts(self._before(key))) if runs else ()
+        self._verdicts[key] = verdicts
+        if evidence.changed and key not in self._noted:
+            self._note_change(key, evidence.health())
+        fresh, evidence.baselines.fresh = evidence.baselines.fresh, []
+        known = self._findings.get(key, {})
+        if not verdicts and not known and not fresh:
             return
         with self._db.session() as session:
-            if _has_alarm(session, key) or _is_rebuilding(session, key.model):
-                return
-            alarm = Alarm(
-                model=key.model,
-                version=key.version,
-                raised_at=time.time(),
-                signal=HARM_SIGNAL,
-                sentence=health.harm_sentence,
-                evidence=msgspec.to_builtins(health),
-            )
-            session.add(alarm)
-            record(session, "alarm.raised", health.harm_sentence, model=key.model, version=key.version)
-            session.flush()
-            number = alarm.id or 0
-        self._untold.append(number)
+            findings.store_references(session, key, fresh)
+            self._findings[key] = findings.write_findings(session, key, verdicts, known)
+        for verdict in verdicts:
+            if self._lacks_alarm(key, verdict):
+                self._raise_alarm(key, verdict)
+            if key in self._waiting and verdict.opens_rebuild(self._now):
+                self._untold.append(self._waiting.pop(key))
+
+    def _lacks_alarm(self, key: Key, verdict: Verdict) -> bool:
+        """Whether a verdict is worth an alarm that was not raised: of all rebuilds one, of all faults one."""
+        fault = findings.signal_of(verdict) == findings.FAULT_SIGNAL
+        raised = (signal == findings.FAULT_SIGNAL for signal in self._alarms.get(key, ()))
+        return verdict.harm and not verdict.device and fault not in raised
+
+    def _raise_alarm(self, key: Key, verdict: Verdict) -> None:
+        with self._db.session() as session:
+            number = findings.raise_alarm(session, key, verdict, self._evidence[key].health())
+        if number:
+            self._alarms.setdefault(key, []).append(findings.signal_of(verdict))
+            if verdict.patience_s is not None:
+                self._waiting[key] = number
+
+    def _before(self, key: Key) -> Counts | None:
+        """What the version before did lately, on the same inputs."""
+        older = [k for k in self._evidence if k.model == key.model and k.version < key.version]
+        if not older:
+            return None
+        return self._evidence[max(older)].lately(self._evidence[key].first_at)
+
+    def _runs_somewhere(self, key: Key) -> bool:
+        return any(
+            place[0] == key.model and version == key.version for place, (_, version) in self._deciding.items()
+        )
 
     def _tell(self) -> None:
         """Tell the listener of alarms that it has not taken; one that it refuses stays."""
@@ -187,7 +310,7 @@ class Monitor:
             self._on_alarm(self._untold[0])
             del self._untold[0]
 
-    def _note_change(self, key: _Key, health: VersionHealth) -> None:
+    def _note_change(self, key: Key, health: VersionHealth) -> None:
         self._noted.add(key)
         kind = "drift.noticed"
         with self._db.session() as session:
@@ -199,44 +322,6 @@ class Monitor:
             )
             if session.exec(statement).first() is None:
                 record(session, kind, health.change_sentence, model=key.model, version=key.version)
-
-
-def close_alarms(session: Session, model: str, below_version: int) -> None:
-    """Close the open alarms of versions below ``below_version`` that no connected device runs any more."""
-    running = select(Device.active_version).where(col(Device.active_model) == model)
-    statement = (
-        select(Alarm)
-        .where(col(Alarm.model) == model)
-        .where(col(Alarm.version) < below_version)
-        .where(col(Alarm.closed_at) == 0.0)
-        .where(col(Alarm.version).not_in(running.where(col(Device.connected))))
-    )
-    for alarm in session.exec(statement).all():
-        alarm.closed_at = time.time()
-        session.add(alarm)
-        sentence = f"The alarm of {model} v{alarm.version} is closed: no connected device runs it any more."
-        record(session, "alarm.closed", sentence, model=model, version=alarm.version)
-
-
-def _has_alarm(session: Session, key: _Key) -> bool:
-    statement = select(Alarm.id).where(col(Alarm.model) == key.model).where(col(Alarm.version) == key.version)
-    return session.exec(statement).first() is not None
-
-
-def _is_rebuilding(session: Session, model: str) -> bool:
-    statement = select(Rebuild.id).where(col(Rebuild.model) == model).where(col(Rebuild.state).in_(IN_FLIGHT))
-    return session.exec(statement).first() is not None
-
-
-def _mean_confidence(window: Window) -> float | None:
-    packed = window.histograms.get("confidence")
-    if packed is None or not window.version:
-        return None
-    try:
-        histogram = Histogram.unpack(packed)
-    except MessageError:
-        return None
-    return histogram.mean() if histogram.total else None
 
 
 def _stored(db: Database, since: float) -> Iterable[list[Window]]:

@@ -1,7 +1,7 @@
 """What testing promised of a version: the part of its reference profile that evidence is held against."""
 
 from math import log, sqrt
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -24,6 +24,9 @@ class Reference(msgspec.Struct, frozen=True):
         error_rate, error_rate_n: on labelled frames that the model never saw.
         doubt, doubt_variance, doubt_n: mean and variance of ``1 - confidence`` by the histogram's bin
             centres, and frames; ``doubt_n`` is 0 where the profile has no confidences.
+        histograms: packed, by signal.
+        classes: decisions by label.
+        embedding: packed moments; empty from an older controller.
     """
 
     error_rate: float
@@ -31,6 +34,9 @@ class Reference(msgspec.Struct, frozen=True):
     doubt: float = 0.0
     doubt_variance: float = 0.0
     doubt_n: int = 0
+    histograms: dict[str, bytes] = {}
+    classes: dict[str, int] = {}
+    embedding: bytes = b""
 
     def harm_rate(self, tolerance: float) -> float:
         """The error rate above which there is harm."""
@@ -54,6 +60,8 @@ class _Profile(msgspec.Struct, frozen=True):
     error_rate: float
     error_rate_n: int
     histograms: dict[str, bytes]
+    classes: dict[str, int] = {}
+    embedding: bytes = b""
 
 
 def read_reference(profile: bytes) -> Reference:
@@ -68,11 +76,16 @@ def read_reference(profile: bytes) -> Reference:
         confidence = Histogram.unpack(packed) if packed else None
     except (msgspec.ValidationError, msgspec.DecodeError, MessageError) as error:
         raise DataFolderDamagedError(f"A reference profile cannot be read: {error}.") from error
+    rest: dict[str, Any] = {
+        "histograms": read.histograms,
+        "classes": read.classes,
+        "embedding": read.embedding,
+    }
     if confidence is None or not confidence.total:
-        return Reference(read.error_rate, read.error_rate_n)
+        return Reference(read.error_rate, read.error_rate_n, **rest)
     n, doubt = confidence.total, 1.0 - confidence.mean()
     squares = sum(
         count * (1.0 - centre - doubt) ** 2
         for count, centre in zip(confidence.counts, confidence.centres, strict=True)
     )
-    return Reference(read.error_rate, read.error_rate_n, doubt, squares / n, n)
+    return Reference(read.error_rate, read.error_rate_n, doubt, squares / n, n, **rest)

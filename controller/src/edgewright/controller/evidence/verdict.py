@@ -77,7 +77,7 @@ REMEDIES: Final[Mapping[Cause, str]] = {
 PICTURE: Final = ("brightness", "contrast", "sharpness", "saturation")
 """Signals of the picture itself, before any model."""
 
-OPTICS_SIZE: Final = 0.6
+OPTICS_SIZE: Final = 0.45
 """``Moved.size`` of a picture signal from which on optics is the cause: new goods move them by less."""
 
 MIX_SIZE: Final = 0.15
@@ -88,6 +88,9 @@ CONFIDENCE_SIZE: Final = 0.15
 
 EMBEDDING_SIZE: Final = 1.0
 """Standard deviations that the embedding's mean moved where the pictures show something else."""
+
+STRANGE_SHARE: Final = 0.5
+"""Share of windows with a new tag, from which on the goods are others."""
 
 FAULTY_SHARE: Final = 0.05
 """Of the frames: without a decision of the model, or with one that is no number."""
@@ -125,7 +128,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         gained: the class that grew the most, empty where ``mix`` is small.
         embedding: standard deviations by which the embedding's mean moved; None where nobody can say.
         faulty: share of frames that the model did not decide although it should have, or decided with NaN.
-        latency_us: 99th percentile where it is above its limit, else 0.
+        latency_us: the limit, where more decisions than it allows are slower, else 0.
+        strange: share of the last windows with a tag of which nothing is known yet.
+        impossible: windows that were set aside, because no honest device sends such.
         frames: that came in.
         until: end of the newest window, seconds since the epoch.
     """
@@ -143,6 +148,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     embedding: float | None = None
     faulty: float = 0.0
     latency_us: float = 0.0
+    strange: float = 0.0
+    impossible: int = 0
     frames: int = 0
     until: float = 0.0
 
@@ -159,7 +166,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         apart: robots that differ from the reference, by e-BH; at most a few are listed.
         tags: tags with evidence of their own.
         worse_than_before: whether, since its rollout, it is shown to be worse than the version before it was.
-        latency_limit_us: what the model's limits allow at the 99th percentile.
     """
 
     model: str
@@ -173,7 +179,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     apart: tuple[tuple[str, Part], ...] = ()
     tags: tuple[tuple[str, Part], ...] = ()
     worse_than_before: bool = False
-    latency_limit_us: float = 0.0
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,60 +227,66 @@ def apart_by_e_bh(log_evidence: Mapping[str, float], run_length: float) -> tuple
 
 def judge(facts: Facts) -> tuple[Verdict, ...]:
     """The verdicts on a version; none where nothing is the matter. The one on all comes first."""
-    all_of_them = _of_fleet(facts)
-    verdicts = [all_of_them] if all_of_them is not None else []
-    if all_of_them is None or not all_of_them.harm:
-        verdicts += [_of_robot(facts, device, part) for device, part in facts.apart]
-    verdicts += [v for tag, part in facts.tags if (v := _of_tag(facts, tag, part, all_of_them)) is not None]
+    part = facts.without_apart if facts.apart else facts.fleet
+    verdicts = _of_fleet(facts, part)
+    verdicts += [_of_robot(facts, device, own) for device, own in facts.apart]
+    said = bool(verdicts)
+    harm = any(verdict.harm and not verdict.device for verdict in verdicts)
+    for tag, own in facts.tags:
+        verdicts += _of_tag(facts, tag, own, said=said, harm=harm)
     return tuple(verdicts)
 
 
-def _of_fleet(facts: Facts) -> Verdict | None:
-    part = facts.without_apart if facts.apart else facts.fleet
-    if _is_faulty(part):
-        return _verdict(facts, Cause.MODEL_FAULT, part, _fault_sentence(facts, part), harm=True)
+def _of_fleet(facts: Facts, part: Part) -> list[Verdict]:
+    """On all robots; a fault stands beside what labels say, because it has another remedy."""
+    verdicts = []
     if part.harmed or part.estimate_harmed:
         cause = _cause_of_harm(facts, part)
-        return _verdict(facts, cause, part, _harm_sentence(facts, cause, part), harm=True)
-    if part.moved:
-        return _verdict(facts, Cause.BENIGN, part, _moved_sentence(_name(facts), part), harm=False)
-    return None
+        verdicts = [_verdict(facts, cause, part, _harm_sentence(facts, cause, part), harm=True)]
+    if _is_faulty(part) and not any(verdict.cause is Cause.MODEL_FAULT for verdict in verdicts):
+        verdicts.append(_verdict(facts, Cause.MODEL_FAULT, part, _fault_sentence(facts, part), harm=True))
+    if not verdicts and part.moved:
+        sentence = _moved_sentence(_name(facts), part)
+        verdicts = [_verdict(facts, Cause.BENIGN, part, sentence, harm=False)]
+    return verdicts
 
 
 def _of_robot(facts: Facts, device: str, part: Part) -> Verdict:
     who = f"{device} ({_name(facts)})"
-    harm = part.harmed or _is_faulty(part)
-    if _is_faulty(part):
-        sentence = _fault_sentence(facts, part, who)
-    elif part.harmed:
+    if part.harmed:
         sentence = f"{who} alone does harm: {_counts(facts, part)}; {_how_siblings(facts)}"
+    elif _is_faulty(part):
+        sentence = _fault_sentence(facts, part, who)
+    elif part.impossible:
+        sentence = f"{who} tells what cannot be: {part.impossible} of its windows were set aside."
     else:
         return _verdict(facts, Cause.BENIGN, part, _moved_sentence(who, part), harm=False, device=device)
+    harm = part.harmed or _is_faulty(part)
     return _verdict(facts, Cause.ONE_ROBOT, part, sentence, harm=harm, device=device)
 
 
-def _of_tag(facts: Facts, tag: str, part: Part, all_of_them: Verdict | None) -> Verdict | None:
-    """A verdict on one tag, where the one on all does not say it already."""
+def _of_tag(facts: Facts, tag: str, part: Part, *, said: bool, harm: bool) -> list[Verdict]:
+    """On one tag, where what is said of all robots does not say it already."""
     who = f"{_name(facts)} with {tag}"
-    if part.harmed and (all_of_them is None or not all_of_them.harm):
+    if part.harmed and not harm:
         cause = _cause_of_harm(facts, part)
-        return _verdict(facts, cause, part, _harm_sentence(facts, cause, part, who), harm=True, tag=tag)
-    if part.moved and all_of_them is None:
-        return _verdict(facts, Cause.BENIGN, part, _moved_sentence(who, part), harm=False, tag=tag)
-    return None
+        return [_verdict(facts, cause, part, _harm_sentence(facts, cause, part, who), harm=True, tag=tag)]
+    if part.moved and not part.harmed and not said:
+        return [_verdict(facts, Cause.BENIGN, part, _moved_sentence(who, part), harm=False, tag=tag)]
+    return []
 
 
 def _cause_of_harm(facts: Facts, part: Part) -> Cause:
     picture = max((abs(moved.size) for moved in part.moved if moved.signal in PICTURE), default=0.0)
     doubt = max((abs(moved.size) for moved in part.moved if moved.signal not in PICTURE), default=0.0)
-    others = part.mix >= MIX_SIZE or (part.embedding or 0.0) >= EMBEDDING_SIZE
+    others = (
+        part.mix >= MIX_SIZE or (part.embedding or 0.0) >= EMBEDDING_SIZE or part.strange >= STRANGE_SHARE
+    )
     if picture >= OPTICS_SIZE:
         return Cause.OPTICS
-    if facts.worse_than_before and not picture and not others:
+    if facts.worse_than_before and not others:
         return Cause.MODEL_FAULT
-    if others or doubt >= CONFIDENCE_SIZE or picture:
-        return Cause.PRODUCT
-    return Cause.CONCEPT
+    return Cause.PRODUCT if others or doubt >= CONFIDENCE_SIZE else Cause.CONCEPT
 
 
 def _is_faulty(part: Part) -> bool:
@@ -339,8 +350,9 @@ def _moved_sentence(who: str, part: Part) -> str:
 
 def _fault_sentence(facts: Facts, part: Part, who: str = "") -> str:
     if part.latency_us:
-        what = f"99 % of its decisions take {part.latency_us / 1000:.1f} ms, and its limit is "
-        what += f"{facts.latency_limit_us / 1000:.1f} ms"
+        what = (
+            f"more than {FAULTY_SHARE:.0%} of its decisions take longer than {part.latency_us / 1000:.1f} ms"
+        )
     else:
         what = f"{part.faulty:.0%} of {part.frames} frames got no decision of the model, or no number"
     return f"{who or _name(facts)} is at fault: {what}."

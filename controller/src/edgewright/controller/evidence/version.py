@@ -1,29 +1,56 @@
 """What the evidence says of one version: detectors and sums, fed by windows, frozen for readers.
 
-Two questions are kept apart. *Harm*: has the error rate of labelled items risen above what testing promised,
-by more than the tolerance? Only this raises an alarm. *Change*: has the confidence fallen below the
-reference's? That is worth a note, and benign until harm is shown (Podkopaev, Ramdas, "Tracking the risk of a
-deployed model and detecting harmful distribution shifts", ICLR 2022).
+Two questions are kept apart. *Harm*: has the error rate risen above what testing promised, by more than the
+tolerance? It is asked of the labels of each source (``told``), of audits, which are one more source, and,
+where labels are few, of the confidences (``estimated``). *Change*: do the inputs or the confidences lie
+elsewhere (``shifts``)? That is worth a note, and benign until harm is shown (Podkopaev, Ramdas, "Tracking the
+risk of a deployed model and detecting harmful distribution shifts", ICLR 2022).
 
 The error rate in testing is itself an estimate, so the null is its upper confidence bound plus the tolerance.
+
+Windows come one after another, by their time; the state depends on nothing else. ``facts`` puts together what
+``verdict.judge`` decides on.
 """
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from math import isfinite
+from math import isfinite, log
 from typing import Final
 
 import msgspec
 
+from edgewright.controller.evidence.baselines import Baselines, StoredReference
+from edgewright.controller.evidence.calibration import Calibration
 from edgewright.controller.evidence.confidence_sequence import Interval, rate_interval
-from edgewright.controller.evidence.edetector import ErrorRateDetector, MeanDetector
+from edgewright.controller.evidence.edetector import MeanDetector
+from edgewright.controller.evidence.estimated import ENOUGH_LABELS, Estimated
 from edgewright.controller.evidence.reference import Reference
+from edgewright.controller.evidence.shifts import ALL, ROBOT, TAG, Look, Shifts
+from edgewright.controller.evidence.signals import Seen
+from edgewright.controller.evidence.told import Harm, Heard, Told
+from edgewright.controller.evidence.two_rates import Counts, log_evidence_worse
+from edgewright.controller.evidence.verdict import Facts, Part, apart_by_e_bh
+from edgewright.wire.errors import MessageError
+from edgewright.wire.histograms import Histogram
+from edgewright.wire.messages import Window
 
 INTERVAL_ALPHA: Final = 0.05
 
-RECENT_BLOCKS: Final = 4096
-"""Blocks that are remembered one by one, to say what happened since an onset."""
+MOST_SOURCES: Final = 8
+"""Of labels, that are listened to one by one; later ones count together."""
+
+OTHER_SOURCES: Final = "others"
+
+MOST_NAMED: Final = 16
+"""Robots and tags that facts list one by one."""
+
+YOUNG_S: Final = 600.0
+"""After a version's first window: harm that begins within this time may be the version's own fault."""
+
+BEFORE_S: Final = 1800.0
+"""Of the version before, as long before: what it did on these inputs."""
+
+WORSE_LOG: Final = log(20.0)
 
 
 class VersionHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,57 +108,281 @@ class VersionHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionEvidence:
-    """Detectors and sums of one version; see the module's text."""
+    """Detectors and sums of one version; see the module's text.
+
+    Attributes:
+        baselines: what its windows are held against, by tag.
+        distrusted: sources of labels that audits have set aside.
+        first_at: start of its first window, seconds since the epoch; infinite before it.
+    """
 
     def __init__(
-        self, model: str, version: int, reference: Reference, *, tolerance: float, run_length: float
+        self,
+        model: str,
+        version: int,
+        reference: Reference,
+        *,
+        tolerance: float,
+        run_length: float,
+        latency_limit_us: float = 0.0,
+        stored: Iterable[StoredReference] = (),
     ) -> None:
+        self.baselines = Baselines(reference, stored)
+        self.distrusted: frozenset[str] = frozenset()
+        self.first_at = float("inf")
         self._of = (model, version)
         self._reference = reference
-        self._harm = ErrorRateDetector(reference.harm_rate(tolerance), run_length)
+        self._tolerance = tolerance
+        self._run_length = run_length
+        self._harm_rate = reference.harm_rate(tolerance)
         self._change = MeanDetector(reference.doubt_bound, run_length)
-        self._recent: deque[tuple[float, int, int]] = deque(maxlen=RECENT_BLOCKS)
-        self._labelled = 0
-        self._wrong = 0
-        self._confidence_sum = 0.0
-        self._confidence_blocks = 0
+        self._told: dict[str, Told] = {}
+        self._shifts = Shifts(run_length, latency_limit_us)
+        self._estimated = _estimated(reference, self._harm_rate, run_length)
+        self._impossible: dict[str, int] = {}
+        self._confidence = (0.0, 0)
 
-    def observe_outcomes(self, blocks: Sequence[tuple[float, int, int]]) -> None:
-        """Take blocks in order: time, labelled items, wrong ones."""
-        self._recent.extend(blocks)
-        self._labelled += sum(labelled for _, labelled, _ in blocks)
-        self._wrong += sum(wrong for _, _, wrong in blocks)
-        at, labelled, wrong = zip(*blocks, strict=True)
-        self._harm.observe(labelled, wrong, at)
+    def observe(self, windows: Sequence[tuple[Window, Seen]]) -> None:
+        """Take windows with frames that this version decided, in order."""
+        self.first_at = min(self.first_at, *(window.start for window, _ in windows))
+        self._shifts.observe([Look(window, seen, self.baselines.of(window)) for window, seen in windows])
+        sure = [
+            (window.start, window.device, seen.histograms["confidence"])
+            for window, seen in windows
+            if "confidence" in seen.histograms
+        ]
+        if sure:
+            self._observe_confidence(sure)
+        harmed = any(told.detector.alarm for told in self._trusted().values())
+        for window, seen in windows:
+            if harmed:
+                self.baselines.spoil(window.tag)
+            else:
+                self.baselines.learn(window, seen, len(self._shifts.robots))
 
-    def observe_confidence(self, blocks: Sequence[tuple[float, float]]) -> None:
-        """Take blocks in order: time, mean confidence."""
-        at, means = zip(*blocks, strict=True)
-        self._confidence_sum += sum(means)
-        self._confidence_blocks += len(blocks)
+    def _observe_confidence(self, sure: Sequence[tuple[float, str, Histogram]]) -> None:
+        means = [confidence.mean() for _, _, confidence in sure]
+        total, windows = self._confidence
+        self._confidence = (total + sum(means), windows + len(means))
         if self._reference.doubt_n:
-            self._change.observe([1.0 - mean for mean in means], at)
+            self._change.observe([1.0 - mean for mean in means], [at for at, _, _ in sure])
+        if self._estimated is not None:
+            self._estimated.observe(sure)
+
+    def observe_outcomes(self, heard: Sequence[Heard]) -> None:
+        """Take labels of this version's decisions, in the order of their windows."""
+        by_source: dict[str, list[Heard]] = {}
+        for one in heard:
+            source = one.told.source
+            if source not in self._told and len(self._told) >= MOST_SOURCES:
+                source = OTHER_SOURCES
+            if source not in self._told:
+                self._told[source] = Told(self._harm_rate, self._run_length)
+            by_source.setdefault(source, []).append(one)
+        for source, some in by_source.items():
+            self._told[source].observe(some)
+
+    def set_aside(self, device: str) -> None:
+        """Note that a window of a robot told what cannot be."""
+        self._impossible[device] = self._impossible.get(device, 0) + 1
+
+    @property
+    def has_any(self) -> bool:
+        """Whether a window or a label has come."""
+        return isfinite(self.first_at) or bool(self._told)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the confidence has fallen."""
+        return self._change.alarm
+
+    @property
+    def sources(self) -> set[str]:
+        """Who told labels."""
+        return set(self._told)
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """What has reached its threshold; verdicts can change at once where this does."""
+        alarms = tuple(told.flagged for told in self._told.values())
+        estimated = self._estimated is not None and self._estimated.harmed
+        return (alarms, estimated, self._shifts.open_rows, len(self._impossible), self.distrusted)
+
+    @property
+    def flagged(self) -> bool:
+        """Whether anything has reached its threshold."""
+        labels = any(told.flagged for told in self._told.values())
+        estimated = self._estimated is not None and self._estimated.harmed
+        return bool(labels or estimated or self._shifts.open_rows or self._impossible)
+
+    def lately(self, until: float) -> Counts:
+        """What its trusted labels said in the last half hour before a time."""
+        blocks = [
+            block
+            for told in self._trusted().values()
+            for block in told.recent
+            if until - BEFORE_S <= block.at < until
+        ]
+        return Counts(round(sum(b.labelled for b in blocks)), round(sum(b.wrong for b in blocks)))
 
     def health(self) -> VersionHealth:
         """The evidence now."""
-        onset = self._harm.onset_at if isfinite(self._harm.onset_at) else None
-        since = [block for block in self._recent if onset is not None and block[0] >= onset]
-        blocks, reference = self._confidence_blocks, self._reference
+        trusted, reference = self._trusted(), self._reference
+        leading, harm = self._leading()
+        onset = harm.onset_at if isfinite(harm.onset_at) else None
+        since = leading.since(onset) if leading is not None and onset is not None else None
+        labelled = sum(told.labelled for told in trusted.values())
+        wrong = sum(told.wrong for told in trusted.values())
+        total, windows = self._confidence
         return VersionHealth(
             model=self._of[0],
             version=self._of[1],
-            labelled=self._labelled,
-            wrong=self._wrong,
-            error_rate=rate_interval(self._labelled, self._wrong, INTERVAL_ALPHA),
+            labelled=labelled,
+            wrong=wrong,
+            error_rate=rate_interval(labelled, wrong, INTERVAL_ALPHA),
             reference_rate=reference.error_rate,
-            harm_rate=self._harm.rate,
-            evidence=self._harm.evidence,
-            threshold=self._harm.run_length,
-            harmed=self._harm.alarm,
+            harm_rate=self._harm_rate,
+            evidence=leading.evidence() if leading is not None else 0.0,
+            threshold=self._run_length,
+            harmed=harm.harmed,
             onset_at=onset,
-            since_onset=(sum(block[1] for block in since), sum(block[2] for block in since)),
-            confidence=self._confidence_sum / blocks if blocks else None,
+            since_onset=(round(since.labelled), round(since.wrong)) if since else (0, 0),
+            confidence=total / windows if windows else None,
             reference_confidence=1.0 - reference.doubt if reference.doubt_n else None,
             change_evidence=self._change.evidence,
-            changed=self._change.alarm,
+            changed=self.changed,
         )
+
+    def facts(self, before: Counts | None = None) -> Facts:
+        """Everything that a verdict is made of; ``before`` is what the version before did lately."""
+        leading, harm = self._leading()
+        robots = len(self._shifts.robots)
+        moved, faulty = self._struck(self._moved_robots()), self._struck(self._shifts.faulty_rows(ROBOT))
+        apart = dict.fromkeys([*harm.apart, *faulty.robots, *sorted(self._impossible), *moved.robots])
+        named = tuple(apart)[:MOST_NAMED]
+        fleet = self._fleet(leading, harm, moved, faulty)
+        tags = tuple(dict.fromkeys([*harm.tags, *self._shifts.moved_rows(TAG)]))[:MOST_NAMED]
+        return Facts(
+            model=self._of[0],
+            version=self._of[1],
+            reference_rate=self._reference.error_rate,
+            harm_rate=self._harm_rate,
+            run_length=self._run_length,
+            devices=robots,
+            fleet=fleet,
+            without_apart=self._labels(fleet, leading, harm.onset_at, but=harm.apart),
+            apart=tuple((device, self._robot(device, leading, harm)) for device in named),
+            tags=tuple((tag, self._tag(tag, leading, harm)) for tag in tags),
+            worse_than_before=self._is_worse(fleet, before),
+        )
+
+    def _fleet(self, leading: Told | None, harm: Harm, moved: "_Struck", faulty: "_Struck") -> Part:
+        estimated = self._estimated
+        by_estimate = estimated is not None and estimated.harmed and not self._labels_decide(leading)
+        harmed = harm.harmed or by_estimate
+        part = self._shifts.part(ALL, self.baselines.testing, settled=harmed)
+        since = harm.onset_at if harm.harmed else part.since
+        if by_estimate and not harm.harmed and estimated is not None:
+            since = estimated.onset_at
+        part = msgspec.structs.replace(
+            part,
+            harmed=harm.harmed,
+            log_evidence=harm.log_evidence,
+            since=since if isfinite(since) else 0.0,
+            estimated=estimated.error_rate if by_estimate and estimated is not None else None,
+            estimate_harmed=by_estimate,
+            moved=part.moved if harmed or moved.all_of_them else (),
+            faulty=part.faulty if faulty.all_of_them else 0.0,
+            latency_us=part.latency_us if faulty.all_of_them else 0.0,
+        )
+        return self._labels(part, leading, part.since)
+
+    def _robot(self, device: str, leading: Told | None, harm: Harm) -> Part:
+        harmed = device in harm.apart
+        part = self._shifts.part(ROBOT + device, self.baselines.testing, settled=harmed)
+        part = msgspec.structs.replace(part, harmed=harmed, impossible=self._impossible.get(device, 0))
+        if harmed and leading is not None:
+            onset = leading.onset_of(device=device)
+            part = msgspec.structs.replace(part, since=onset, log_evidence=leading.log_evidence_of(device))
+        return self._labels(part, leading, part.since, device=device)
+
+    def _tag(self, tag: str, leading: Told | None, harm: Harm) -> Part:
+        harmed = tag in harm.tags
+        part = self._shifts.part(TAG + tag, self.baselines.of_tag(tag), settled=harmed)
+        if harmed and leading is not None:
+            part = msgspec.structs.replace(part, harmed=True, since=leading.onset_of(tag=tag))
+        return self._labels(part, leading, part.since, tag=tag)
+
+    def _labels(
+        self,
+        part: Part,
+        leading: Told | None,
+        since: float,
+        *,
+        device: str = "",
+        tag: str = "",
+        but: tuple[str, ...] = (),
+    ) -> Part:
+        if leading is None:
+            return part
+        block = leading.since(since, device=device, tag=tag, but=but)
+        return msgspec.structs.replace(part, labelled=round(block.labelled), wrong=round(block.wrong))
+
+    def _leading(self) -> tuple[Told | None, Harm]:
+        """The trusted source that says most, and what it says."""
+        trusted = self._trusted()
+        if not trusted:
+            return None, Harm()
+        said = [(told, told.harm(len(trusted))) for told in trusted.values()]
+        return max(said, key=lambda pair: (pair[1].harmed, bool(pair[1].apart), pair[1].log_evidence))
+
+    def _trusted(self) -> dict[str, Told]:
+        if not self.distrusted:
+            return self._told
+        return {source: told for source, told in self._told.items() if source not in self.distrusted}
+
+    def _labels_decide(self, leading: Told | None) -> bool:
+        """Whether enough labels came since the estimate began to rise."""
+        if leading is None or self._estimated is None:
+            return False
+        return leading.since(self._estimated.onset_at).labelled >= ENOUGH_LABELS
+
+    def _moved_robots(self) -> tuple[str, ...]:
+        run_length, robots = self._shifts.run_length, max(len(self._shifts.robots), 1)
+        found = apart_by_e_bh(self._shifts.robot_evidence(log(run_length / robots)), run_length)
+        return tuple(dict.fromkeys([*found, *self._shifts.moved_rows(ROBOT)]))
+
+    def _struck(self, robots: tuple[str, ...]) -> "_Struck":
+        """Whether so many robots are all, or some that stand apart."""
+        known = len(self._shifts.robots)
+        if known == 1 or 2 * len(robots) > known or not robots:
+            return _Struck((), all_of_them=True)
+        return _Struck(robots, all_of_them=False)
+
+    def _is_worse(self, fleet: Part, before: Counts | None) -> bool:
+        if before is None or not before.labelled or not fleet.harmed:
+            return False
+        if fleet.since > self.first_at + YOUNG_S:
+            return False
+        now = Counts(fleet.labelled, fleet.wrong)
+        return log_evidence_worse(now, before, self._tolerance) >= WORSE_LOG
+
+
+class _Struck(msgspec.Struct, frozen=True):
+    """Robots that stand apart; none where all are meant."""
+
+    robots: tuple[str, ...]
+    all_of_them: bool
+
+
+def _estimated(reference: Reference, harm_rate: float, run_length: float) -> Estimated | None:
+    """The evidence of confidences alone, where testing told what they are worth."""
+    try:
+        labelled, right, confidence = (
+            Histogram.unpack(reference.histograms[name])
+            for name in ("labelled_confidence", "right_confidence", "confidence")
+        )
+        calibration = Calibration.fit(labelled, right)
+    except (KeyError, ValueError, MessageError):
+        return None
+    return Estimated(calibration, confidence, harm_rate, run_length) if labelled.total else None

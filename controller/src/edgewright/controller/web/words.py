@@ -108,6 +108,8 @@ EVENTS: Final[dict[str, Tone]] = {
     "device.refused": "bad",
     "device.rolled-back": "bad",
     "drift.noticed": "warn",
+    "finding.opened": "warn",
+    "finding.closed": "good",
     "alarm.raised": "bad",
     "alarm.closed": "good",
     "rebuild.queued": "warn",
