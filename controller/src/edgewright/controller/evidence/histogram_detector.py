@@ -27,7 +27,7 @@ False
 >>> for block in range(40, 60):
 ...     detector.observe(Histogram("unit", [0] * 16 + [8] * 32 + [0] * 16), at=float(block))
 >>> detector.alarm, detector.onset_at
-(True, 42.0)
+(True, 41.0)
 """
 
 from typing import Final
