@@ -107,11 +107,37 @@ class SimulatedBuilds:
 
     queued: list[tuple[str, int]] = field(default_factory=list)
     end: Callable[[str, int], None] = keep_building
+    rebuilds: list[tuple[str, str, str]] = field(default_factory=list)
+    settled: list[tuple[str, int, str]] = field(default_factory=list)
 
     def enqueue_build(self, model: str, version: int) -> None:
         """Take a build."""
         self.queued.append((model, version))
         self.end(model, version)
+
+    def enqueue_rebuild(
+        self,
+        model: str,
+        cause: str,
+        *,
+        trigger: str,
+        asked_by: str,
+        alarm: int = 0,
+        from_version: int = 0,
+        again: bool = False,
+    ) -> int:
+        """Take a rebuild; its number is how many there were."""
+        del cause, alarm, from_version, again
+        self.rebuilds.append((model, trigger, asked_by))
+        return len(self.rebuilds)
+
+    def approve_rebuild(self, number: int, by: str) -> None:
+        """Take an approval."""
+        self.settled.append(("approved", number, by))
+
+    def cancel_rebuild(self, number: int, by: str) -> None:
+        """Take an end."""
+        self.settled.append(("cancelled", number, by))
 
 
 @dataclass

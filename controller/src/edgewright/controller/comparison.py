@@ -180,20 +180,20 @@ def compare(model: str, versions: Sequence[Facts]) -> Comparison:
 
 
 def _about(versions: Sequence[Facts]) -> Iterable[Row]:
-    yield _words("Names", [", ".join(facts.aliases) for facts in versions], judged=False)
-    yield _words("State", [facts.state for facts in versions])
-    yield _words(
+    yield word_row("Names", [", ".join(facts.aliases) for facts in versions], judged=False)
+    yield word_row("State", [facts.state for facts in versions])
+    yield word_row(
         "Made from", [f"v{facts.parent}" if facts.parent else "" for facts in versions], judged=False
     )
-    yield _words("Made", [day(f.created_at) if f.created_at else "" for f in versions], judged=False)
-    yield _row("Classes", [float(len(facts.labels)) for facts in versions], COUNT)
-    yield _words("Robots", [str(facts.robots) for facts in versions], judged=False)
+    yield word_row("Made", [day(f.created_at) if f.created_at else "" for f in versions], judged=False)
+    yield number_row("Classes", [float(len(facts.labels)) for facts in versions], COUNT)
+    yield word_row("Robots", [str(facts.robots) for facts in versions], judged=False)
     base = versions[0].labels
     added = [", ".join(label for label in facts.labels if label not in base) for facts in versions]
     removed = [", ".join(label for label in base if label not in facts.labels) for facts in versions]
     for what, told in (("Classes added", added), ("Classes removed", removed)):
         if any(told):
-            yield _words(what, told)
+            yield word_row(what, told)
 
 
 def _numbers(found: Sequence[Mapping[str, float]]) -> Iterable[Row]:
@@ -201,13 +201,15 @@ def _numbers(found: Sequence[Mapping[str, float]]) -> Iterable[Row]:
     known = [name for name in FIGURES if name in names]
     for name in [*known, *sorted(names - set(known))]:
         label = name.replace("_", " ").capitalize()
-        yield _row("", [numbers.get(name) for numbers in found], FIGURES.get(name, Figure(label, _plain)))
+        yield number_row(
+            "", [numbers.get(name) for numbers in found], FIGURES.get(name, Figure(label, _plain))
+        )
 
 
 def _gates(found: Sequence[Mapping[str, Any]]) -> Iterable[Row]:
     for name in dict.fromkeys(name for gates in found for name in gates):
         told = [_threshold(gates.get(name)) for gates in found]
-        yield _words(name.replace("_", " ").capitalize(), told)
+        yield word_row(name.replace("_", " ").capitalize(), told)
 
 
 def _threshold(value: Any) -> str:
@@ -219,7 +221,7 @@ def _threshold(value: Any) -> str:
 def _data(found: Sequence[Mapping[str, str]]) -> Iterable[Row]:
     for role in dict.fromkeys(role for data in found for role in data):
         digests = [data.get(role, "") for data in found]
-        row = _words(role.capitalize(), digests)
+        row = word_row(role.capitalize(), digests)
         cells = (msgspec.structs.replace(c, text=c.text[:12]) for c in row.cells)
         yield Row(row.what, tuple(cells))
 
@@ -227,21 +229,21 @@ def _data(found: Sequence[Mapping[str, str]]) -> Iterable[Row]:
 def _of_target(target: str, versions: Sequence[Facts]) -> Iterable[Row]:
     none = ArtifactFacts(target)
     found = [next((a for a in facts.artifacts if a.target == target), none) for facts in versions]
-    yield _words("Precision", [a.precision for a in found])
-    yield _words("Format", [a.format for a in found])
-    yield _row("", [a.length or None for a in found], SIZE)
+    yield word_row("Precision", [a.precision for a in found])
+    yield word_row("Format", [a.format for a in found])
+    yield number_row("", [a.length or None for a in found], SIZE)
     bases = sorted({int(base) for a in found for base in a.patch_lengths})
     for base in bases:
         lengths = [a.patch_lengths.get(str(base)) for a in found]
-        yield _row("", lengths, Figure(f"Patch from v{base}", size))
+        yield number_row("", lengths, Figure(f"Patch from v{base}", size))
     measured = [{k: v for k, v in a.numbers.items() if k != "length"} for a in found]
     yield from _numbers(measured)
-    yield _words("Proven on", [", ".join(a.proven_on) for a in found])
-    yield _words("Proven how", [how_proven(a.qualification, was_raced(a.numbers)) for a in found])
-    yield _words("Robots", [str(a.robots) for a in found], judged=False)
+    yield word_row("Proven on", [", ".join(a.proven_on) for a in found])
+    yield word_row("Proven how", [how_proven(a.qualification, was_raced(a.numbers)) for a in found])
+    yield word_row("Robots", [str(a.robots) for a in found], judged=False)
 
 
-def _words(what: str, told: Sequence[str], *, judged: bool = True) -> Row:
+def word_row(what: str, told: Sequence[str], *, judged: bool = True) -> Row:
     """A row of texts; ``judged`` is False where it is no news that versions differ in it."""
     cells = []
     for i, text in enumerate(told):
@@ -250,7 +252,8 @@ def _words(what: str, told: Sequence[str], *, judged: bool = True) -> Row:
     return Row(what, tuple(cells))
 
 
-def _row(what: str, values: Sequence[float | None], figure: Figure) -> Row:
+def number_row(what: str, values: Sequence[float | None], figure: Figure) -> Row:
+    """A row of numbers, judged as its figure says; ``what`` is empty for the figure's own label."""
     base = values[0]
     cells = [Cell(base, _shown(base, figure))]
     cells += [_judged(value, base, figure) for value in values[1:]]

@@ -46,6 +46,7 @@ from edgewright.controller.monitor import Monitor
 from edgewright.controller.people import heads
 from edgewright.controller.publisher import Publisher
 from edgewright.controller.qualification.service import Qualifications
+from edgewright.controller.rebuild.asking import Asking
 from edgewright.controller.rebuild.workflows import Workflows
 from edgewright.controller.republishing import ASSIGNMENT_RENEWAL_S, RETRY_S, Republishing
 from edgewright.controller.retirement import Retirement
@@ -63,6 +64,7 @@ from edgewright.wire.errors import EdgewrightError
 RENEWAL_S: Final = 3600.0
 RETIREMENT_S: Final = 300.0
 QUALIFICATION_S: Final = 2.0
+ASKING_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ class Options:
         broker_files: folder that it was started with.
         broker_memory_mb: what may lie on the broker, MB; 0 for no bound.
         retention: how long telemetry is kept.
+        workflows_url: PostgreSQL database that carries builds and rebuilds; empty for a file of our own.
     """
 
     port: int = 0
@@ -92,6 +95,7 @@ class Options:
     broker_files: Path | None = None
     broker_memory_mb: int = 0
     retention: Retention = field(default_factory=Retention)
+    workflows_url: str = ""
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -159,9 +163,7 @@ def running(root: Path, options: Options) -> Iterator[tuple[DataFolder, Services
         link = BrokerLink(*site.broker, CONTROLLER, site.tls)
         most = options.broker_bytes
         publisher = Publisher(link, blobs, repository, director.roots, most)
-        services = _compose(
-            stack, root, db, blobs, link, publisher, repository, director, site, options.retention
-        )
+        services = _compose(stack, root, db, blobs, link, publisher, repository, director, site, options)
         yield folder, services, site
 
 
@@ -182,7 +184,7 @@ def _compose(
     repository: ImageRepository,
     director: DirectorProcess,
     site: Site,
-    retention: Retention,
+    options: Options,
 ) -> Services:
     assigner = Assigner(db, director, repository, publisher, Wrapper(db, root))
     targets = partial(_targets, root)
@@ -192,7 +194,10 @@ def _compose(
     signing = Signing(db, repository, publisher, rollouts, retirement, lambda: assigner.renew(0.0))
     reconciler = Reconciler(db, assigner, awake, targets)
     qualifications = Qualifications(db, blobs, director, publisher, retirement.need)
-    workflows = Workflows(root, db, blobs, repository, publisher, rollouts, measuring=qualifications)
+    workflows = Workflows(
+        root, db, blobs, repository, publisher, rollouts, options.workflows_url, qualifications
+    )
+    asking = Asking(db, blobs, workflows.enqueue_rebuild)
     monitor = Monitor(db, blobs, workflows.enqueue_for_alarm)
     answers = _Again(assigner.answer, "signed time")
 
@@ -201,7 +206,7 @@ def _compose(
         answers.wake()
 
     listeners = Listeners(monitor.observe, publisher.handle_want, awake.set, ask)
-    ingest = Ingest(db, blobs, link, director.seal, listeners, retention)
+    ingest = Ingest(db, blobs, link, director.seal, listeners, options.retention)
     republishing = Republishing(
         db, repository, publisher, retirement, assigner, lambda: len(director.roots())
     )
@@ -222,7 +227,10 @@ def _compose(
     keep = _Again(lambda: heads.keep_head(db, root), "audit head", RENEWAL_S)
     keep.wake()
     retire = _Again(republishing.retire, "retirement", RETIREMENT_S)
-    for part in (answers, come_back, ingest, reconciler, workflows, renew, keep, retire, asked):
+    triggers = _Again(asking.step, "rebuild triggers", ASKING_S)
+    forget = _Again(workflows.forget_ended, "workflow rows", RENEWAL_S)
+    engine = (workflows, triggers, forget)
+    for part in (answers, come_back, ingest, reconciler, *engine, renew, keep, retire, asked):
         part.start()
         stack.callback(part.stop)
     return Services(

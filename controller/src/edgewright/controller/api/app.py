@@ -21,6 +21,7 @@ from edgewright.controller.api import (
     people,
     provenance,
     qualifications,
+    rebuilds,
     rollouts,
     settling,
     signing,
@@ -60,7 +61,7 @@ def create_app(services: Services, names: Sequence[str] = ()) -> FastAPI:
     references = References(services.blobs)
     of_people = (people, audit, signing, director, settling, qualifications, labels)
     of_models = (models, aliases, versions, provenance, evidence, health)
-    for part in (devices, *of_models, rollouts, broker, *of_people):
+    for part in (devices, *of_models, rollouts, rebuilds, broker, *of_people):
         app.include_router(part.create_router(services, references), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_revocation(services), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(create_est(services), responses=PROBLEMS)

@@ -286,9 +286,14 @@ class RebuildView(_FromRow):
     """One rebuild."""
 
     id: int
+    model: str
     from_version: int
     cause: str
     alarm: int
+    trigger: str = Field(description="What asked: harm, schedule, data, person, api or recipe")
+    asked_by: str
+    approved_by: str
+    approved_at: float
     state: str
     queued_at: float
     started_at: float
@@ -297,6 +302,22 @@ class RebuildView(_FromRow):
     new_version: int
     rollout: int
     gates: dict[str, Any]
+    detail: str
+
+
+class RunView(_FromRow):
+    """One training of a rebuild."""
+
+    id: int
+    rebuild: int
+    rung: str
+    attempt: int
+    started_at: float
+    finished_at: float
+    parameters: dict[str, Any]
+    metrics: dict[str, float]
+    artifacts: dict[str, str] = Field(description="Name to the SHA-256 of the blob")
+    outcome: str = Field(description="passed, refused or failed; empty while it runs")
     detail: str
 
 

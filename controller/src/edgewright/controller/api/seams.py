@@ -91,6 +91,28 @@ class Builds(Protocol):
         """Build a version that the registry holds."""
         ...
 
+    def enqueue_rebuild(
+        self,
+        model: str,
+        cause: str,
+        *,
+        trigger: str,
+        asked_by: str,
+        alarm: int = 0,
+        from_version: int = 0,
+        again: bool = False,
+    ) -> int:
+        """Ask for a rebuild; returns its number, or that of the one that is under way."""
+        ...
+
+    def approve_rebuild(self, number: int, by: str) -> None:
+        """Let a rebuild that waits for a person go on."""
+        ...
+
+    def cancel_rebuild(self, number: int, by: str) -> None:
+        """End a rebuild that has not gone to the line."""
+        ...
+
 
 class Evidence(Protocol):
     """What the monitor knows."""

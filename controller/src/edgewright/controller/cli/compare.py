@@ -1,5 +1,6 @@
 """``edgewright compare``: versions of a model side by side."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -34,15 +35,17 @@ def compare(
     if as_json:
         print_json(found)
         return
-    console().print(_table(found))
+    columns = [f"v{number}" for number in found["versions"]]
+    console().print(comparison_table(found["model"], columns, found["sections"]))
 
 
-def _table(found: dict[str, Any]) -> Table:
+def comparison_table(model: str, columns: Sequence[str], sections: Sequence[dict[str, Any]]) -> Table:
+    """Sections of a comparison as the API gives them, one column each for what is compared."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(found["model"], no_wrap=True)
-    for number in found["versions"]:
-        table.add_column(f"v{number}", overflow="fold")
-    for section in found["sections"]:
+    table.add_column(model, no_wrap=True)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for section in sections:
         table.add_row()
         table.add_row(Text(section["title"], style="bold"))
         for row in section["rows"]:

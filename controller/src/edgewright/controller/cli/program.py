@@ -33,6 +33,7 @@ from edgewright.controller.cli import (
     provenance,
     push,
     qualify,
+    rebuild,
     rollouts,
     toolchain,
 )
@@ -98,17 +99,26 @@ def up(
     keep_samples_mb: Annotated[
         int, typer.Option(min=1, help="What pictures of captured frames may take, MiB; the oldest go first.")
     ] = Retention.samples_mb,
+    workflows_database: Annotated[
+        str,
+        typer.Option(
+            envvar="EDGEWRIGHT_WORKFLOWS_DATABASE",
+            metavar="URL",
+            help="PostgreSQL database for builds and rebuilds under way, postgresql://...; "
+            "default: a file in the data folder. A password belongs into the variable or into ~/.pgpass.",
+        ),
+    ] = "",
 ) -> None:
     """Run the controller: API, page, HTTPS door, broker, compiler and everything else."""
+    from edgewright.controller.rebuild.workflows import check_database
     from edgewright.controller.up import Options, serve
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     reached = broker.read_address(site_broker) if site_broker else None
     retention = Retention(keep_windows_days, keep_samples_days, keep_samples_mb)
     names = tuple(name or ())
-    options = Options(
-        port, https_port, broker_port, listen, names, reached, broker_files, broker_memory_mb, retention
-    )
+    addresses = (port, https_port, broker_port, listen, names, reached, broker_files)
+    options = Options(*addresses, broker_memory_mb, retention, check_database(workflows_database))
     serve(data, options, lambda address: _announce(address, data))
 
 
@@ -137,6 +147,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(alias.app, name="alias")
 app.command()(fleet.targets)
 app.add_typer(rollouts.app, name="rollout")
+app.add_typer(rebuild.app, name="rebuild")
 app.add_typer(keys.app, name="keys")
 app.add_typer(director.app, name="director")
 app.command()(health.health)

@@ -73,6 +73,9 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "model.withdraw": Operation(ENGINEER, "withdraw a version", changes=True),
     "model.alias": Operation(ENGINEER, "move and remove aliases of versions", changes=True),
     "rollout.create": Operation(ENGINEER, "start a rollout", changes=True),
+    "rebuild.start": Operation(ENGINEER, "start a rebuild", changes=True),
+    "rebuild.approve": Operation(ENGINEER, "let a rebuilt version go to the line", changes=True),
+    "rebuild.cancel": Operation(ENGINEER, "end a rebuild", changes=True),
     "qualification.order": Operation(ENGINEER, "have a version measured on devices", changes=True),
     # Trust
     "device.trust": Operation(ADMIN, "trust a suspicious device again", changes=True),
@@ -96,6 +99,9 @@ FOR_SOME_MODELS: Final = frozenset(
             "model.withdraw",
             "qualification.order",
             "model.alias",
+            "rebuild.start",
+            "rebuild.approve",
+            "rebuild.cancel",
         ),
         # These name no model and change none by themselves: a blob lies there until a push names it, and a
         # request is committed by what the keys of its role have signed.

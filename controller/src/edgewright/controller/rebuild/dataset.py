@@ -8,7 +8,8 @@ because a head cannot be fitted to them.
 Labels can be wrong, and somebody may want them to be. So:
 
 - What a person saw counts above what any program or line told (``labels.effective_truth``).
-- A source that disagrees with audits is set aside as a whole; which, and why, is kept.
+- A source that disagrees with audits is set aside as a whole (``evidence.sources``); which, and why, is
+  kept.
 - Where enough items of the gate part were audited, these alone judge.
 - Where several robots told, the one that told most supplies at most its share of the fit part: its newest.
   Where too little would be left that way, more of it stays, and a person has to approve.
@@ -28,7 +29,7 @@ from edgewright.controller import labels
 from edgewright.controller.database import Session, and_, col, exists, func, or_, select
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Sample
-from edgewright.controller.evidence.confidence_sequence import rate_interval
+from edgewright.controller.evidence.sources import judge_source
 from edgewright.controller.model_toml import RebuildPart
 
 Part = Literal["fit", "gate"]
@@ -41,13 +42,6 @@ NEW_LABEL_ITEMS: Final = 12
 
 MOST_ITEMS: Final = 2000
 """The newest are taken; a rebuild has to be done within a minute."""
-
-
-MOST_DISAGREEMENT: Final = 0.1
-"""Share of audited items in which a source may say something else than the person and be believed."""
-
-DISAGREEMENT_ALPHA: Final = 0.05
-"""Probability that a source is ever set aside which disagrees no more than that."""
 
 
 class Item(NamedTuple):
@@ -142,10 +136,9 @@ def doubted_sources(session: Session, model: str) -> dict[str, str]:
     doubted = {}
     for source in (labels.LINE, *labels.sources(session, model)):
         if source != labels.AUDIT:
-            agree, compared = labels.source_agreement(session, model, source)
-            shown = rate_interval(compared, compared - agree, DISAGREEMENT_ALPHA)
-            if shown.low > MOST_DISAGREEMENT:
-                doubted[source] = f"{compared - agree} of {compared} audited items were something else."
+            verdict = judge_source(*labels.source_agreement(session, model, source))
+            if not verdict.trusted:
+                doubted[source] = verdict.sentence
     return doubted
 
 

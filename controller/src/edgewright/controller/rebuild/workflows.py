@@ -11,14 +11,20 @@ What has to be told to DBOS, each found out by experiment (docs/decisions):
 - The serializer is portable JSON; the default is pickle.
 - ``executor_id`` is fixed: a process recovers the workflows of its own id only.
 - SQLite is put into WAL by the connection's class; the engine does not do it.
+- In a PostgreSQL database each data folder has a schema of its own: workflows are named by numbers that two
+  controllers share, and one would take the other's for its own.
+- Rows of workflows that have ended are deleted after a week; the engine keeps them for ever.
 - A step that is interrupted because the controller goes down leaves by ``Interrupted``, which is no
   ``Exception``: the engine would record one as the workflow's outcome.
 """
 
 import logging
+import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -30,7 +36,8 @@ from edgewright.controller.database import col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.evidencetables import Alarm, Rebuild
 from edgewright.controller.database.tables import ModelVersion
-from edgewright.controller.errors import BuildInterruptedError
+from edgewright.controller.durable import write_durably
+from edgewright.controller.errors import BuildInterruptedError, InvalidRequestError
 from edgewright.controller.model_toml import FILE_NAME, parse_model
 from edgewright.controller.rebuild.context import Context, Measuring, Publishing, Releases, Rollouts
 from edgewright.controller.rebuild.orders import Asked, approve, cancel, queue_rebuild
@@ -45,7 +52,30 @@ APPLICATION_VERSION: Final = "workflows-1"
 """A change of the order of steps gets ``DBOS.patch``; a new version would orphan what is under way."""
 EXECUTOR: Final = "controller"
 
+ENDED: Final = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+"""The engine's states of a workflow that nothing carries on any more."""
+
+KEEP_ENDED_S: Final = 7 * 24 * 3600.0
+"""For a look at what the engine did; nothing reads the rows of a workflow that has ended."""
+
+MOST_ROWS: Final = 500
+"""Rows deleted at once."""
+
+SCHEMA_FILE: Final = "engine-schema"
+"""In the data folder; holds the name of the schema that this controller has in a PostgreSQL database."""
+
 _log = logging.getLogger(__name__)
+
+
+def check_database(url: str) -> str:
+    """The address of a PostgreSQL database as the engine takes it; empty for a file of our own.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    if url and not url.startswith(("postgresql://", "postgresql+psycopg://")):
+        raise InvalidRequestError("The workflows' database is named as postgresql://USER@HOST:PORT/NAME.")
+    return url
 
 
 class _WalConnection(sqlite3.Connection):
@@ -103,7 +133,9 @@ class Workflows:
 
     def enqueue_build(self, model: str, version: int) -> None:
         """Build, sign and publish a version that the registry holds; asked for twice it is done once."""
-        if self._running:
+        with self._context.db.reading() as session:
+            has_work = registry.find_version(session, model, version).state in registry.UNFINISHED
+        if self._running and has_work:
             self._start(f"build-{model}-{version}", self._declared.build, model, version)
 
     def enqueue_rebuild(
@@ -172,18 +204,34 @@ class Workflows:
         with self._context.db.session() as session:
             cancel(session, number, f"cancelled by {by}.")
 
+    def forget_ended(self) -> None:
+        """Delete the engine's rows of workflows that ended long ago; the controller's own tables stay."""
+        if not self._running:
+            return
+        before = datetime.fromtimestamp(time.time() - KEEP_ENDED_S, UTC).isoformat()
+        while ended := DBOS.list_workflows(
+            status=list(ENDED), completed_before=before, limit=MOST_ROWS, load_input=False, load_output=False
+        ):
+            DBOS.delete_workflows([row.workflow_id for row in ended])
+
     def _start_rebuild(self, number: int) -> None:
         if self._running:
             with self._context.db.reading() as session:
-                approved = session.get_one(Rebuild, number).approved_at
+                row = session.get_one(Rebuild, number)
             # The first one ends where a person is waited for; nothing runs until they have approved.
-            name = f"rebuild-{number}-approved" if approved else f"rebuild-{number}"
-            self._start(name, self._declared.rebuild, number)
+            name = f"rebuild-{number}-approved" if row.approved_at else f"rebuild-{number}"
+            if row.state in AT_WORK:
+                self._start(name, self._declared.rebuild, number)
 
     def _start(self, name: str, workflow: Any, *arguments: Any) -> None:
         # Two threads that start one workflow at once are a conflict to the engine.
         with self._starting:
-            if DBOS.get_workflow_status(name) is None:
+            known = DBOS.get_workflow_status(name)
+            if known is not None and known.status in ENDED:
+                # Whoever starts it has work left: the engine gave up, or its database is older than ours.
+                DBOS.delete_workflow(name)
+                known = None
+            if known is None:
                 with SetWorkflowID(name):
                     DBOS.start_workflow(workflow, *arguments)
 
@@ -199,7 +247,15 @@ class Workflows:
         }
         if self._url.startswith("sqlite"):
             config["db_engine_kwargs"] = {"connect_args": {"factory": _WalConnection}}
+        else:
+            config["dbos_system_schema"] = self._schema()
         return config
+
+    def _schema(self) -> str:
+        place = self._context.data / SCHEMA_FILE
+        if not place.exists():
+            write_durably(place, f"edgewright_{secrets.token_hex(4)}\n".encode())
+        return place.read_text().strip()
 
 
 class _Declared(NamedTuple):

@@ -158,8 +158,10 @@ def alarms(session: Session, model: str, limit: int = 20) -> list[Alarm]:
 
 
 def rebuilds(session: Session, model: str, limit: int = 20) -> list[Rebuild]:
-    """The model's rebuilds, newest first."""
-    statement = select(Rebuild).where(col(Rebuild.model) == model).order_by(col(Rebuild.id).desc())
+    """The rebuilds of a model, or of all where it is empty; newest first."""
+    statement = select(Rebuild).order_by(col(Rebuild.id).desc())
+    if model:
+        statement = statement.where(col(Rebuild.model) == model)
     return list(session.exec(statement.limit(limit)))
 
 
