@@ -1,14 +1,23 @@
 """The seven answers as a person gets them: by the API, on the page, by the command."""
 
+import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from fastapi.testclient import TestClient
 
 from edgewright.controller.api.app import create_app
 from edgewright.controller.cli.program import main
+from edgewright.controller.database import col, select
+from edgewright.controller.database.evidencetables import Alarm
+from edgewright.controller.database.tables import Window
+from edgewright.wire import messages
+from edgewright.wire.messages import decode_up
+from tests.controller.health_line import Line, fill
 from tests.controller.parts import TOKEN, Parts, make_parts
 from tests.controller.served import served
 from tests.controller.storyline import ALARM, MODEL, tell
@@ -50,13 +59,73 @@ def test_the_api_answers_all_seven(client: TestClient, parts: Parts) -> None:
 
 
 def test_harm_is_an_exit_status(parts: Parts, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without harm the command ends with 0; while an alarm is open, with the number of ``HarmError``."""
-    told(parts, ALARM + 1.0)
+    """Without harm the command ends with 0; with an open alarm, with the number of ``HarmError``."""
+    told(parts, ALARM - 1.0)
     with served(parts):
         with pytest.raises(SystemExit) as ended:
-            main(["health", MODEL, "--data", str(parts.data)])
+            main(["health", MODEL, "--data", str(parts.data), "--json"])
+        assert ended.value.code == 0
+        assert json.loads(capsys.readouterr().out)["status"] == "healthy"
+        with parts.db.session() as session:
+            session.add(Alarm(model=MODEL, version=1, raised_at=1.0, signal="error-rate", sentence="Harm."))
+        with pytest.raises(SystemExit) as ended:
+            main(["health", f"{MODEL}@1", "--data", str(parts.data)])
         said = capsys.readouterr()
         assert ended.value.code == 19
         assert f"{MODEL} v1 does harm." in said.out
+        assert "7 What is the next step?" in said.out
         assert said.err.startswith("E019 ")
-        print(said.out)
+
+
+def test_the_page_answers_with_pictures(client: TestClient, parts: Parts) -> None:
+    """Darker pictures and a robot of its own show on the page: in words and in pictures."""
+    line = Line(dark=0.2, bad="robot-2", seconds=300)
+    fill(parts, line, time.time())
+    page = client.get(f"/models/{MODEL}/health").text
+    words = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+    assert "the newest windows look otherwise than testing: brightness." in words
+    assert "robot-2 differs" in words
+    pictures = re.findall(r'<svg[^>]*role="img"[^>]*aria-label="([^"]*)"', page)
+    assert any(re.match(r"Brightness now 3\d\.\d %, in testing 5\d\.\d %", said) for said in pictures)
+    assert any(said.startswith("robot-2: ") for said in pictures)
+    assert any(said.startswith("t-shirt: 42.9 % of the decisions, 40.0 %") for said in pictures)
+    assert f'href="/models/{MODEL}/health"' in client.get(f"/models/{MODEL}").text
+
+
+def test_label_free_accuracy_answers_where_nothing_is_labelled(client: TestClient, parts: Parts) -> None:
+    """A line that labels nothing gets the estimate from calibrated confidence, near the rate of testing."""
+    fill(parts, Line(labelled=False, seconds=300), time.time())
+    found = client.get(f"/api/v1/models/{MODEL}/health", headers=HEADERS).json()
+    performance = found["answers"][0]
+    assert performance["sentence"].startswith(("Probably.", "It cannot be told from confidence alone."))
+    assert performance["numbers"]["error_rate"] == pytest.approx(0.014, abs=0.006)
+    assert found["answers"][6]["sentence"].startswith("Let somebody label a few random frames")
+
+
+@pytest.mark.parametrize("line", [Line(profiled=False, seconds=60), Line(seconds=0), Line(devices=0)])
+def test_what_is_missing_leaves_a_sound_page(client: TestClient, parts: Parts, line: Line) -> None:
+    """Without a profile, without windows or without devices the page stands and says so."""
+    fill(parts, line, time.time())
+    answer = client.get(f"/models/{MODEL}/health")
+    assert answer.status_code == 200
+    assert "Not known, because" in answer.text
+
+
+def test_damaged_and_graceful_windows_are_left_out(client: TestClient, parts: Parts) -> None:
+    """A payload that cannot be read and a window in the grace after a changeover count in no picture."""
+    fill(parts, Line(seconds=60, devices=1), time.time())
+    with parts.db.session() as session:
+        rows = list(session.exec(select(Window).order_by(col(Window.seq))))
+        rows[0].payload = b"damaged"
+        window = decode_up(rows[1].payload)
+        assert isinstance(window, messages.Window)
+        rows[1].payload = messages.encode(msgspec.structs.replace(window, grace=True))
+    found = client.get(f"/api/v1/models/{MODEL}/health", headers=HEADERS).json()
+    assert found["windows"] == 4
+    assert sum(found["signals"][0]["now"]) == 4 * 14
+
+
+def test_a_model_that_is_not_there_is_told(client: TestClient) -> None:
+    """Neither API nor page invents a model."""
+    assert client.get("/api/v1/models/nobody/health", headers=HEADERS).status_code == 404
+    assert client.get("/models/nobody/health").status_code == 404

@@ -54,6 +54,15 @@ class DeviceHealthView(_FromValue):
     differs: bool = Field(description="Whether it stands out")
 
 
+class WitnessView(_FromValue):
+    """One estimate of the error rate, from one kind of evidence."""
+
+    name: str
+    low: float
+    estimate: float
+    high: float
+
+
 class ClassShareView(_FromValue):
     """A class's share of the decisions."""
 
@@ -84,10 +93,12 @@ class HealthView(_FromValue):
     status: Literal["healthy", "harm", "unknown"]
     sentence: str
     answers: tuple[AnswerView, ...] = Field(description="In the order of the questions")
+    witnesses: tuple[WitnessView, ...]
     signals: tuple[SignalView, ...]
     classes: tuple[ClassShareView, ...]
     dots: tuple[DeviceHealthView, ...] = Field(description="Some devices: all that stand out are among them")
     windows: int = Field(description="How many of the newest windows signals and classes are of")
+    promised: float | None = Field(description="Error rate in testing")
     harm_rate: float | None = Field(description="Error rate from which on it is harm")
 
 

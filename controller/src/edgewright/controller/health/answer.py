@@ -53,7 +53,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         numbers: what the sentence says, for programs.
         since: since when, 0 where that is not known.
         details: lines below it.
-        command, href: of the next step.
+        command, href, link: of the next step; the last is what a link to ``href`` reads.
     """
 
     key: Key
@@ -67,6 +67,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     details: tuple[Detail, ...] = ()
     command: str = ""
     href: str = ""
+    link: str = ""
 
 
 class Dot(msgspec.Struct, frozen=True):
@@ -81,6 +82,15 @@ class Dot(msgspec.Struct, frozen=True):
     differs: bool
 
 
+class Witness(msgspec.Struct, frozen=True):
+    """One estimate of the error rate, from one kind of evidence."""
+
+    name: str
+    low: float
+    estimate: float
+    high: float
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The seven answers about one version of a model.
 
@@ -88,7 +98,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
         status: ``harm`` where evidence shows it, ``unknown`` where nothing can show it, else ``healthy``.
         sentence: the whole in one sentence.
         answers: one for each question, in the order of ``QUESTIONS``.
-        signals, classes, dots: what the pictures show.
+        witnesses, signals, classes, dots: what the pictures show.
     """
 
     model: str
@@ -98,10 +108,12 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     tone: Tone
     answers: tuple[Answer, ...]
+    witnesses: tuple[Witness, ...] = ()
     signals: tuple[Signal, ...] = ()
     classes: tuple[ClassShare, ...] = ()
     dots: tuple[Dot, ...] = ()
     windows: int = 0
+    promised: float | None = None
     harm_rate: float | None = None
 
     def answer(self, key: Key) -> Answer:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from edgewright.controller.health.answer import Answer, Dot, Health, Key
 from edgewright.controller.health.facts import Facts
-from edgewright.controller.health.performance import bounds, cost, performance
+from edgewright.controller.health.performance import bounds, cost, performance, witnesses
 from edgewright.controller.health.situation import changes, devices, done
 from edgewright.controller.health.steps import next_step
 from edgewright.controller.web.words import Tone
@@ -35,10 +35,12 @@ def answer(facts: Facts) -> Health:
         sentence=_sentence(facts, status, dots),
         tone=_TONES[status],
         answers=answers,
+        witnesses=witnesses(facts),
         signals=facts.signals,
         classes=facts.classes,
         dots=dots,
         windows=facts.windows,
+        promised=facts.promise.error_rate if facts.promise else None,
         harm_rate=facts.promise.harm_rate if facts.promise else None,
     )
 

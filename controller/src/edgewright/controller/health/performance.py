@@ -9,7 +9,7 @@ from math import ceil
 from typing import Final
 
 from edgewright.controller.evidence.confidence_sequence import Interval
-from edgewright.controller.health.answer import QUESTIONS, Answer, Detail, Key
+from edgewright.controller.health.answer import QUESTIONS, Answer, Detail, Key, Witness
 from edgewright.controller.health.facts import Facts, LabelFree, Promise, Signal, Told
 from edgewright.controller.web.words import Tone, clock, count, percent, plural
 
@@ -58,6 +58,16 @@ def performance(facts: Facts) -> Answer:
     )
 
 
+def witnesses(facts: Facts) -> tuple[Witness, ...]:
+    """All estimates of the error rate that there are, for their picture."""
+    found = [
+        ("by labels", facts.labels.interval if facts.labels else None),
+        ("by audits", facts.audits.interval if facts.audits else None),
+        ("by confidence", facts.label_free.interval if facts.label_free else None),
+    ]
+    return tuple(Witness(name, *interval) for name, interval in found if interval is not None)
+
+
 def _verdict(facts: Facts, promise: Promise, labels: Told) -> tuple[Tone, str]:
     if facts.is_at_fault:
         return "bad", "No."
@@ -90,8 +100,8 @@ def _round_up(number: int) -> int:
 
 def _told(labels: Told) -> str:
     return (
-        f"Of {plural(labels.labelled, 'labelled decision')} since {clock(labels.since)} "
-        f"{count(labels.wrong)} {'was' if labels.wrong == 1 else 'were'} wrong, "
+        f"Of {plural(labels.labelled, 'labelled decision')}, told since {clock(labels.since)}, "
+        f"{count(labels.wrong)} {'was' if labels.wrong == 1 else 'were'} wrong: "
         f"{percent(labels.interval.estimate)} ({_between(labels.interval)})."
     )
 
@@ -267,7 +277,7 @@ def amount(signal: Signal, value: float) -> str:
     if signal.name == "latency_us":
         return f"{value / 1000:.1f} ms"
     if signal.schema == "sharpness":
-        return f"{value:.3g}"
+        return count(value) if value >= 100 else f"{value:.3g}"
     return percent(value)
 
 

@@ -277,10 +277,10 @@ def _story(facts: Facts) -> str:
 
 def _rollout(facts: Facts) -> str:
     action = facts.action
-    return (
-        f"Rollout {action.rollout} of v{action.rollout_version} is {action.rollout_state}: "
-        f"{action.rollout_done} of {plural(action.rollout_total, 'device')} took it."
-    )
+    said = f"Rollout {action.rollout} of v{action.rollout_version} is {action.rollout_state}"
+    if not action.rollout_total:
+        return f"{said}."
+    return f"{said}: {action.rollout_done} of {plural(action.rollout_total, 'device')} took it."
 
 
 def _answer(key: Key, sentence: str, **more: object) -> Answer:

@@ -39,12 +39,13 @@ class Situation(StrEnum):
 
 
 class Step(NamedTuple):
-    """A step: what to do and why; ``command`` and ``href`` are filled in with the names of the facts."""
+    """A step: what to do and why; texts are filled in with the names of the facts."""
 
     tone: Tone
     sentence: str
     command: str = ""
     href: str = ""
+    link: str = ""
 
 
 STEPS: Final[dict[Situation, Step]] = {
@@ -53,54 +54,63 @@ STEPS: Final[dict[Situation, Step]] = {
         "Look at v{new_version} and let it go: rebuild {rebuild} waits for a person's approval.",
         "edgewright rebuild approve {rebuild}",
         "/models/{model}",
+        "Open the model",
     ),
     Situation.ROLLOUT_PAUSED: Step(
         "warn",
         "Look why rollout {rollout} of v{rollout_version} is paused, and resume or abort it.",
         "edgewright rollout resume {rollout}",
         "/rollouts/{rollout}",
+        "Open the rollout",
     ),
     Situation.ROLLING_OUT: Step(
         "move",
         "Wait: rollout {rollout} brings v{rollout_version} to the devices; its gates stop what is worse.",
         "edgewright rollout show {rollout}",
         "/rollouts/{rollout}",
+        "Open the rollout",
     ),
     Situation.REBUILDING: Step(
         "move",
         "Wait: rebuild {rebuild} is {rebuild_state}, and its gates refuse what is no better.",
         "edgewright rebuild show {rebuild}",
         "/models/{model}",
+        "Open the model",
     ),
     Situation.MODEL_FAULT: Step(
         "bad",
         "Bring v{before} back: v{version} is at fault, not what it sees.",
         "edgewright rollout rollback {rollout}",
         "/rollouts/{rollout}",
+        "Open the rollout",
     ),
     Situation.MODEL_FAULT_FIRST: Step(
         "bad",
         "Push a better version: v{version} is at fault, not what it sees, and there is none before it.",
         "edgewright push PATH --rollout",
         "/models/{model}",
+        "Open the model",
     ),
     Situation.OPTICS: Step(
         "bad",
         "Clean the lens and check lamp and focus{on_device}; the pictures themselves changed.",
         "",
         "{device_href}",
+        "Open {where}",
     ),
     Situation.ONE_ROBOT: Step(
         "bad",
         "Look at {device}: its lens, lamp, camera mount and what labels its items. The others do well.",
         "edgewright device {device}",
         "{device_href}",
+        "Open {where}",
     ),
     Situation.HARM: Step(
         "bad",
         "Rebuild it from labelled frames of now.",
         "edgewright rebuild start {model}",
         "/models/{model}",
+        "Open the model",
     ),
     Situation.HARM_NO_RECIPE: Step(
         "bad",
@@ -108,30 +118,35 @@ STEPS: Final[dict[Situation, Step]] = {
         "nothing here can make one.",
         "edgewright push PATH --rollout",
         "/models/{model}",
+        "Open the model",
     ),
     Situation.NOT_RUNNING: Step(
         "quiet",
         "Roll it out; no device runs v{version}.",
         "edgewright rollout create {model}@{version}",
         "/models/{model}",
+        "Open the model",
     ),
     Situation.NO_REFERENCE: Step(
         "quiet",
         "Build it again with this edgewright: v{version} has no reference profile to be held against.",
         "edgewright push PATH",
         "/models/{model}",
+        "Open the model",
     ),
     Situation.AWAY: Step(
         "warn",
         "Look why the devices that run it are not connected; nothing is heard of v{version} meanwhile.",
         "edgewright devices",
         "/",
+        "Open the fleet",
     ),
     Situation.NO_WINDOWS: Step(
         "warn",
         "Look whether the line runs: no window of v{version} came in the last hour.",
         "edgewright devices",
         "/",
+        "Open the fleet",
     ),
     Situation.NO_LABELS: Step(
         "quiet",
@@ -139,6 +154,7 @@ STEPS: Final[dict[Situation, Step]] = {
         "labels nobody sees when the truth itself changes.",
         "",
         "/models/{model}/label",
+        "Label frames",
     ),
     Situation.BENIGN: Step(
         "good",
@@ -204,6 +220,7 @@ def next_step(facts: Facts) -> Answer:
         tone=step.tone,
         command=step.command.format_map(names),
         href=step.href.format_map(names),
+        link=step.link.format_map(names),
     )
 
 
@@ -221,5 +238,6 @@ def _names(facts: Facts) -> dict[str, object]:
         "rollout_version": action.rollout_version,
         "device": device,
         "device_href": f"/devices/{device}" if device else "/",
+        "where": device or "the fleet",
         "on_device": f" of {device}" if device else " of all devices",
     }

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from edgewright.controller.health.answer import Dot, Health, Key
+from edgewright.controller.health.answer import Dot, Health
 from edgewright.controller.health.facts import ClassShare, Signal
 from edgewright.controller.health.performance import OUTPUTS, amount, is_beyond
 from edgewright.controller.web.words import Tone, percent, plural
@@ -104,12 +104,11 @@ def pictures(health: Health) -> Pictures:
     scale = _scale(shown, health)
     large = len(shown) > ROWS
     rows = [line for line in scale.lines if line.tone != "quiet" or not large][:ROWS]
-    numbers = health.answer(Key.PERFORMANCE).numbers
     rates = [dot.rate or 0.0 for dot in shown]
     return Pictures(
         outputs=tuple(histogram(s) for s in health.signals if s.side == "output" and s.frames),
         inputs=tuple(histogram(s) for s in health.signals if s.side == "input" and s.frames),
-        rates=_rates(numbers, health.harm_rate),
+        rates=_rates(health),
         devices=Scale(tuple(rows), scale.ticks, scale.end),
         strip=scale.lines if large else (),
         strip_said=f"Error rates of {plural(len(shown), 'device')}, from {percent(min(rates))} to "
@@ -135,7 +134,7 @@ def histogram(signal: Signal) -> Histogram:
     )
     low, high = _ends(signal, first, last)
     return Histogram(
-        name=OUTPUTS.get(signal.name, signal.name),
+        name=signal.name.removesuffix("_us"),
         bars=bars,
         low=amount(signal, low),
         high=amount(signal, high),
@@ -167,34 +166,37 @@ def _in_words(signal: Signal) -> str:
     return f"{said}, in testing {amount(signal, then)}" if isfinite(then) else said
 
 
-def _rates(numbers: dict[str, float], harm: float | None) -> Scale:
-    if "error_rate" not in numbers:
-        return Scale((), (), "")
-    low, middle, high = (numbers[f"error_rate{end}"] for end in ("_low", "", "_high"))
-    tone: Tone = "bad" if harm is not None and middle > harm else "good"
-    name = "by labels" if "labelled" in numbers else "by confidence"
-    return _on_scale([(name, low, middle, high, tone, "")], numbers.get("promised_error_rate"), harm)
+def _rates(health: Health) -> Scale:
+    found = [
+        (w.name, w.low, w.estimate, w.high, _above(w.estimate, health.harm_rate), "")
+        for w in health.witnesses
+    ]
+    return _on_scale(found, health)
+
+
+def _above(rate: float, harm: float | None) -> Tone:
+    return "bad" if harm is not None and rate > harm else "good"
 
 
 def _scale(dots: Sequence[Dot], health: Health) -> Scale:
-    found: list[tuple[str, float, float, float, Tone, str]] = [
-        (dot.device, dot.low, dot.rate or 0.0, dot.high, _tone(dot), f"/devices/{dot.device}") for dot in dots
-    ]
-    promised = health.answer(Key.PERFORMANCE).numbers.get("promised_error_rate")
-    return _on_scale(found, promised, health.harm_rate)
+    return _on_scale(
+        [
+            (dot.device, dot.low, dot.rate or 0.0, dot.high, _tone(dot), f"/devices/{dot.device}")
+            for dot in dots
+        ],
+        health,
+    )
 
 
 def _tone(dot: Dot) -> Tone:
     return "bad" if dot.differs else "quiet"
 
 
-def _on_scale(
-    found: Sequence[tuple[str, float, float, float, Tone, str]], promised: float | None, harm: float | None
-) -> Scale:
+def _on_scale(found: Sequence[tuple[str, float, float, float, Tone, str]], health: Health) -> Scale:
     """Rates on a scale that ends above the largest of them."""
     if not found:
         return Scale((), (), "")
-    marks = [(promised, "testing", "promised"), (harm, "harm", "harm")]
+    marks = [(health.promised, "testing", "promised"), (health.harm_rate, "harm from", "harm")]
     known = [(at, name, kind) for at, name, kind in marks if at is not None]
     end = min(1.0, 1.1 * max(*(high for _, _, _, high, _, _ in found), *(at for at, _, _ in known), 0.01))
     lines = tuple(
