@@ -20,8 +20,8 @@ from edgewright.controller.web.entry import NeedOrLink, add_entry, with_session
 from edgewright.controller.web.live import open_live, stream
 from edgewright.controller.web.orders import add_orders
 from edgewright.controller.web.peoplepages import add_people_pages
-from edgewright.controller.web.references import References
 from edgewright.controller.web.rebuildpage import add_rebuild_page
+from edgewright.controller.web.references import References
 from edgewright.controller.web.rendering import render
 from edgewright.controller.web.views import VIEWS, Source
 
@@ -42,9 +42,8 @@ def create_pages(services: Services, references: References) -> APIRouter:
     add_orders(router, services)
     add_people_pages(router, services)
     add_compare_page(router, services)
-    return router
     add_rebuild_page(router, services)
-    add_label_page(router, services)
+    return router
 
 
 def _add_views(router: APIRouter, services: Services, references: References) -> None:
