@@ -20,7 +20,10 @@ from typing import Final, NamedTuple
 from edgewright.controller.database import Session, col, func, select
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Sample
-from edgewright.controller.labels import AUDIT, has_audit, labels_of
+from edgewright.controller.errors import InvalidRequestError
+from edgewright.controller.labels import AUDIT, LabelOutcome, has_audit, labels_of, tell
+from edgewright.controller.people import audit
+from edgewright.controller.people.person import Person
 
 ENOUGH: Final = 350
 """Random looks at one version: they find an error rate that rose by ten points, four times in five."""
@@ -137,6 +140,12 @@ class Desk:
             self._lent = {(model, key): (who, self._clock() + LEASE_S), **others}
             return key
 
+    def last(self, model: str, who: str) -> Key | None:
+        """What somebody labelled last; None where there is nothing to undo."""
+        with self._lock:
+            done = self._done[model, who]
+            return done[-1] if done else None
+
     def pace(self, model: str, who: str) -> float:
         """Labels a minute of the present sitting; 0 before the third."""
         with self._lock:
@@ -154,6 +163,46 @@ class Desk:
     def _clear(self, now: float) -> None:
         self._lent = {key: lease for key, lease in self._lent.items() if lease[1] > now}
         self._skipped = {key: until for key, until in self._skipped.items() if until > now}
+
+
+class Look(NamedTuple):
+    """What a person saw, and what the model had said."""
+
+    sample: Sample
+    truth: str
+    outcome: LabelOutcome
+
+
+def look(session: Session, model: str, person: Person, key: Key, truth: str, at: float) -> Look:
+    """Take what a person saw in a frame; the audit log gets one entry.
+
+    Raises:
+        InvalidRequestError: there is no such frame of this model, or somebody else has labelled it meanwhile.
+    """
+    sample = session.get(Sample, key)
+    if sample is None or sample.model != model:
+        raise InvalidRequestError(f"{model} has no such frame.")
+    before = session.get(Label, (*key, AUDIT))
+    if before is not None and before.told_by != person.actor:
+        raise InvalidRequestError(f"{before.told_by} has labelled this frame meanwhile.")
+    chance = sample.probability if sample.reason == "random" else 0.0
+    outcome = tell(session, *key, truth, AUDIT, person.actor, chance, at, model=model)
+    detail = {"device": key[0], "item": key[1], "truth": truth, "outcome": outcome.value}
+    if before is not None:
+        detail["before"] = before.truth
+    audit.enter(session, "label.tell", model, detail=detail)
+    return Look(sample, truth, outcome)
+
+
+def take_look_back(session: Session, model: str, person: Person, key: Key) -> bool:
+    """Forget what this person saw in a frame; whether there was anything."""
+    label = session.get(Label, (*key, AUDIT))
+    if label is None or label.model != model or label.told_by != person.actor:
+        return False
+    session.delete(label)
+    detail = {"device": key[0], "item": key[1], "truth": label.truth}
+    audit.enter(session, "label.take-back", model, detail=detail)
+    return True
 
 
 def next_to_label(session: Session, model: str, who: str, desk: Desk, count: int = 1) -> list[Sample]:

@@ -11,7 +11,7 @@ have not set aside, if they agree with each other; else what the line told its d
 tell adds no truth and takes none away. Sources that contradict each other are no truth: it takes a person.
 
 Programs can lie, and lists can be old. ``source_agreement`` counts how often a source says what audits say;
-``evidence.sources`` judges from it whether the source is believed.
+``evidence.sources`` judges from it whether the source is believed; ``set_aside`` names those that are not.
 """
 
 import re
@@ -27,6 +27,7 @@ from edgewright.controller.database.bulk import put_labels
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Device, Model, Sample
 from edgewright.controller.errors import InvalidRequestError, UnknownModelError
+from edgewright.controller.evidence.sources import judge_source
 from edgewright.controller.labeltext import why_no_label
 
 AUDIT: Final = "audit"
@@ -232,15 +233,6 @@ def _unjoined() -> tuple[Any, ...]:
     return (col(Label.version) == 0, col(Label.decided) == "")
 
 
-def take_back(session: Session, model: str, device: str, item: str, source: str) -> Label | None:
-    """Forget what a source said of an item; the label that it was, or None where there is none."""
-    label = session.get(Label, (device, item, source))
-    if label is None or label.model != model:
-        return None
-    session.delete(label)
-    return label
-
-
 def forget_unjoined(session: Session, now: float) -> None:
     """Delete labels that no sample joined in time, but for a person's."""
     old = (*_unjoined(), col(Label.source) != AUDIT, col(Label.at) < now - UNJOINED_S)
@@ -367,6 +359,12 @@ def source_agreement(session: Session, model: str, source: str, since: float = 0
         counted = counted.where(Label.source == source)
     same = (col(teller.device) == saw.c.device) & (col(teller.item) == saw.c.item)
     return Agreement(*session.exec(counted.join(saw, same)).one())
+
+
+def set_aside(session: Session, model: str) -> frozenset[str]:
+    """The sources of a model that audits have shown to err more often than is tolerated."""
+    told = {*sources(session, model), LINE} - {AUDIT}
+    return frozenset(s for s in told if not judge_source(*source_agreement(session, model, s)).trusted)
 
 
 def sources(session: Session, model: str) -> dict[str, int]:

@@ -10,6 +10,7 @@ from edgewright.controller.database import Session, case, col, func, select
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Sample
 from edgewright.controller.evidence.confidence_sequence import rate_interval
+from edgewright.controller.evidence.sources import judge_source
 from edgewright.controller.labelling import ENOUGH
 from edgewright.controller.labels import AUDIT, LINE, has_audit, source_agreement, sources, verify_model
 
@@ -53,6 +54,8 @@ class SourceLooks(msgspec.Struct, frozen=True):
     Attributes:
         labels: told of this model; ``unjoined`` of them wait for their sample.
         agree, compared: of the items of which both told.
+        believed: False where audits have shown that it errs more often than is tolerated.
+        sentence: the same for a person.
     """
 
     source: str
@@ -60,6 +63,8 @@ class SourceLooks(msgspec.Struct, frozen=True):
     unjoined: int
     agree: int
     compared: int
+    believed: bool
+    sentence: str
 
 
 class LabelStatus(msgspec.Struct, frozen=True):
@@ -158,7 +163,10 @@ def _sources(session: Session, model: str) -> tuple[SourceLooks, ...]:
     by_line = select(func.count()).select_from(Sample).where(Sample.model == model, Sample.truth != "")
     lines = session.exec(by_line).one()
     counts = {LINE: lines, **told} if lines else told
-    return tuple(
-        SourceLooks(source, n, unjoined.get(source, 0), *source_agreement(session, model, source))
-        for source, n in counts.items()
-    )
+    found: list[SourceLooks] = []
+    for source, n in counts.items():
+        agreement = source_agreement(session, model, source)
+        verdict = judge_source(*agreement)
+        waiting_for = unjoined.get(source, 0)
+        found.append(SourceLooks(source, n, waiting_for, *agreement, verdict.trusted, verdict.sentence))
+    return tuple(found)

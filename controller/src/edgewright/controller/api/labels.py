@@ -130,6 +130,8 @@ class SourceLooksView(_FromStruct):
     unjoined: int = Field(description="Wait for their sample")
     agree: int
     compared: int
+    believed: bool = Field(description="False where audits have shown that it errs too often")
+    sentence: str
 
 
 class LabelStatusView(_FromStruct):

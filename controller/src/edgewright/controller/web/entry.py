@@ -26,7 +26,7 @@ from edgewright.controller.web.rendering import ASSETS, STATIC, render
 MAX_FORM_BYTES: Final = 16384
 
 STATIC_FILES: Final = {
-    **{name: STATIC / name for name in ("edgewright.css", "edgewright.js", "favicon.svg")},
+    **{name: STATIC / name for name in ("edgewright.css", "edgewright.js", "label.js", "favicon.svg")},
     **{
         name: ASSETS / name
         for name in (

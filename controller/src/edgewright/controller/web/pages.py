@@ -17,6 +17,7 @@ from edgewright.controller.web import rows
 from edgewright.controller.web.charts import DEFAULT_SINCE_S, MAX_SINCE_S
 from edgewright.controller.web.comparepage import add_compare_page
 from edgewright.controller.web.entry import NeedOrLink, add_entry, with_session
+from edgewright.controller.web.labelpage import add_label_page
 from edgewright.controller.web.live import open_live, stream
 from edgewright.controller.web.orders import add_orders
 from edgewright.controller.web.peoplepages import add_people_pages
@@ -42,6 +43,7 @@ def create_pages(services: Services, references: References) -> APIRouter:
     add_orders(router, services)
     add_people_pages(router, services)
     add_compare_page(router, services)
+    add_label_page(router, services)
     add_rebuild_page(router, services)
     return router
 
