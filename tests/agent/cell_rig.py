@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgewright.agent.cell.control import Beat, Began, Over, Setup, Up, decode_up, encode
 from edgewright.agent.control import control_pair
-from edgewright.agent.settings import LocalBrokerSettings, SinkSettings, SourceSettings
+from edgewright.agent.settings import LabelSettings, LocalBrokerSettings, SinkSettings, SourceSettings
 
 PATIENCE_S = 30.0
 _T = TypeVar("_T")
@@ -125,6 +125,7 @@ def running_cell(
     source: SourceSettings,
     sinks: tuple[SinkSettings, ...] = (),
     broker: LocalBrokerSettings | None = None,
+    labels: LabelSettings | None = None,
 ) -> Iterator[CellRig]:
     """A cell at the line of ``folder``; its decisions go into a file too."""
     out = folder / "decisions.jsonl"
@@ -140,6 +141,7 @@ def running_cell(
             source=source,
             sinks=(SinkSettings("file", str(out)), *sinks),
             broker=broker or LocalBrokerSettings(),
+            labels=labels or LabelSettings(),
         )
         ours.send(encode(setup))
         try:

@@ -1,19 +1,23 @@
 """The agent's own cell as a real process, with a real line behind it."""
 
+import json
 import os
+import socket
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
 
 from edgewright.agent.cell import loop
 from edgewright.agent.cell.captured import LiveCapture
-from edgewright.agent.cell.control import Beat, Began, Deciding, Stop, decode_up, encode
+from edgewright.agent.cell.control import Beat, Began, Deciding, Noted, Stop, decode_up, encode
 from edgewright.agent.cell.feeds import Newest
 from edgewright.agent.cell.lineclient import LineClient
+from edgewright.agent.cell.truthdoor import HOST, TOKEN_FILE
 from edgewright.agent.control import WindowReady
 from edgewright.agent.link import Link
-from edgewright.agent.settings import LocalBrokerSettings, SinkSettings, SourceSettings
+from edgewright.agent.settings import LabelSettings, LocalBrokerSettings, SinkSettings, SourceSettings
 from edgewright.wire.errors import BlackPictureError, DamagedPictureError, SinkError, SourceLostError
 from simulators.camera.rtsp import RtspCamera
 from tests.agent.cell_rig import (
@@ -229,6 +233,37 @@ def test_truths_reach_the_window(tmp_path: Path, release: Release) -> None:
             assert truths == {"torn": (1, 1)}
             assert record["label"] != "torn"
         scanner.stop()
+
+
+def test_truths_by_http_and_csv_reach_the_window(tmp_path: Path, release: Release) -> None:
+    """A file of truths that comes before its picture waits for it, and a truth told twice counts once."""
+    folder, files = tmp_path / "pictures", tmp_path / "labels"
+    folder.mkdir()
+    files.mkdir()
+    (files / "shift.csv").write_bytes(b"item,truth,source\n1.png,torn,weighing\n,none,\n")
+    with socket.create_server((HOST, 0)) as free:
+        port = free.getsockname()[1]
+    labels = LabelSettings(http_port=port, csv=str(files))
+    source = SourceSettings(kind="folder", place=str(folder), deadline_ms=2000)
+    with running_line(tmp_path, 0.5) as line, running_cell(tmp_path, source, labels=labels) as cell:
+        line.run("a", release)
+        (noted,) = wait_for(lambda: cell.heard(Noted))
+        assert "Line 3: Its item" in noted.sentence
+        for number in (1, 2):
+            write_picture(folder / f"{number}.png", picture(number))
+        cell.decided(2)
+        token = (tmp_path / TOKEN_FILE).read_text().strip()
+        asked = Request(
+            f"http://{HOST}:{port}/truths",
+            b'[{"item":"2.png","truth":"torn"},{"item":"2.png","truth":"torn"}]',
+            {"Authorization": f"Bearer {token}"},
+        )
+        with urlopen(asked, timeout=PATIENCE_S) as answer:
+            assert json.loads(answer.read()) == {"taken": 2, "refused": []}
+        seen = 0
+        while seen < 2:
+            seen += sum(labelled for labelled, _ in line.expect(WindowReady).window.truths.values())
+        assert seen == 2
 
 
 def test_a_camera_that_hangs_holds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

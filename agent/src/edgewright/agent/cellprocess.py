@@ -14,7 +14,7 @@ from edgewright.agent.cell import control
 from edgewright.agent.childprocess import ChildProcess
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.settings import Settings
-from edgewright.wire.errors import DeviceError, SinkError, SourceLostError
+from edgewright.wire.errors import DeviceError, MalformedTruthError, SinkError, SourceLostError
 
 MEMORY_FILE = "cell-done.jsonl"
 """Of the data folder: which files of a picture folder are done."""
@@ -75,6 +75,7 @@ class OwnCell:
             source=settings.source,
             sinks=settings.sinks,
             broker=settings.local_broker,
+            labels=settings.labels,
         )
         self._ledger, self._later = ledger, later
         self._stopping = False
@@ -117,6 +118,8 @@ class OwnCell:
                 self._end((message.error, message.place), message.sentence)
             case control.Deciding():
                 self._deciding()
+            case control.Noted():
+                self._ledger.note(MalformedTruthError(message.sentence))
 
     def _begin(self, key: tuple[int, str], sentence: str) -> None:
         known = key in self._troubles

@@ -89,6 +89,13 @@ class UnsignedMessageError(MessageError):
     remedy = "Look for who can publish on the broker; if it is the device, enrol it again."
 
 
+class MalformedTruthError(MessageError):
+    """Something that was told as the truth of an item is none."""
+
+    number = 17
+    remedy = "Correct what tells it; docs/how-to/capture-and-labels.md shows what a truth looks like."
+
+
 class RepositoryError(EdgewrightError):
     """What was published is not what was signed, or not meant for this device."""
 

@@ -1,8 +1,8 @@
 """What supervisor and cell say to each other, one msgpack datagram each on an inherited SEQPACKET socket.
 
 Down: ``Setup``, once, and ``Stop``. The setup is no command line, because an address may hold a password. Up:
-a ``Beat`` each second, ``Deciding`` when the first right picture was decided, and the begin and the end of
-each trouble. An end of file means that the other side is gone; the cell then ends.
+a ``Beat`` each second, ``Deciding`` when the first right picture was decided, the begin and the end of each
+trouble, and what is ``Noted``. An end of file means that the other side is gone; the cell then ends.
 
 >>> decode_up(encode(Began(82, "camera 0", "There is no picture.")))
 Began(error=82, place='camera 0', sentence='There is no picture.')
@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from edgewright.agent.settings import LocalBrokerSettings, SinkSettings, SourceSettings
+from edgewright.agent.settings import LabelSettings, LocalBrokerSettings, SinkSettings, SourceSettings
 from edgewright.wire.decoding import decoded
 from edgewright.wire.errors import (
     BlackPictureError,
@@ -44,7 +44,8 @@ class Setup(msgspec.Struct, frozen=True, tag_field="kind", tag="setup", kw_only=
     Attributes:
         device: its id; client id at the cell's broker.
         socket: path of the line's cell socket.
-        memory: path of the file that remembers which files of a folder are done.
+        memory: path of the file that remembers which files of a folder are done; what the cell remembers of
+            labels stands beside it.
     """
 
     device: str
@@ -53,6 +54,7 @@ class Setup(msgspec.Struct, frozen=True, tag_field="kind", tag="setup", kw_only=
     source: SourceSettings
     sinks: tuple[SinkSettings, ...]
     broker: LocalBrokerSettings
+    labels: LabelSettings = LabelSettings()
 
     def __repr__(self) -> str:
         # An address may hold a password, which must not reach a log.
@@ -93,8 +95,15 @@ class Over(msgspec.Struct, frozen=True, tag_field="kind", tag="over"):
     sentence: str
 
 
+class Noted(msgspec.Struct, frozen=True, tag_field="kind", tag="noted"):
+    """Something that is no trouble that lasts: what was told as a truth is none."""
+
+    error: int
+    sentence: str
+
+
 Down = Setup | Stop
-Up = Beat | Deciding | Began | Over
+Up = Beat | Deciding | Began | Over | Noted
 
 _encoder = msgspec.msgpack.Encoder()
 _down: msgspec.msgpack.Decoder[Down] = msgspec.msgpack.Decoder(Down)

@@ -17,6 +17,7 @@ not Monday's item. Who tells a truth may give the name only, which means what wa
 import contextlib
 import json
 import os
+import re
 import time
 from collections import deque
 from pathlib import Path
@@ -45,6 +46,9 @@ MAX_NAMES: Final = 10_000
 
 MAX_NAME_CHARACTERS: Final = 200
 """Of a name in an item; a file's may have 255 bytes."""
+
+_ITEM: Final = re.compile(r"@\d+(#\d+)?$")
+"""What an item has beyond the file's name."""
 
 Mark = tuple[int, int]
 """A file's size and its time of change, ns."""
@@ -86,6 +90,14 @@ class PictureFolder(Source):
     def item_of(self, told: str) -> str:
         """A name's last item."""
         return self._items.get(told, told)
+
+    def name_of(self, item: str) -> str:
+        """The file's name."""
+        return _ITEM.sub("", item)
+
+    def names_nothing_yet(self, told: str) -> bool:
+        """Whether it is a name that was not read; who tells a whole item means that one."""
+        return told not in self._items and not _ITEM.search(told)
 
     def read(self, timeout_s: float) -> Picture | None:
         """The next file that is complete and not done."""

@@ -10,17 +10,21 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from edgewright.agent.cell.control import Beat, Began, Deciding, Over, Up
 from edgewright.agent.cell.feeds import Feed
 from edgewright.agent.cell.lineclient import LineClient
 from edgewright.agent.cell.looking import Looker
-from edgewright.agent.cell.outcomes import OutcomeTopic
 from edgewright.agent.cell.sentences import said
 from edgewright.agent.cell.sink import DecisionRecord, SinkThread
 from edgewright.agent.cell.source import Picture
+from edgewright.agent.cell.truthfiles import TruthFolder
+from edgewright.agent.cell.truths import Truths
 from edgewright.agent.cell.watch import DAMAGED, Change, PictureWatch
+from edgewright.agent.earlytruths import EarlyTruths
 from edgewright.agent.settings import SourceSettings
-from edgewright.wire.cell import Decision, Fault, Frame, Outcome
+from edgewright.wire.cell import Decision, Fault, Frame
 
 TURN_S: Final = 0.25
 BEAT_S: Final = 1.0
@@ -61,7 +65,8 @@ class Cell:
         line: who decides.
         sinks: who is told.
         tell: takes what the supervisor shall know.
-        outcomes: truths for the line.
+        truths: what items truly were, for the line.
+        files: where some of them come from.
     """
 
     def __init__(
@@ -71,11 +76,13 @@ class Cell:
         line: LineClient,
         sinks: Sequence[SinkThread],
         tell: Callable[[Up], None],
-        outcomes: OutcomeTopic | None = None,
+        truths: Truths | None = None,
+        files: TruthFolder | None = None,
     ) -> None:
         now = time.monotonic()
         self._settings, self._feed, self._line = settings, feed, line
-        self._sinks, self._tell, self._outcomes = sinks, tell, outcomes
+        self._sinks, self._tell, self._truths = sinks, tell, truths or Truths()
+        self._files, self._early = files, EarlyTruths()
         self._watch = PictureWatch(settings, feed.source.interval_s, now)
         self._looker = Looker(settings.frozen_difference)
         self._waiting: _Asked | None = None
@@ -97,7 +104,7 @@ class Cell:
             for sink in self._sinks:
                 sink.watch(now)
             self._count(now)
-        self._pass_outcomes_on()
+        self._pass_truths_on(now)
         if self._waiting is None:
             picture = self._feed.next(TURN_S)
             if picture is None:
@@ -120,11 +127,18 @@ class Cell:
             sink.close()
         self._count(time.monotonic() + COUNTS_S)
 
-    def _pass_outcomes_on(self) -> None:
-        while self._outcomes is not None and (outcome := self._outcomes.next()) is not None:
-            named = Outcome(self._feed.source.item_of(outcome.item), outcome.truth)
-            if not self._line.tell(named):
-                self._outcomes.give_back(outcome)
+    def _pass_truths_on(self, now: float) -> None:
+        if self._files is not None:
+            self._files.turn(now)
+        source = self._feed.source
+        for late in self._early.expired(now):
+            self._line.tell(late)  # which knows no such item, and counts it
+        while (outcome := self._truths.next()) is not None:
+            if source.names_nothing_yet(outcome.item):
+                self._early.keep(outcome, now)
+                continue
+            if not self._line.tell(msgspec.structs.replace(outcome, item=source.item_of(outcome.item))):
+                self._truths.give_back(outcome)
                 return
 
     def _miss(self, now: float) -> None:
@@ -153,6 +167,8 @@ class Cell:
     def _pass_on(self, asked: _Asked, decision: Decision) -> None:
         self._waiting = None
         self.decided += 1
+        if (early := self._early.take(self._feed.source.name_of(decision.item))) is not None:
+            self._truths.give_back(early)
         if decision.source == "fallback":
             self._fallback = decision.label
         self._hand(asked, decision, asked.fault)

@@ -76,3 +76,12 @@ class Source(ABC):
     def item_of(self, told: str) -> str:
         """The item that somebody means who tells a truth; a source may know it by a shorter name."""
         return told
+
+    def name_of(self, item: str) -> str:
+        """The shorter name, the other way round."""
+        return item
+
+    def names_nothing_yet(self, told: str) -> bool:
+        """Whether it is a shorter name of which no item is known: a truth that came before its picture."""
+        del told
+        return False
