@@ -4,9 +4,11 @@ import pytest
 from numpy.typing import NDArray
 
 from edgewright.agent.preprocess import (
+    FREQUENCIES,
+    embed,
     encode_png,
-    image_statistics,
     input_shape,
+    look,
     preprocess,
     preprocess_into,
 )
@@ -67,24 +69,54 @@ def test_brightness_and_contrast_have_their_units() -> None:
     white = np.full((100, 80, 3), 255, np.uint8)
     half = white.copy()
     half[:50] = 0
-    assert image_statistics(white)[:2] == pytest.approx((1.0, 0.0))
-    assert image_statistics(half)[:2] == pytest.approx((0.5, 0.5), abs=0.02)
+    assert look(white).statistics[:2] == pytest.approx((1.0, 0.0))
+    assert look(half).statistics[:2] == pytest.approx((0.5, 0.5), abs=0.02)
 
 
 def test_blur_lowers_sharpness() -> None:
     """Each stronger blur of the same frame has less than half the sharpness of the one before."""
     sharp = _frame(4)
-    values = [image_statistics(sharp).sharpness]
-    values += [
-        image_statistics(cv2.GaussianBlur(sharp, (0, 0), s).astype(np.uint8)).sharpness for s in (1, 2)
-    ]
+    values = [look(sharp).statistics.sharpness]
+    values += [look(cv2.GaussianBlur(sharp, (0, 0), s).astype(np.uint8)).statistics.sharpness for s in (1, 2)]
     assert values[0] > 2 * values[1] > 4 * values[2] > 0
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (700, 500)])
-def test_statistics_take_any_frame_size(shape: tuple[int, int]) -> None:
-    """From one pixel to a large camera, all statistics are finite."""
-    assert np.isfinite(image_statistics(_frame(5, *shape))).all()
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (700, 500), (1080, 1920)])
+def test_a_look_takes_any_frame_size(shape: tuple[int, int]) -> None:
+    """From one pixel to a large camera, statistics and embedding are finite and of one size."""
+    seen = look(_frame(5, *shape))
+    assert np.isfinite(seen.statistics).all()
+    assert np.isfinite(seen.embedding).all()
+    assert (seen.thumbnail.shape, seen.embedding.shape) == ((8, 8, 3), (len(FREQUENCIES),))
+
+
+def test_saturation_is_the_share_of_values_at_full_scale() -> None:
+    """A quarter of a frame burnt out in all colours counts as a quarter; black and gray do not count."""
+    frame = np.full((96, 96, 3), 254, np.uint8)
+    frame[:48] = 0
+    assert look(frame).statistics.saturation == 0
+    frame[48:, 48:] = 255
+    assert look(frame).statistics.saturation == pytest.approx(0.25)
+
+
+def test_the_embedding_is_the_low_end_of_the_cosine_transform() -> None:
+    """Its components are OpenCV's own transform of the gray thumbnail, over the side and full scale."""
+    seen = look(_frame(7, 480, 640))
+    gray = seen.thumbnail.astype(np.float64) @ (0.114, 0.587, 0.299)
+    transformed = cv2.dct(gray) / 8 / 255
+    np.testing.assert_allclose(seen.embedding, [transformed[at] for at in FREQUENCIES], atol=1e-6)
+    assert seen.embedding[0] == pytest.approx(seen.statistics.brightness, abs=0.01)
+
+
+def test_the_embedding_moves_with_what_is_seen_and_hardly_with_noise() -> None:
+    """An object on the belt moves the embedding by far more than the noise of the camera does."""
+    belt = np.full((96, 96, 3), 60, np.uint8)
+    noise = np.random.default_rng(8).normal(0, 6, belt.shape)
+    noisy = np.clip(belt + noise, 0, 255).astype(np.uint8)
+    carried = belt.copy()
+    carried[20:60, 40:90] = 160
+    still = np.linalg.norm(embed(noisy) - embed(belt))
+    assert np.linalg.norm(embed(carried) - embed(belt)) > 20 * still > 0
 
 
 def test_a_sample_is_lossless() -> None:

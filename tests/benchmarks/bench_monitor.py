@@ -1,10 +1,12 @@
 """``monitor_cost_us``: processor time of the line's statistics per inference.
 
-Counted is all that the line does for a decided frame beside deciding it: softmax, seven histograms' worth of
-scalars, class and cause counts, the join table, and its part of cutting, packing and encoding the window (one
-in 100 frames). The image statistics, which are OpenCV's, stand in a field of their own.
+Counted is all that the line does for a decided frame beside deciding it: softmax, eight signals and the
+moments of the embedding, class and cause counts, the changeover, the join table, the truth of every second
+item, and its part of cutting, packing and encoding the window (one in 100 frames). What OpenCV does to look
+at the picture stands in a field of its own.
 
-The peer does the same with numpy's own functions: softmax on arrays, ``numpy.histogram`` for each signal.
+The peer does the same with numpy's own functions: softmax on arrays, ``numpy.histogram`` for each signal. The
+second peer, whylogs, is in ``bench_windows``, because it needs an environment of its own.
 """
 
 import statistics
@@ -19,8 +21,8 @@ from edgewright.agent.line.capture import CapturePlan
 from edgewright.agent.line.deciding import Ruling
 from edgewright.agent.line.observing import Observer
 from edgewright.agent.line.statistics import score
-from edgewright.agent.preprocess import image_statistics, use_one_thread
-from edgewright.wire.cell import Decision, Frame
+from edgewright.agent.preprocess import ImageStatistics, Look, look, use_one_thread
+from edgewright.wire.cell import Decision, Frame, Outcome
 from edgewright.wire.histograms import SCHEMAS
 
 FRAMES = 5000
@@ -37,9 +39,11 @@ def run() -> Iterator[dict[str, object]]:
     logits = rng.normal(scale=3, size=(FRAMES, CLASSES)).astype(np.float32)
     image = rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
     decided = [_decided(i, row) for i, row in enumerate(logits)]
+    said = logits.tolist()
+    looks = [_made_up_look(rng) for _ in range(FRAMES)]
     rounds = [
         (
-            _cost_us(lambda: _observe(logits, decided)),
+            _cost_us(lambda: _observe(said, decided, looks)),
             _cost_us(lambda: _observe_with_numpy(logits)),
             _cost_us(lambda: _look(image)),
         )
@@ -55,7 +59,8 @@ def run() -> Iterator[dict[str, object]]:
         "peer_value": round(peer_value, 2),
         "ratio": round(value / peer_value, 3),
         "spread": [round(min(own), 2), round(max(own), 2)],
-        "image_statistics_us": round(statistics.median(images), 2),
+        "looking_us": round(statistics.median(images), 2),
+        "looking_spread": [round(min(images), 2), round(max(images), 2)],
     }
 
 
@@ -73,7 +78,7 @@ def _decided(number: int, logits: np.ndarray) -> tuple[Frame, Decision]:
     return frame, Decision(item=frame.item, label=label, confidence=0.9, source="active", version=1)
 
 
-def _observe(logits: np.ndarray, decided: list[tuple[Frame, Decision]]) -> None:
+def _observe(said: list[list[float]], decided: list[tuple[Frame, Decision]], looks: list[Look]) -> None:
     sent: list[bytes] = []
 
     def send(message: Up) -> None:
@@ -81,13 +86,20 @@ def _observe(logits: np.ndarray, decided: list[tuple[Frame, Decision]]) -> None:
 
     observer = Observer(send, "robot-1", CapturePlan(), Random(1), 0.0)
     observer.runs("network", 1, 0.0)
-    for i, (row, (frame, decision)) in enumerate(zip(logits, decided, strict=True), start=1):
-        ruling = Ruling(decision, score(row.tolist(), 1.0), "", None)
-        observer.see(frame, ruling, 0.0, 0.004, 1.7e9)
+    for i, (row, (frame, decision), seen) in enumerate(zip(said, decided, looks, strict=True), start=1):
+        ruling = Ruling(decision, score(row, 1.0), "", None)
+        observer.count(frame, ruling, seen, 0.0, 0.004, 1.7e9)
+        if i % 2:
+            observer.learn(Outcome(frame.item, LABELS[i % CLASSES]), 0.0, 1.7e9)
         if i % FRAMES_A_WINDOW == 0:
             observer.cut(1.0)
     if len(sent) != FRAMES // FRAMES_A_WINDOW:
         raise RuntimeError("The observer did not send every window.")
+
+
+def _made_up_look(rng: np.random.Generator) -> Look:
+    few = rng.random(4).tolist()
+    return Look(ImageStatistics(*few), np.zeros((8, 8, 3), np.uint8), rng.random(8, np.float32))
 
 
 def _observe_with_numpy(logits: np.ndarray) -> None:
@@ -108,4 +120,4 @@ def _observe_with_numpy(logits: np.ndarray) -> None:
 
 def _look(image: np.ndarray) -> None:
     for _ in range(FRAMES):
-        image_statistics(image)
+        look(image)

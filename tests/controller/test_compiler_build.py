@@ -12,6 +12,7 @@ import pytest
 
 from edgewright.agent.line.statistics import score
 from edgewright.agent.patches import decoded
+from edgewright.agent.preprocess import embed
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.build import build_version
 from edgewright.controller.compiler.calibration import Calibration
@@ -22,13 +23,14 @@ from edgewright.controller.compiler.patches import Base
 from edgewright.controller.compiler.profile import signals
 from edgewright.controller.compiler.proof import how_proven, was_raced
 from edgewright.controller.compiler.protocol import BuildRequest, BuildResult, Built, Progress
-from edgewright.controller.compiler.reference_profile import decode_profile
+from edgewright.controller.compiler.reference_profile import SIGNALS, decode_profile
 from edgewright.controller.compiler.subject import Port, Subject
 from edgewright.controller.compiler.targets import find_target
 from edgewright.controller.compiler.worker import run_build
 from edgewright.controller.errors import GateFailedError
 from edgewright.controller.model_toml import ModelSpec, read_model
 from edgewright.wire.manifest import GoldenVectors, Manifest, Patch, decode_manifest
+from edgewright.wire.moments import Moments
 from tests.controller.small_model import LABELS, fitted_network, paint, save_frames, spec, write_folder
 
 GARMENT_PACKING = Path(__file__).parents[2] / "models" / "garment-packing"
@@ -143,8 +145,12 @@ def test_the_profile_is_the_artifacts(workshop: Workshop) -> None:
     assert profile.error_rate == pytest.approx(wrong.mean())
     assert profile.error_rate_n == len(holdout) == sum(profile.classes.values())
     assert sum(frames for frames, _ in profile.truths.values()) == len(holdout)
-    for signal in ("confidence", "margin", "entropy", "brightness", "contrast", "sharpness"):
+    for signal in SIGNALS.keys() - {"right_confidence"}:
         assert profile.histogram(signal).total == len(holdout)
+    assert profile.histogram("right_confidence").total == len(holdout) - wrong.sum()
+    embedded = np.array([embed(frame) for frame in holdout.pixels])
+    assert Moments.unpack(profile.embedding).n == len(holdout)
+    assert Moments.unpack(profile.embedding).mean() == pytest.approx(embedded.mean(axis=0), abs=0.005)
     assert profile.temperature == workshop.manifest("x86_64-ort-cpu").temperature
     expected = np.mean([frame.mean() / 255 for frame in holdout.pixels])
     assert profile.histogram("brightness").mean() == pytest.approx(expected, abs=0.02)
@@ -153,12 +159,23 @@ def test_the_profile_is_the_artifacts(workshop: Workshop) -> None:
 def test_the_profile_counts_what_a_device_counts() -> None:
     """Confidence, margin and entropy of the profile are those that a line makes of the same logits."""
     logits = np.random.default_rng(2).normal(0, 3, (20, 4)).astype(np.float32)
-    ours = signals(logits, 1.7, paint(LABELS, 5, seed=3))
+    ours = signals(logits, 1.7, paint(LABELS, 5, seed=3).looks()[0])
     for i, row in enumerate(logits.tolist()):
         theirs = score(row, 1.7)
         assert ours["confidence"][i] == pytest.approx(theirs.confidence)
         assert ours["margin"][i] == pytest.approx(theirs.margin)
         assert ours["entropy"][i] == pytest.approx(theirs.entropy)
+
+
+def test_a_profile_of_an_older_version_is_read(workshop: Workshop) -> None:
+    """A stored profile without embedding and labelled confidences is read as one that has none."""
+    stored = msgspec.json.decode(workshop.blobs.read(workshop.built("x86_64-ort-cpu").profile_sha256))
+    del stored["embedding"]
+    for signal in ("saturation", "labelled_confidence", "right_confidence"):
+        del stored["histograms"][signal]
+    profile = decode_profile(msgspec.json.encode(stored))
+    assert profile.embedding == b""
+    assert profile.histogram("confidence").total == profile.error_rate_n
 
 
 def test_two_processes_build_the_same_bytes(workshop: Workshop, tmp_path: Path) -> None:

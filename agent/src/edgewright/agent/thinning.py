@@ -16,7 +16,7 @@ from math import inf
 from typing import Final
 
 from edgewright.agent.outboxtable import KINDS, OutboxTable, Rank, Row, message_of, row_of
-from edgewright.agent.windows import follows, merged_windows
+from edgewright.agent.windows import Subject, follows, merged_windows, subject
 from edgewright.wire.messages import Lost, Window
 
 FRESH_SECONDS: Final = 3600.0
@@ -107,19 +107,18 @@ class Thinning:
 
     def _merge_level(self, rows: list[Row], limit: int) -> None:
         """Merge neighbours; those without one are looked at with the coarser ones from then on."""
-        open_rows: dict[tuple[str, int, str], tuple[Row, Window]] = {}
+        open_rows: dict[Subject, tuple[Row, Window]] = {}
         for row in rows:
             window = message_of(row, device="", stream="")
             assert isinstance(window, Window), "only windows have this rank"
-            subject = (window.model, window.version, window.tag)
-            earlier = open_rows.pop(subject, None)
+            earlier = open_rows.pop(subject(window), None)
             if earlier is not None and self._merge_two(earlier, (row, window)):
                 if self._table.bytes <= limit:
                     return
                 continue
             if earlier is not None:
                 self._table.set_level(earlier[0], row.level + 1)
-            open_rows[subject] = (row, window)
+            open_rows[subject(window)] = (row, window)
         # The newest of a subject waits for its neighbour, unless nothing else is left to do here.
         stuck = list(open_rows.values())
         if len(stuck) == len(rows) or len(rows) == _BATCH:

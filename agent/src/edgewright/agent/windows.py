@@ -1,10 +1,12 @@
 """Windows that become one, and windows that have to fit into a message. Pure, scalar Python.
 
-Two windows of the same model, version and tag that follow on one another add up to one of their whole time:
-histograms, counts and outcomes merge by addition, so nothing that was counted is lost, only when exactly it
-happened. What does not fit into 2 KB then are rare labels: they become ``other``.
+Two windows of one subject that follow on one another add up to one of their whole time: histograms, moments,
+counts and outcomes merge by addition, so nothing that was counted is lost, only when exactly it happened.
+
+What does not fit into 2 KB goes in an order (``fitted``): first what is rare, then what the rest implies.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -12,6 +14,7 @@ import msgspec
 from edgewright.wire.errors import MessageError
 from edgewright.wire.histograms import Histogram, merged
 from edgewright.wire.messages import MAX_WINDOW_BYTES, Outcomes, Window
+from edgewright.wire.moments import Moments
 
 OTHER: Final = "other"
 """Where labels are counted that do not fit."""
@@ -23,15 +26,67 @@ _OUTBOX_BYTES: Final = 96
 """What the outbox adds to a window: its stream's id and the number."""
 
 
+_ENOUGH_LABELS: Final = 16
+"""So many classes stay apart while anything else can go."""
+
+Subject = tuple[str, int, str, bool]
+
+
+def subject(window: Window) -> Subject:
+    """Whose window it is; only windows of one subject become one."""
+    return window.model, window.version, window.tag, window.grace
+
+
 def fitted(window: Window) -> Window:
-    """A window of at most 2 KB; where it needs that, rare labels become ``other``."""
-    keep = max(len(window.classes), len(window.truths))
-    while keep and len(msgspec.msgpack.encode(window)) > MAX_WINDOW_BYTES - _OUTBOX_BYTES:
-        keep //= 2
-        window = msgspec.structs.replace(
-            window, classes=_top_classes(window.classes, keep), truths=_top_truths(window.truths, keep)
-        )
+    """A window of at most 2 KB.
+
+    Where it needs that, things go in this order, until it fits:
+
+    1. rare labels, of decisions and of truths, become ``other``; ``_ENOUGH_LABELS`` of each stay;
+    2. margin and entropy, which say of a model's doubt what confidence says too;
+    3. the embedding, then the statistics of the optics but sharpness: what changed, not whether it harms;
+    4. all labels become ``other``.
+
+    Frames, sources, causes, outcomes, latency and the confidences, labelled ones too, never go: alarms rest
+    on them. A merged window that does not fit with them is not merged.
+    """
+    for smaller in _smaller(window):
+        if fits(smaller):
+            return smaller
+        window = smaller
     return window
+
+
+def fits(window: Window) -> bool:
+    """Whether it and what the outbox adds to it are one message."""
+    return len(msgspec.msgpack.encode(window)) <= MAX_WINDOW_BYTES - _OUTBOX_BYTES
+
+
+def _smaller(window: Window) -> Iterator[Window]:
+    """The window, and what it is after each step of ``fitted``."""
+    yield window
+    keep = max(len(window.classes), len(window.truths))
+    while keep > _ENOUGH_LABELS:
+        keep = max(keep // 2, _ENOUGH_LABELS)
+        window = _with_labels(window, keep)
+        yield window
+    window = _without(window, "margin", "entropy")
+    yield window
+    window = msgspec.structs.replace(window, embedding=b"")
+    yield window
+    window = _without(window, "contrast", "saturation", "brightness")
+    yield window
+    yield _with_labels(window, 0)
+
+
+def _with_labels(window: Window, keep: int) -> Window:
+    classes, truths = _top_classes(window.classes, keep), _top_truths(window.truths, keep)
+    return msgspec.structs.replace(window, classes=classes, truths=truths)
+
+
+def _without(window: Window, *signals: str) -> Window:
+    left = {signal: packed for signal, packed in window.histograms.items() if signal not in signals}
+    return msgspec.structs.replace(window, histograms=left)
 
 
 def follows(earlier: Window, later: Window) -> bool:
@@ -40,14 +95,13 @@ def follows(earlier: Window, later: Window) -> bool:
     A later one that began before the other had ended tells of a clock that was set back: together they would
     tell of all the time in between.
     """
-    subject = earlier.model, earlier.version, earlier.tag
     gap = later.start - (earlier.start + earlier.seconds)
     near = -OVERLAP_SECONDS <= gap <= earlier.seconds + later.seconds
-    return subject == (later.model, later.version, later.tag) and near
+    return subject(earlier) == subject(later) and near
 
 
 def merged_windows(earlier: Window, later: Window) -> Window | None:
-    """Both as one window; None where their histograms do not add up, or it would not fit into a message."""
+    """Both as one window; None where what they counted does not add up, or would not fit into a message."""
     try:
         histograms = {
             signal: merged(
@@ -57,13 +111,14 @@ def merged_windows(earlier: Window, later: Window) -> Window | None:
             ).pack()
             for signal in {**earlier.histograms, **later.histograms}
         }
+        embedding = _added_moments(earlier.embedding, later.embedding)
     except MessageError:
         return None
-    window = fitted(_sum(earlier, later, histograms))
-    return window if len(msgspec.msgpack.encode(window)) <= MAX_WINDOW_BYTES - _OUTBOX_BYTES else None
+    window = fitted(_sum(earlier, later, histograms, embedding))
+    return window if fits(window) else None
 
 
-def _sum(earlier: Window, later: Window, histograms: dict[str, bytes]) -> Window:
+def _sum(earlier: Window, later: Window, histograms: dict[str, bytes], embedding: bytes) -> Window:
     start = min(earlier.start, later.start)
     end = max(earlier.start + earlier.seconds, later.start + later.seconds)
     return msgspec.structs.replace(
@@ -78,6 +133,8 @@ def _sum(earlier: Window, later: Window, histograms: dict[str, bytes]) -> Window
         outcomes=_added_outcomes(earlier.outcomes + later.outcomes),
         truths=_added_truths(earlier.truths, later.truths),
         merged=earlier.merged + later.merged,
+        embedding=embedding,
+        unknown_truths=earlier.unknown_truths + later.unknown_truths,
     )
 
 
@@ -99,13 +156,28 @@ def _added_truths(
 
 
 def _added_outcomes(told: tuple[Outcomes, ...]) -> tuple[Outcomes, ...]:
-    sums: dict[int, Outcomes] = {}
+    sums: dict[tuple[int, str], Outcomes] = {}
     for each in told:
-        before = sums.get(each.version, Outcomes(each.version, 0, 0))
-        sums[each.version] = Outcomes(
-            each.version, before.labelled + each.labelled, before.wrong + each.wrong
+        who = each.version, each.source
+        before = sums.get(who, Outcomes(each.version, 0, 0, each.source))
+        sums[who] = Outcomes(
+            each.version,
+            before.labelled + each.labelled,
+            before.wrong + each.wrong,
+            each.source,
+            before.weight + each.weight,
+            before.wrong_weight + each.wrong_weight,
+            before.weight_squares + each.weight_squares,
         )
-    return tuple(sums[version] for version in sorted(sums))
+    return tuple(sums[who] for who in sorted(sums))
+
+
+def _added_moments(one: bytes, other: bytes) -> bytes:
+    if not (one and other):
+        return one or other
+    moments = Moments.unpack(one)
+    moments.merge(Moments.unpack(other))
+    return moments.pack()
 
 
 def _top_classes(classes: dict[str, int], keep: int) -> dict[str, int]:

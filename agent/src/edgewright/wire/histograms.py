@@ -150,18 +150,8 @@ class Histogram:
 
     def pack(self) -> bytes:
         """The packed form."""
-        out = bytearray([SCHEMAS[self.schema].number])
-        put_varint(out, self.invalid)
-        run = 0
-        for count in self.counts:
-            if count == 0:
-                run += 1
-                continue
-            _put_run(out, run)
-            run = 0
-            put_varint(out, count)
-        _put_run(out, run)
-        return bytes(out)
+        full = [(at, count) for at, count in enumerate(self.counts) if count]
+        return pack_bins(self.schema, self.invalid, full)
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
@@ -188,6 +178,32 @@ class Histogram:
         return cls(_BY_NUMBER[data[0]], counts, invalid)
 
 
+def pack_bins(schema: str, invalid: int, bins: Iterable[tuple[int, int]]) -> bytes:
+    """The packed form of a histogram whose other bins are empty.
+
+    Args:
+        schema: name in ``SCHEMAS``.
+        invalid: values that were not finite.
+        bins: each bin that is not empty and its count, ascending.
+    """
+    out = bytearray([SCHEMAS[schema].number])
+    put_varint(out, invalid)
+    after = 0
+    for at, count in bins:
+        if at > after:
+            out.append(0)
+            out.append(at - after)
+        after = at + 1
+        if count > 0x7F:
+            put_varint(out, count)
+        else:
+            out.append(count)
+    if after < BINS:
+        out.append(0)
+        out.append(BINS - after)
+    return bytes(out)
+
+
 def merged(histograms: Iterable[Histogram]) -> Histogram:
     """The sum of at least one histogram.
 
@@ -202,9 +218,3 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
     for histogram in rest:
         total.merge(histogram)
     return total
-
-
-def _put_run(out: bytearray, run: int) -> None:
-    if run:
-        out.append(0)
-        put_varint(out, run)

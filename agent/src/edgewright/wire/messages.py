@@ -213,6 +213,7 @@ class Window(msgspec.Struct, frozen=True, tag_field="kind", tag="window", kw_onl
         truths: labels that arrived, by true class: [labelled, wrong].
         grace: whether the frames came right after a changeover, when neither goods nor light have settled.
         embedding: packed moments of the pictures' embedding; see ``wire.moments``; empty without pictures.
+        unknown_truths: labels that arrived for items that the line does not, or no longer, remember.
     """
 
     device: str
@@ -233,6 +234,7 @@ class Window(msgspec.Struct, frozen=True, tag_field="kind", tag="window", kw_onl
     merged: int = 1
     grace: bool = False
     embedding: bytes = b""
+    unknown_truths: int = 0
 
 
 class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", kw_only=True):

@@ -383,6 +383,7 @@ def _check_numbers(spec: ModelSpec) -> None:
         ("[limits] memory_mb", limits.memory_mb, 1),
         ("[limits] shadow_frames", limits.shadow_frames, 0),
         ("[limits] probation_frames", limits.probation_frames, 0),
+        ("[limits] changeover_frames", limits.changeover_frames, 0),
         ("[drift] average_run_length", drift.average_run_length, 1),
         ("[drift] price_per_mistake", drift.price_per_mistake, 0),
     )

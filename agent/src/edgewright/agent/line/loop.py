@@ -138,4 +138,6 @@ class Line:
         if active is None:
             self._observer.runs("", 0, monotonic())
         else:
-            self._observer.runs(active.manifest.model, active.manifest.version, monotonic())
+            manifest = active.manifest
+            frames = manifest.limits.changeover_frames
+            self._observer.runs(manifest.model, manifest.version, monotonic(), frames)

@@ -7,14 +7,15 @@ from typing import Final
 
 from edgewright.agent.control import Up, WindowReady
 from edgewright.agent.line.capture import Capture, CapturePlan
+from edgewright.agent.line.changeover import DEFAULT_FRAMES, Changeovers
 from edgewright.agent.line.deciding import Ruling
 from edgewright.agent.line.recent import Decided, RecentDecisions
 from edgewright.agent.line.statistics import Tally, clipped
-from edgewright.agent.preprocess import image_statistics
+from edgewright.agent.preprocess import Look, look
 from edgewright.wire.cell import Frame, Outcome
 
-MAX_OPEN_TAGS: Final = 8
-"""So many tags are tallied at a time; one more cuts all of them."""
+MAX_OPEN_TALLIES: Final = 8
+"""So many are open at a time; one more cuts all of them."""
 
 
 class Observer:
@@ -22,6 +23,9 @@ class Observer:
 
     A window holds one version and one tag. A line that mixes tags keeps a tally of each, instead of a window
     at every change; all are cut together, at the window's end and at each change of the active model.
+
+    Frames in the grace of a changeover have a tally of their own, and so have the truths of their items,
+    whenever those come: a window in grace is no evidence.
     """
 
     def __init__(
@@ -30,15 +34,24 @@ class Observer:
         self._send = send
         self._device = device
         self._model, self._version = "", 0
-        self._tallies: dict[str, Tally] = {}
+        self._tallies: dict[tuple[str, bool], Tally] = {}
+        self._changeovers = Changeovers()
         self._cut_at = now
         self._recent = RecentDecisions()
         self._capture = Capture(send, device, plan, random, now)
 
-    def runs(self, model: str, version: int, now: float) -> None:
-        """From now on this model decides; what was tallied before is cut."""
+    def runs(self, model: str, version: int, now: float, changeover_frames: int = DEFAULT_FRAMES) -> None:
+        """From now on this model decides; what was tallied before is cut.
+
+        Args:
+            model: which.
+            version: of it; 0 where none runs.
+            now: the time.
+            changeover_frames: of the model's limits: so many frames after a changeover are in grace.
+        """
         self.cut(now)
         self._model, self._version = model, version
+        self._changeovers.frames = changeover_frames
 
     def see(self, frame: Frame, ruling: Ruling, read_at: float, decided_at: float, wall: float) -> None:
         """Take note of a decided frame.
@@ -50,13 +63,23 @@ class Observer:
             decided_at: when its decision was sent, likewise.
             wall: the same, seconds since the epoch.
         """
+        seen = None if ruling.image is None else look(ruling.image)
+        self.count(frame, ruling, seen, read_at, decided_at, wall)
+        self._capture.see(frame, ruling, self._model, decided_at, wall)
+
+    def count(
+        self, frame: Frame, ruling: Ruling, seen: Look | None, read_at: float, decided_at: float, wall: float
+    ) -> None:
+        """Tally a decided frame, as ``see`` does; ``seen`` is what its picture looks like."""
         decision = ruling.decision
-        tally = self._tally(clipped(frame.tag), decided_at, wall)
+        tag = clipped(frame.tag)
+        grace = self._changeovers.grace(tag)
+        tally = self._tally(tag, decided_at, wall, grace=grace)
         tally.add(decision, ruling.scores, ruling.cause, (decided_at - read_at) * 1e6)
-        self._recent.remember(frame.item, Decided(decision.version, decision.label, tally.tag))
-        if ruling.image is not None:
-            tally.add_image(*image_statistics(ruling.image))
-            self._capture.see(frame, ruling, self._model, decided_at, wall)
+        if seen is not None:
+            tally.add_look(seen)
+        sure = 0.0 if ruling.cause else decision.confidence
+        self._recent.remember(frame.item, Decided(decision.version, decision.label, tally.tag, grace, sure))
 
     def disagreed(self, frame: Frame, ruling: Ruling) -> None:
         """Capture a frame of which a shadowed candidate says something else."""
@@ -66,9 +89,10 @@ class Observer:
         """Join a truth with the decision on its item; a truth of an unknown item is only counted."""
         decided = self._recent.take(outcome.item)
         if decided is None:
+            self._tally(self._changeovers.tag, now, wall).unknown_truths += 1
             return
-        truth = clipped(outcome.truth)
-        self._tally(decided.tag, now, wall).add_outcome(decided.version, clipped(decided.label), truth)
+        tally = self._tally(decided.tag, now, wall, grace=decided.grace)
+        tally.add_outcome(decided.version, clipped(decided.label), outcome, decided.confidence)
         self._capture.label(outcome.item, outcome.truth)
 
     def cut(self, now: float) -> None:
@@ -93,11 +117,12 @@ class Observer:
         """Whether the windows have been open long enough."""
         return now - self._cut_at >= window_seconds
 
-    def _tally(self, tag: str, now: float, wall: float) -> Tally:
-        if (tally := self._tallies.get(tag)) is not None:
+    def _tally(self, tag: str, now: float, wall: float, *, grace: bool = False) -> Tally:
+        if (tally := self._tallies.get((tag, grace))) is not None:
             return tally
-        if len(self._tallies) >= MAX_OPEN_TAGS:
+        if len(self._tallies) >= MAX_OPEN_TALLIES:
             self.cut(now)
         started = wall - (now - self._cut_at)
-        self._tallies[tag] = Tally(self._model, self._version, tag, started)
-        return self._tallies[tag]
+        tally = Tally(self._model, self._version, tag, started, grace=grace)
+        self._tallies[tag, grace] = tally
+        return tally

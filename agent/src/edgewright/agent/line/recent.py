@@ -1,21 +1,33 @@
 """The most recent decisions by item, so that a truth that comes late finds the model that decided."""
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 RECENT_ITEMS: Final = 20_000
 """At ten items a second, half an hour of scanner delay."""
 
 
-class Decided(NamedTuple):
-    """What is kept of a decision."""
+class Decided(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of a decision; the collector of garbage need not look at so many of them.
+
+    Attributes:
+        grace: whether the frame was in the grace of a changeover.
+        confidence: of the active model's decision; 0 where another decided.
+    """
 
     version: int
     label: str
     tag: str
+    grace: bool = False
+    confidence: float = 0.0
 
 
 class RecentDecisions:
     """A bounded map in the order of the decisions; a truth takes its item out, so it counts once.
+
+    That holds for truths of several sources too: the first one counts, so that the sources' outcomes add up
+    to items and no item is evidence twice.
 
     Attributes:
         unknown: truths of items that were not, or no longer, in the map.

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.agent.preprocess import image_statistics, preprocess
+from edgewright.agent.preprocess import look, preprocess
 from edgewright.controller.compiler.arrays import LARGEST_ARRAYS_BYTES, BadArraysError, read_arrays
 from edgewright.controller.errors import ModelTomlError
 from edgewright.wire.manifest import Preprocessing
@@ -56,9 +56,13 @@ class Frames:
         """The model's inputs, one frame a row."""
         return np.concatenate([preprocess(frame, spec) for frame in self.pixels])
 
-    def statistics(self) -> NDArray[np.float64]:
-        """Brightness, contrast and sharpness, one frame a row."""
-        return np.array([image_statistics(frame) for frame in self.pixels], np.float64)
+    def looks(self) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """What the agent says of the frames' looks, one a row.
+
+        Brightness, contrast, sharpness and saturation in one array, the embedding in the other.
+        """
+        seen = [look(frame) for frame in self.pixels]
+        return np.array([each.statistics for each in seen]), np.array([each.embedding for each in seen])
 
 
 def read_frames(path: Path) -> Frames:

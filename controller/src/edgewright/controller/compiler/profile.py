@@ -14,6 +14,7 @@ from edgewright.controller.compiler.frames import Frames
 from edgewright.controller.compiler.ort import Array
 from edgewright.controller.compiler.reference_profile import SIGNALS, ReferenceProfile
 from edgewright.wire.histograms import Histogram
+from edgewright.wire.moments import Moments
 
 TEMPERATURES: Final = tuple(round(float(value), 4) for value in np.geomspace(0.25, 4.0, 161))
 
@@ -30,22 +31,27 @@ def fit_temperature(logits: Array, classes: NDArray[np.intp]) -> float:
     return TEMPERATURES[int(np.argmin(losses))]
 
 
-def signals(logits: Array, temperature: float, frames: Frames) -> dict[str, Floats]:
-    """Every signal's values, one a frame.
+def signals(logits: Array, temperature: float, optics: Floats) -> dict[str, Floats]:
+    """Every signal's values, one a frame, but for those that need labels.
 
     Entropy is relative to that of a uniform decision, so it lies between 0 and 1.
+
+    Args:
+        logits: one frame a row.
+        temperature: divides them.
+        optics: of the same frames; see ``Frames.looks``.
     """
     chances = np.exp(_log_softmax(logits.astype(np.float64) / temperature))
     ordered = np.sort(chances, axis=1)
     entropy = -np.sum(chances * np.log(np.maximum(chances, 1e-12)), axis=1) / np.log(chances.shape[1])
-    statistics = frames.statistics()
     return {
         "confidence": ordered[:, -1],
         "margin": ordered[:, -1] - ordered[:, -2],
         "entropy": entropy,
-        "brightness": statistics[:, 0],
-        "contrast": statistics[:, 1],
-        "sharpness": statistics[:, 2],
+        "brightness": optics[:, 0],
+        "contrast": optics[:, 1],
+        "sharpness": optics[:, 2],
+        "saturation": optics[:, 3],
     }
 
 
@@ -67,12 +73,12 @@ def make_profile(
     """
     decided, truth = logits.argmax(axis=1), frames.classes(labels)
     wrong = decided != truth
-    histograms = {}
-    for name, values in signals(logits, temperature, frames).items():
-        histogram = Histogram(SIGNALS[name])
-        for value in values.tolist():
-            histogram.add(value)
-        histograms[name] = histogram.pack()
+    optics, vectors = frames.looks()
+    values = signals(logits, temperature, optics)
+    values["labelled_confidence"] = values["confidence"]
+    values["right_confidence"] = values["confidence"][~wrong]
+    embedding = Moments()
+    embedding.add_many(vectors.tolist())
     model, version, target = identity
     return ReferenceProfile(
         model=model,
@@ -80,13 +86,21 @@ def make_profile(
         target=target,
         error_rate=float(wrong.mean()),
         error_rate_n=len(frames),
-        histograms=histograms,
+        histograms={name: _counted(SIGNALS[name], column).pack() for name, column in values.items()},
         classes={label: int((decided == i).sum()) for i, label in enumerate(labels)},
         truths={
             label: (int((truth == i).sum()), int(wrong[truth == i].sum())) for i, label in enumerate(labels)
         },
         temperature=temperature,
+        embedding=embedding.pack(),
     )
+
+
+def _counted(schema: str, values: Floats) -> Histogram:
+    histogram = Histogram(schema)
+    for value in values.tolist():
+        histogram.add(value)
+    return histogram
 
 
 def _log_softmax(logits: Floats) -> Floats:

@@ -15,8 +15,11 @@ SIGNALS: Final = {
     "brightness": "unit",
     "contrast": "unit",
     "sharpness": "sharpness",
+    "saturation": "unit",
+    "labelled_confidence": "confidence",
+    "right_confidence": "confidence",
 }
-"""Signals of a profile and the schema of their histograms."""
+"""Signals of a profile and the schema of their histograms; older profiles lack the last three."""
 
 
 class ReferenceProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -24,10 +27,12 @@ class ReferenceProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     Attributes:
         error_rate, error_rate_n: share of wrong decisions, and of how many frames.
-        histograms: packed histograms by signal; JSON carries them as base64.
+        histograms: packed histograms by signal; JSON carries them as base64. ``labelled_confidence`` is of
+            all frames, whose labels are known, ``right_confidence`` of those that were decided rightly.
         classes: decisions by label.
         truths: by true label, [frames, wrong].
         temperature: what the logits were divided by.
+        embedding: packed moments of the frames' embedding, see ``wire.moments``; empty in older profiles.
     """
 
     model: str
@@ -39,6 +44,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     classes: dict[str, int]
     truths: dict[str, tuple[int, int]]
     temperature: float
+    embedding: bytes = b""
 
     def histogram(self, signal: str) -> Histogram:
         """One signal's histogram, unpacked."""
