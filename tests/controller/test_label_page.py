@@ -54,7 +54,8 @@ def shown(browser: TestClient) -> tuple[str, str]:
 
 def send(browser: TestClient, key: tuple[str, str], origin: dict[str, str] = OWN, /, **fields: str) -> int:
     """Send the form; the status."""
-    return browser.post(PAGE, data={"device": key[0], "item": key[1], **fields}, headers=origin).status_code
+    answer = browser.post(PAGE, data={"device": key[0], "item": key[1], **fields}, headers=origin)
+    return int(answer.status_code)
 
 
 def stored(plant: Plant) -> dict[str, str]:

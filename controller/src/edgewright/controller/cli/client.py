@@ -23,6 +23,8 @@ API: Final = "/api/v1"
 DEFAULT_DATA: Final = Path("data")
 TIMEOUT_S: Final = 60.0
 """A push is checked in a child process before it is answered, which takes seconds on a small machine."""
+FILE_TIMEOUT_S: Final = 1800.0
+"""A million labels are stored before they are answered."""
 PART_BYTES: Final = 1 << 16
 
 
@@ -91,6 +93,13 @@ class Client:
         """Upload a blob; raises as ``get`` does."""
         headers = {"Content-Length": str(length), "Content-Type": "application/octet-stream"}
         self._answer("PUT", f"/blobs/{sha256}", content=parts, headers=headers)
+
+    def post_file(self, path: str, parts: Iterator[bytes], length: int, **query: int | str) -> Any:
+        """Send a file of text to a path; raises as ``get`` does."""
+        headers = {"Content-Length": str(length), "Content-Type": "text/csv"}
+        return self._answer(
+            "POST", path, content=parts, params=query, headers=headers, timeout=FILE_TIMEOUT_S
+        )
 
     def download(self, path: str) -> Iterator[bytes]:
         """The bytes at a path, in parts; raises as ``get`` does."""

@@ -27,6 +27,7 @@ from edgewright.controller.cli import (
     health,
     init,
     keys,
+    labels,
     lineage,
     models,
     people,
@@ -148,6 +149,7 @@ app.add_typer(alias.app, name="alias")
 app.command()(fleet.targets)
 app.add_typer(rollouts.app, name="rollout")
 app.add_typer(rebuild.app, name="rebuild")
+app.add_typer(labels.app, name="labels")
 app.add_typer(keys.app, name="keys")
 app.add_typer(director.app, name="director")
 app.command()(health.health)
