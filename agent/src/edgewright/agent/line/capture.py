@@ -135,12 +135,17 @@ class Capture:
         self._untold: dict[str, GivenUp] = {}
         self._told_at = -TELL_AGAIN_S
 
+    @property
+    def ready(self) -> bool:
+        """Whether one more frame can be taken; without that its chances are 0."""
+        return self._room.room
+
     def see(self, frame: Frame, ruling: Ruling, model: str, now: float, wall: float) -> None:
         """Draw, or not, a frame that was decided; only one with a picture can be."""
         image = ruling.image
         if image is None or not self.sampler.on:
             return
-        factors = self._allowance.factors(now) if self._room.room else _SHUT
+        factors = self._allowance.factors(now) if self.ready else _SHUT
         confidence = None if ruling.scores is None else ruling.decision.confidence
         drawn = self.sampler.draw(factors, lambda: appearance(image), ruling.decision.label, confidence)
         if drawn is not None:
@@ -148,7 +153,7 @@ class Capture:
 
     def disagreed(self, frame: Frame, ruling: Ruling, model: str, now: float, wall: float) -> None:
         """Capture a frame of which a shadowed candidate says something else, while there is room for it."""
-        if self._room.room and self._allowance.factors(now).hard:
+        if self.ready and self._allowance.factors(now).hard:
             self._keep(frame, ruling, DISAGREEING, model, wall)
 
     def label(self, item: str, truth: str) -> None:
