@@ -249,6 +249,8 @@ class Monitor:
         """Whether a version is to be judged: a threshold was crossed, or some time has passed."""
         evidence = self._evidence[key]
         judged_at, signature = self._judged.get(key, (0.0, ()))
+        if evidence.baselines.fresh:
+            return True
         if not evidence.flagged and not evidence.changed and not self._findings.get(key):
             return False
         if self._now >= judged_at + JUDGED_EVERY_S or evidence.signature != signature:
