@@ -15,6 +15,7 @@ from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import AuditEntry, Sample
 from edgewright.controller.labelfile import LINE_BYTES_AT_MOST, read_labels
 from edgewright.controller.labelling import Desk
+from edgewright.controller.labels import set_aside
 from edgewright.controller.people.roles import Role
 from edgewright.controller.samplepictures import is_picture
 from tests.controller.labelled_line import MODEL, OTHER, add_frames, add_line, frame, picture
@@ -275,7 +276,23 @@ def test_the_status_tells_of_versions_people_and_sources(plant: Plant, operator:
     assert version["low"] < version["rate"] == 0.5 < version["high"]
     assert (status["waiting_random"], status["waiting_other"]) == (1, 1)
     assert [person["labels"] for person in status["people"]] == [4]
-    assert status["sources"] == [{"source": "mes", "labels": 3, "unjoined": 1, "agree": 1, "compared": 2}]
+    [source] = status["sources"]
+    assert (source["source"], source["labels"], source["unjoined"]) == ("mes", 3, 1)
+    assert (source["agree"], source["compared"], source["believed"]) == (1, 2, True)
+
+
+def test_a_source_that_contradicts_people_is_set_aside(plant: Plant, operator: TestClient) -> None:
+    """Once audits show that a source errs too often the status says so, and it is no truth any more."""
+    with plant.parts.db.session() as session:
+        for i in range(40):
+            session.add(frame(f"poisoned-{i}", truth="bag"))
+    items = [("robot-1", f"poisoned-{i}") for i in range(40)]
+    tell(operator, *((*item, "boot") for item in items), source="poisoner")
+    tell(operator, *((*item, "bag") for item in items), source="audit")
+    believed = {s["source"]: s["believed"] for s in operator.get(LABELS).json()["sources"]}
+    assert believed == {"line": True, "poisoner": False}
+    with plant.parts.db.reading() as session:
+        assert set_aside(session, MODEL) == {"poisoner"}
 
 
 def test_no_session_tells_labels_by_the_api(plant: Plant) -> None:
