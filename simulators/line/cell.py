@@ -2,10 +2,10 @@
 stdout.
 
 The belt starts when the line is first there. When the socket goes away (the line restarts) the belt moves
-on and the cell connects again as soon as it can. Orders are JSON, one a line: `{"phase": "drifted"}`,
-`{"phase": "before"}`, `{"stop": true}`; the end of stdin stops the cell too, so that it never outlives
-whoever started it. Each second, and at the end, it prints one JSON line for each phase whose counters
-changed:
+on and the cell connects again as soon as it can. Orders are JSON, one a line, for example
+`{"phase": "drifted"}` or `{"stop": true}`; see `orders`. The end of stdin stops the cell too, so that it
+never outlives whoever started it. Each second, and at the end, it prints one JSON line for each phase whose
+counters changed:
 
     {"t": unix seconds, "robot": "r1", "phase": "before", "sent": 40, "decided": 40, "dropped": 0,
      "fallback": 0, "mispacked": 3, "labelled": 19, "by_version": {"1": {"decided": 40, "mispacked": 3}}}
@@ -26,6 +26,7 @@ from typing import Any
 from edgewright.wire.cell import Decision, Frame, Inbox, Outcome, encode
 from edgewright.wire.errors import MalformedMessageError
 from simulators.line.goods import Phase
+from simulators.line.orders import read_order
 from simulators.line.world import World
 
 READ_BYTES = 65_536
@@ -68,10 +69,10 @@ class Cell:
 
     async def _obey(self) -> None:
         async for line in _stdin_lines():
-            order = json.loads(line)
-            if order.get("stop"):
+            order = read_order(line)
+            if order.stop:
                 return
-            self._world.change_phase(Phase(order["phase"]))
+            self._world.obey(order)
 
     async def _keep_connected(self) -> None:
         while True:

@@ -70,13 +70,15 @@ class Belt:
         """Generators for what else of this robot is random; drawing from them does not change the items."""
         return self._rng.spawn(count)
 
-    def next_item(self, phase: Phase) -> Item:
-        """The next item of the phase."""
+    def next_item(self, phase: Phase, kinds: tuple[str, ...] = ()) -> Item:
+        """The next item of the phase, or of these kinds where some are named."""
         self._count += 1
-        truth = self._draw_class(phase)
+        truth = self._draw_class(kinds or self._kinds_of(phase))
         row = self._rng.choice(self._goods.rows[truth])
         return Item(f"{self._robot}-{self._count:06d}", truth, self._goods.images[row])
 
-    def _draw_class(self, phase: Phase) -> str:
-        kinds = NEW_CLASSES if phase is Phase.DRIFTED and self._rng.random() < NEW_SHARE else KNOWN_CLASSES
+    def _kinds_of(self, phase: Phase) -> tuple[str, ...]:
+        return NEW_CLASSES if phase is Phase.DRIFTED and self._rng.random() < NEW_SHARE else KNOWN_CLASSES
+
+    def _draw_class(self, kinds: tuple[str, ...]) -> str:
         return kinds[int(self._rng.integers(len(kinds)))]

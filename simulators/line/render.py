@@ -24,11 +24,18 @@ ITEM_SPAN = 0.8
 BELT_TILE_PX = 384
 BELT_SEED = 7
 Range = tuple[float, float]
+CLEAR = (1.0, 1.0)
+# Haze scatters the light of the whole scene into each pixel: differences shrink towards this gray value.
+HAZE = 96.0
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """The ranges that a line's scenes are drawn from; angles in degrees, lengths in pixels of the frame."""
+    """The ranges that a line's scenes are drawn from; angles in degrees, lengths in pixels of the frame.
+
+    ``contrast`` is what haze on the lens leaves of the differences between gray values; 1 is a clean lens,
+    for which nothing is drawn.
+    """
 
     rotation_deg: Range = (-12.0, 12.0)
     scale: Range = (0.92, 1.08)
@@ -39,6 +46,7 @@ class Conditions:
     gradient: Range = (0.0, 0.22)
     blur_px: Range = (0.4, 0.9)
     noise: Range = (3.0, 6.0)
+    contrast: Range = CLEAR
 
 
 BASELINE = Conditions()
@@ -59,6 +67,7 @@ class Scene:
     gradient_deg: float
     blur_px: float
     noise: float
+    contrast: float = 1.0
 
 
 def draw_scene(conditions: Conditions, rng: np.random.Generator, belt_px: int) -> Scene:
@@ -76,6 +85,7 @@ def draw_scene(conditions: Conditions, rng: np.random.Generator, belt_px: int) -
         gradient_deg=draw(0.0, 360.0),
         blur_px=draw(*conditions.blur_px),
         noise=draw(*conditions.noise),
+        contrast=1.0 if conditions.contrast == CLEAR else draw(*conditions.contrast),
     )
 
 
@@ -99,6 +109,8 @@ def render(item: NDArray[np.uint8], scene: Scene, rng: np.random.Generator) -> N
     belt = _belt_view(scene.belt_px)
     grey = belt + (cloth - belt) * coverage
     grey = cv2.GaussianBlur(grey, (0, 0), scene.blur_px) * _light(scene)
+    if scene.contrast != 1.0:
+        grey = np.float32(HAZE) + (grey - np.float32(HAZE)) * np.float32(scene.contrast)
     noise = rng.standard_normal((FRAME_PX, FRAME_PX, 3), dtype=np.float32) * np.float32(scene.noise)
     noise += grey[:, :, None] * np.asarray(scene.cast_bgr, np.float32)
     frame: NDArray[np.uint8] = np.clip(noise, 0.0, 255.0).astype(np.uint8)

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgewright.wire.cell import Decision, Frame, Outcome
-from simulators.line.goods import Belt, Goods, Phase
+from simulators.line.goods import CLASSES, Belt, Goods, Phase
+from simulators.line.orders import Order
 from simulators.line.render import BASELINE, draw_scene, render
 
 # How far the belt moves between two items, no divisor of its texture's period.
@@ -99,6 +100,11 @@ class World:
         self._waiting: dict[str, _Waiting] = {}
         self._scans: list[tuple[float, str, str, Phase]] = []
         self.phase = Phase.BEFORE
+        self.tag = ""
+        self._kinds: tuple[str, ...] = ()
+        self._conditions = BASELINE
+        self._relabel: dict[str, str] = {}
+        self._scanner_wrong = 0.0
         self.counters: dict[Phase, Counters] = {self.phase: Counters()}
 
     @property
@@ -106,25 +112,51 @@ class World:
         """Whether an item's decision may still come."""
         return bool(self._waiting)
 
-    def change_phase(self, phase: Phase) -> None:
-        """From now on other goods lie on the belt."""
-        self.phase = phase
-        self.counters.setdefault(phase, Counters())
+    def obey(self, order: Order) -> None:
+        """From now on things are as the order says; what is on its way stays as it was.
+
+        Raises:
+            ValueError: it names optics, a range or a class that do not exist.
+        """
+        named = {*(order.kinds or ()), *(order.relabel or {}), *(order.relabel or {}).values()}
+        if unknown := named - set(CLASSES):
+            raise ValueError(f"There is no class {', '.join(sorted(unknown))}.")
+        self._conditions = order.conditions_after(self._conditions)
+        if order.phase is not None:
+            self.phase = order.phase
+            self.counters.setdefault(order.phase, Counters())
+        self.tag = self.tag if order.tag is None else order.tag
+        self._kinds = self._kinds if order.kinds is None else order.kinds
+        self._relabel = self._relabel if order.relabel is None else order.relabel
+        self._scanner_wrong = self._scanner_wrong if order.scanner_wrong is None else order.scanner_wrong
 
     def photograph(self, now_s: float) -> Frame:
         """The next item comes by."""
-        settings, item = self._settings, self._belt.next_item(self.phase)
+        settings, item = self._settings, self._belt.next_item(self.phase, self._kinds)
+        truth = self._relabel.get(item.truth, item.truth)
         self._photographed += 1
-        scene = draw_scene(BASELINE, self._camera, self._photographed * BELT_STEP_PX)
+        scene = draw_scene(self._conditions, self._camera, self._photographed * BELT_STEP_PX)
         pixels = render(item.image, scene, self._camera)
         until_s = now_s + settings.deadline_ms / 1000 + TRANSPORT_S
-        self._waiting[item.item] = _Waiting(item.truth, self.phase, until_s)
+        self._waiting[item.item] = _Waiting(truth, self.phase, until_s)
         self.counters[self.phase].sent += 1
         if self._scanner.random() < settings.scanner_share:
             delay_s = settings.scanner_delay_s * self._scanner.uniform(0.5, 1.5)
-            heapq.heappush(self._scans, (now_s + delay_s, item.item, item.truth, self.phase))
-        shape = (pixels.shape[0], pixels.shape[1], pixels.shape[2])
-        return Frame(item=item.item, deadline_ms=settings.deadline_ms, shape=shape, pixels=pixels.tobytes())
+            heapq.heappush(self._scans, (now_s + delay_s, item.item, self._scanned(truth), self.phase))
+        return Frame(
+            item=item.item,
+            deadline_ms=settings.deadline_ms,
+            shape=(pixels.shape[0], pixels.shape[1], pixels.shape[2]),
+            pixels=pixels.tobytes(),
+            tag=self.tag,
+        )
+
+    def _scanned(self, truth: str) -> str:
+        """What the scanner says of an item."""
+        if not self._scanner_wrong or self._scanner.random() >= self._scanner_wrong:
+            return truth
+        others = [name for name in CLASSES if name != truth]
+        return others[int(self._scanner.integers(len(others)))]
 
     def decided(self, decision: Decision) -> None:
         """The line answered; an answer after `expire` gave the item up, or for no item, does not count."""
