@@ -1,8 +1,8 @@
 """A controller's back room on the colour model: real database, blobs, repository and workflows.
 
 The broker and the fleet are left out: releases are put on a shelf, and a rollout ends as soon as it is made.
-Run as a program (``python -m tests.controller.colour_plant FOLDER``) it carries workflows on until it is
-killed.
+Run as a program (``python -m tests.controller.colour_plant FOLDER [DATABASE]``) it carries workflows on until
+it is killed.
 """
 
 import sys
@@ -104,9 +104,22 @@ class Plant:
         """What steps get."""
         return Context(self.data, self.db, self.blobs, self.repository, self.shelf, self.rollouts)
 
-    def workflows(self) -> Workflows:
+    def workflows(self, database_url: str = "") -> Workflows:
         """The engine, not started."""
-        return Workflows(self.data, self.db, self.blobs, self.repository, self.shelf, self.rollouts)
+        return Workflows(
+            self.data, self.db, self.blobs, self.repository, self.shelf, self.rollouts, database_url
+        )
+
+    def change_rules(self, *changes: tuple[str, str]) -> None:
+        """Other entries in version 1's model.toml, each as it stands there and as it shall be."""
+        with self.db.session() as session:
+            row = registry.find_version(session, MODEL, 1)
+            text = self.blobs.read(row.files["model.toml"]).decode()
+            for old, new in changes:
+                assert old in text
+                text = text.replace(old, new)
+            row.files = {**row.files, "model.toml": self.blobs.put(text.encode())}
+            session.add(row)
 
     def push(self, state: str = "ready") -> None:
         """Version 1, as if it had been built where ``state`` says so."""
@@ -165,6 +178,6 @@ def wait_until(done: Callable[[], bool], limit_s: float = 60.0) -> None:
 
 if __name__ == "__main__":
     plant = Plant(Path(sys.argv[1]))
-    plant.workflows().start()
+    plant.workflows(sys.argv[2] if len(sys.argv) > 2 else "").start()
     while True:
         time.sleep(1)

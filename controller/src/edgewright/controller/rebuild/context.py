@@ -1,10 +1,11 @@
 """What the steps of builds and rebuilds need of the rest of the controller."""
 
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.compiler.protocol import DeviceAnswer
@@ -12,6 +13,10 @@ from edgewright.controller.database.engine import Database
 from edgewright.controller.qualification.choice import Candidate
 from edgewright.controller.rollouts.policy import Wave
 from edgewright.controller.trust.documents import TargetEntry
+
+
+TURN_S: Final = 0.5
+"""How long one waits for another's turn before it looks whether the controller goes down."""
 
 
 class Interrupted(BaseException):
@@ -101,6 +106,8 @@ class Context:
         measuring: None where no device is asked.
         stopping: set when the controller goes down.
         one_child: held while a child process compiles or fits; two would only take each other's processor.
+        turns: held while a rebuild's work is done, by its number: one that was killed right after a person
+            was asked for is recovered by the engine, beside the workflow that their approval starts.
     """
 
     data: Path
@@ -112,11 +119,27 @@ class Context:
     measuring: Measuring | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     one_child: threading.Lock = field(default_factory=threading.Lock)
+    turns: dict[int, threading.Lock] = field(default_factory=dict)
 
     @property
     def blob_root(self) -> Path:
         """Root of the blob store, for child processes."""
         return self.data / "blobs"
+
+    @contextmanager
+    def turn(self, number: int) -> Iterator[None]:
+        """Be the only one that does a rebuild's work.
+
+        Raises:
+            Interrupted: the controller goes down.
+        """
+        lock = self.turns.setdefault(number, threading.Lock())
+        while not lock.acquire(timeout=TURN_S):
+            self.pause(0)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def pause(self, seconds: float) -> None:
         """Wait, unless the controller goes down.

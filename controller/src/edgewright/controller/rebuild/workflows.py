@@ -313,7 +313,8 @@ def _release(context: Context, model: str, version: int, result: str) -> None:
 
 def _carry_on(context: Context, number: int) -> str:
     try:
-        return carry_on(context, number)
+        with context.turn(number):
+            return carry_on(context, number)
     # The top of a thread: a defect must not leave the rebuild in flight, which would hold back all others.
     except Exception as error:  # noqa: BLE001
         _log.exception("Rebuild %d failed by a defect.", number)
