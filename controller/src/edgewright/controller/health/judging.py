@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from edgewright.controller.health.answer import Answer, Dot, Health, Key
+from edgewright.controller.health.answer import Answer, Health, Key
 from edgewright.controller.health.facts import Facts
 from edgewright.controller.health.performance import bounds, cost, performance, witnesses
 from edgewright.controller.health.situation import changes, devices, done
@@ -32,7 +32,7 @@ def answer(facts: Facts) -> Health:
         version=facts.version,
         at=facts.now,
         status=status,
-        sentence=_sentence(facts, status, dots),
+        sentence=_sentence(facts, status),
         tone=_TONES[status],
         answers=answers,
         witnesses=witnesses(facts),
@@ -51,14 +51,15 @@ def _status(facts: Facts, answers: tuple[Answer, ...]) -> Status:
     return "healthy" if next(a for a in answers if a.key is Key.PERFORMANCE).known else "unknown"
 
 
-def _sentence(facts: Facts, status: Status, dots: tuple[Dot, ...]) -> str:
+def _sentence(facts: Facts, status: Status) -> str:
     name = f"{facts.model} v{facts.version}"
     if status == "unknown":
         return f"Whether {name} does well is not known."
     if status == "healthy":
         return f"{name} does well, as far as evidence shows."
-    apart = [dot.device for dot in dots if dot.differs]
-    if not facts.is_at_fault and apart:
-        others = " and others" if len(apart) > 1 else ""
-        return f"{name} does harm on {apart[0]}{others}, and well elsewhere."
-    return f"{name} does harm."
+    if facts.is_at_fault:
+        return f"{name} does harm."
+    places = [c.device or f"{c.tag} goods" for c in facts.open_changes if c.harm]
+    others = " and others" if len(places) > 1 else ""
+    where = f"on {places[0]}" if facts.open_changes[0].device else f"with {places[0]}"
+    return f"{name} does harm {where}{others}, and well elsewhere."

@@ -455,7 +455,7 @@ def _of_rebuilds(rebuilds: Iterable[Rebuild]) -> Iterable[Deed]:
         at = rebuild.finished_at or rebuild.started_at or rebuild.queued_at
         done = bool(rebuild.finished_at)
         tone: Any = "good" if done and rebuild.new_version else "bad" if done else "move"
-        yield Deed(at, f"{said} {rebuild.detail}".strip(), tone, f"/models/{rebuild.model}")
+        yield Deed(at, f"{said} {rebuild.detail}".strip(), tone, f"/rebuilds/{rebuild.id}")
 
 
 def _of_rollouts(rollouts: Iterable[Rollout]) -> Iterable[Deed]:

@@ -19,7 +19,7 @@ ALPHA: Final = 0.05
 MOST_CHECKED: Final = 64
 """Devices whose interval is computed: those with the highest error rates; an interval takes 0.2 ms."""
 MOST_DOTS: Final = 120
-"""More dots than this nobody reads; those that stand out are always among them."""
+"""More dots of one kind than this nobody reads; of devices that do not stand out, every second or third."""
 MOST_DETAILS: Final = 12
 NAMED: Final = 3
 DAY_S: Final = 86400.0
@@ -212,7 +212,7 @@ def _of_dot(dot: Dot, change: Change | None) -> Detail:
 
 
 def _dots(facts: Facts) -> tuple[Dot, ...]:
-    """The devices of the picture: those that differ, then those with the highest error rates."""
+    """The devices of the picture: those that differ, then a fair choice of the others by error rate."""
     robots = sorted(facts.robots, key=_rank)
     labelled, wrong = sum(r.labelled for r in robots), sum(r.wrong for r in robots)
     named = {change.device for change in facts.open_changes if change.device}
@@ -222,8 +222,9 @@ def _dots(facts: Facts) -> tuple[Dot, ...]:
         rest = (wrong - robot.wrong) / (labelled - robot.labelled) if labelled > robot.labelled else None
         above = interval is not None and rest is not None and interval.low > rest + facts.drift.harm_tolerance
         dots.append(_dot(robot, interval, above or robot.id in named))
-    dots.sort(key=lambda dot: not dot.differs)
-    return tuple(dots[:MOST_DOTS])
+    apart, others = [dot for dot in dots if dot.differs], [dot for dot in dots if not dot.differs]
+    every = max(-(-len(others) // MOST_DOTS), 1)
+    return (*apart[:MOST_DOTS], *others[::every])
 
 
 def _rank(robot: Robot) -> tuple[float, str]:

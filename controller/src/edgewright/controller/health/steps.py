@@ -53,8 +53,8 @@ STEPS: Final[dict[Situation, Step]] = {
         "warn",
         "Look at v{new_version} and let it go: rebuild {rebuild} waits for a person's approval.",
         "edgewright rebuild approve {rebuild}",
-        "/models/{model}",
-        "Open the model",
+        "/rebuilds/{rebuild}",
+        "Open the rebuild",
     ),
     Situation.ROLLOUT_PAUSED: Step(
         "warn",
@@ -74,8 +74,8 @@ STEPS: Final[dict[Situation, Step]] = {
         "move",
         "Wait: rebuild {rebuild} is {rebuild_state}, and its gates refuse what is no better.",
         "edgewright rebuild show {rebuild}",
-        "/models/{model}",
-        "Open the model",
+        "/rebuilds/{rebuild}",
+        "Open the rebuild",
     ),
     Situation.MODEL_FAULT: Step(
         "bad",
@@ -109,8 +109,8 @@ STEPS: Final[dict[Situation, Step]] = {
         "bad",
         "Rebuild it from labelled frames of now.",
         "edgewright rebuild start {model}",
-        "/models/{model}",
-        "Open the model",
+        "/models/{model}#evidence",
+        "Ask for a rebuild",
     ),
     Situation.HARM_NO_RECIPE: Step(
         "bad",
