@@ -3,6 +3,7 @@
 from random import Random
 
 from edgewright.agent.control import Up, WindowReady
+from edgewright.agent.earlytruths import EARLY_S
 from edgewright.agent.line.capture import CapturePlan
 from edgewright.agent.line.changeover import MIXED_TIMES, Changeovers
 from edgewright.agent.line.deciding import Ruling
@@ -113,10 +114,11 @@ def test_a_thousand_tags_are_remembered_within_bounds() -> None:
 
 
 def test_truths_of_unknown_items_are_told() -> None:
-    """A truth of an item that nobody remembers is counted in a window and is no outcome."""
+    """A truth whose decision does not come is counted in a window; a second one of an item counts nowhere."""
     line = Watched(changeover_frames=5)
     (item,) = line.see("shirts", 1)
     for told in ("never seen", item, item):
         line.observer.learn(Outcome(told, "bag"), 1.0, 1.7e9)
+    line.observer.tick(1.0 + EARLY_S + 1)
     window = line.cut()["shirts", False]
-    assert (window.unknown_truths, window.outcomes[0].labelled) == (2, 1)
+    assert (window.unknown_truths, window.outcomes[0].labelled) == (1, 1)

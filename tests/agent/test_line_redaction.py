@@ -13,6 +13,7 @@ from edgewright.agent.line.capture import Capture, CapturePlan
 from edgewright.agent.line.deciding import Ruling
 from edgewright.agent.line.developing import ROOM, DarkRoom, Developed
 from edgewright.agent.line.redaction import Pixels, load_redactor, redacted
+from edgewright.agent.preprocess import look
 from edgewright.agent.settings import CaptureSettings, MaskSettings
 from edgewright.wire.cell import Decision, Frame
 from edgewright.wire.errors import ConfigurationError
@@ -101,7 +102,12 @@ def test_a_function_that_cannot_be_imported_is_named(name: str) -> None:
 
 def _developed(room: DarkRoom, count: int) -> list[Developed]:
     done: list[Developed] = []
-    _until(lambda: bool(done.extend(room.take(monotonic())) or len(done) >= count))
+
+    def complete() -> bool:
+        done.extend(room.take(monotonic()))
+        return len(done) >= count
+
+    _until(complete)
     return done
 
 
@@ -136,7 +142,7 @@ def test_the_room_is_bounded() -> None:
 def _see(capture: Capture, item: str, image: Pixels) -> None:
     frame = Frame(item=item, deadline_ms=50, shape=image.shape, pixels=b"", tag="sku")
     decision = Decision(item=item, label="bag", confidence=0.9, source="active", version=1)
-    capture.see(frame, Ruling(decision, None, "", image), "m", monotonic(), time())
+    capture.see(frame, Ruling(decision, None, "", image), look(image).thumbnail, "m", monotonic(), time())
 
 
 def _ready(capture: Capture) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgewright.agent.line.allowance import FILE_NAME, SAVED_S, Allowance, Factors
-from edgewright.agent.line.familiar import LEARNING_FRAMES, REMEMBERED, Captured, Seen, thumbnail
+from edgewright.agent.line.familiar import LEARNING_FRAMES, REMEMBERED, Captured, Seen
 from edgewright.agent.line.sampler import Draw, Sampler, Shares
 from edgewright.wire.messages import MAX_IMAGE_BYTES
 
@@ -186,13 +186,3 @@ def test_hard_cases_alike_are_captured_once_and_random_draws_never_left_out() ->
     known.add("bag", FLAT)
     assert (known.knows("bag", FLAT + 0.009), known.knows("bag", FLAT + 0.02)) == (True, False)
     assert not known.knows("boot", FLAT)
-
-
-def test_a_thumbnail_is_the_mean_of_what_it_looks_at() -> None:
-    """Halves of two colours come out as such, whatever the camera's size, smaller than the grid too."""
-    for height, width in ((480, 640), (1080, 1920), (17, 9)):
-        image = np.zeros((height, width, 3), np.uint8)
-        image[:, : width // 2 if width > 9 else 4] = (255, 0, 51)
-        seen = thumbnail(image).reshape(8, 8, 3)
-        assert np.allclose(seen[:, 0], [1.0, 0.0, 0.2])
-        assert seen[:, -1].max() == 0

@@ -49,6 +49,7 @@ def line_command(settings: Settings) -> list[str]:
         "--capture-share",
         str(settings.line.capture_share),
         f"--capture={msgspec.json.encode(settings.capture).decode()}",
+        f"--label-memory-mb={settings.labels.memory_mb}",
         "--state",
         str(settings.folder),
         "--samples",

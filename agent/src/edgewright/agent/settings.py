@@ -113,13 +113,14 @@ class LabelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         http_port: of this machine's loopback, where truths are posted; 0 for none. The token that a caller
             needs is made in the file ``labels.token`` of the data folder.
         csv: folder in which CSV files of truths are looked for; empty for none.
-        memory_mb: what remembered decisions may take on the disk, for truths that come hours later or after a
-            restart of the line, MiB; 0 remembers the last 20,000 in memory only.
+        memory_mb: what remembered decisions may take on the disk, MiB, for truths that come hours later or
+            after a restart of the line; 4 are about 100,000 decisions. Nothing is written before the first
+            truth was told; 0 remembers the last 20,000 in memory only.
     """
 
     http_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     csv: str = ""
-    memory_mb: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 8
+    memory_mb: Annotated[int, msgspec.Meta(ge=0, le=256)] = 4
 
 
 class UpdateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cell,
         given.device,
         given.window_seconds,
-        CapturePlan(given.capture_share, settings, given.state),
+        CapturePlan(given.capture_share, settings, given.state, given.label_memory_mb * 1024 * 1024),
         interlock,
         environments,
         zygote,
@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--capture-share", type=float, default=0.0, help="part of all frames to sample")
     parser.add_argument("--capture", default="{}", help="settings of all else that is captured, as JSON")
     parser.add_argument("--state", type=Path, help="folder of what the line itself remembers")
+    parser.add_argument("--label-memory-mb", type=int, default=0, help="for decisions that wait for truths")
     parser.add_argument("--samples", type=Path, help="folder of pictures too large for the control socket")
     parser.add_argument("--device", required=True)
     parser.add_argument(

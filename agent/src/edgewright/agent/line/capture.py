@@ -23,7 +23,7 @@ from edgewright.agent.control import GivenUp, SampleReady, Trouble, Up
 from edgewright.agent.line.allowance import Allowance, Factors, PurseName
 from edgewright.agent.line.deciding import Ruling
 from edgewright.agent.line.developing import NOT_TO_BE_KEPT, DarkRoom, Developed
-from edgewright.agent.line.familiar import Vector, thumbnail
+from edgewright.agent.line.familiar import Vector
 from edgewright.agent.line.sampler import DISAGREEING, Draw, Sampler, Shares
 from edgewright.agent.settings import CaptureSettings
 from edgewright.wire.cell import Frame
@@ -90,12 +90,14 @@ class CapturePlan(NamedTuple):
     Attributes:
         share: of all frames, the random audit; 0 captures nothing but what a candidate disagrees about.
         settings: all else.
-        folder: where the day's budget is kept; None keeps none.
+        folder: where the day's budget is kept, and older decisions; None keeps none.
+        memory_bytes: what older decisions may take there.
     """
 
     share: float = 0.0
     settings: CaptureSettings = CaptureSettings()
     folder: Path | None = None
+    memory_bytes: int = 0
 
 
 class _Drawn(NamedTuple):
@@ -140,14 +142,24 @@ class Capture:
         """Whether one more frame can be taken; without that its chances are 0."""
         return self._room.room
 
-    def see(self, frame: Frame, ruling: Ruling, model: str, now: float, wall: float) -> None:
-        """Draw, or not, a frame that was decided; only one with a picture can be."""
-        image = ruling.image
-        if image is None or not self.sampler.on:
+    def see(
+        self, frame: Frame, ruling: Ruling, thumbnail: NDArray[np.uint8], model: str, now: float, wall: float
+    ) -> None:
+        """Draw, or not, a frame that was decided and has a picture.
+
+        Args:
+            frame: the frame.
+            ruling: how it was decided.
+            thumbnail: what it looks like, in few pixels (``preprocess.Look``).
+            model: that runs.
+            now: the time, monotonic.
+            wall: the same, since the epoch.
+        """
+        if not self.sampler.on:
             return
         factors = self._allowance.factors(now) if self.ready else _SHUT
         confidence = None if ruling.scores is None else ruling.decision.confidence
-        drawn = self.sampler.draw(factors, lambda: appearance(image), ruling.decision.label, confidence)
+        drawn = self.sampler.draw(factors, lambda: appearance(thumbnail), ruling.decision.label, confidence)
         if drawn is not None:
             self._keep(frame, ruling, drawn, model, wall)
 
@@ -237,6 +249,6 @@ class Capture:
         )
 
 
-def appearance(image: NDArray[np.uint8]) -> Vector:
-    """What a picture looks like, for what is novel and what is nearly the same."""
-    return thumbnail(image)
+def appearance(thumbnail: NDArray[np.uint8]) -> Vector:
+    """A thumbnail as a vector, 0 to 1: for what is novel and what is nearly the same."""
+    return thumbnail.reshape(-1).astype(np.float32) * np.float32(1 / 255)

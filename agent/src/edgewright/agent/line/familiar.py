@@ -31,12 +31,6 @@ _LEAST_USUAL: Final = 0.002
 _FARTHEST: Final = 2.0
 """Beyond every distance on the full scale."""
 
-SIDE: Final = 8
-_GRID: Final = 48
-"""Rows and columns that a thumbnail looks at: a fixed cost whatever the camera."""
-
-_MEAN: Final = np.kron(np.eye(SIDE), np.full((1, _GRID // SIDE), SIDE / _GRID)).astype(np.float32)
-
 
 class _Ring:
     """The last vectors that were added, of one length; another length begins anew."""
@@ -115,18 +109,3 @@ class Captured:
     def add(self, label: str, vector: Vector) -> None:
         """It was captured."""
         self._labels[self._ring.add(vector)] = label
-
-
-def thumbnail(image: NDArray[np.uint8]) -> Vector:
-    """A picture (height x width x 3) as 8 x 8 mean colours, 0 to 1, in 192 numbers.
-
-    >>> thumbnail(np.full((480, 640, 3), 255, np.uint8)).round(5).tolist() == [1.0] * 192
-    True
-    """
-    height, width = image.shape[:2]
-    rows = (np.arange(_GRID) * height + height // 2) // _GRID
-    columns = (np.arange(_GRID) * width + width // 2) // _GRID
-    few = image.take(rows, 0).take(columns, 1).astype(np.float32)
-    lines = (_MEAN @ few.reshape(_GRID, -1)).reshape(SIDE, _GRID, 3)
-    colours: Vector = np.matmul(_MEAN, lines).reshape(-1) / np.float32(255)
-    return colours

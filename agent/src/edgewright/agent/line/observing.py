@@ -1,15 +1,18 @@
 """What the line learns from its frames: windows, outcomes and samples."""
 
 from collections.abc import Callable
+from math import inf
 from random import Random
 from time import monotonic, time
 from typing import Final
 
 from edgewright.agent.control import Up, WindowReady
+from edgewright.agent.earlytruths import EarlyTruths
 from edgewright.agent.line.capture import Capture, CapturePlan
 from edgewright.agent.line.changeover import DEFAULT_FRAMES, Changeovers
 from edgewright.agent.line.deciding import Ruling
-from edgewright.agent.line.recent import Decided, RecentDecisions
+from edgewright.agent.line.recent import Decided
+from edgewright.agent.line.remembered import Remembered
 from edgewright.agent.line.statistics import Tally, clipped
 from edgewright.agent.preprocess import Look, look
 from edgewright.wire.cell import Frame, Outcome
@@ -37,7 +40,8 @@ class Observer:
         self._tallies: dict[tuple[str, bool], Tally] = {}
         self._changeovers = Changeovers()
         self._cut_at = now
-        self._recent = RecentDecisions()
+        self._decided = Remembered(plan.folder, plan.memory_bytes)
+        self._early = EarlyTruths()
         self._capture = Capture(send, device, plan, random, now)
 
     def runs(self, model: str, version: int, now: float, changeover_frames: int = DEFAULT_FRAMES) -> None:
@@ -65,7 +69,10 @@ class Observer:
         """
         seen = None if ruling.image is None else look(ruling.image)
         self.count(frame, ruling, seen, read_at, decided_at, wall)
-        self._capture.see(frame, ruling, self._model, decided_at, wall)
+        if seen is not None:
+            self._capture.see(frame, ruling, seen.thumbnail, self._model, decided_at, wall)
+        if (early := self._early.take(frame.item)) is not None:
+            self.learn(early, decided_at, wall)
 
     def count(
         self, frame: Frame, ruling: Ruling, seen: Look | None, read_at: float, decided_at: float, wall: float
@@ -79,17 +86,22 @@ class Observer:
         if seen is not None:
             tally.add_look(seen)
         sure = 0.0 if ruling.cause else decision.confidence
-        self._recent.remember(frame.item, Decided(decision.version, decision.label, tally.tag, grace, sure))
+        self._decided.remember(frame.item, Decided(decision.version, decision.label, tally.tag, grace, sure))
 
     def disagreed(self, frame: Frame, ruling: Ruling) -> None:
         """Capture a frame of which a shadowed candidate says something else."""
         self._capture.disagreed(frame, ruling, self._model, monotonic(), time())
 
     def learn(self, outcome: Outcome, now: float, wall: float) -> None:
-        """Join a truth with the decision on its item; a truth of an unknown item is only counted."""
-        decided = self._recent.take(outcome.item)
-        if decided is None:
-            self._tally(self._changeovers.tag, now, wall).unknown_truths += 1
+        """Join a truth with the decision on its item.
+
+        A truth of an item that is not known waits, because it may have come before its decision; only the
+        first truth of an item counts.
+        """
+        decided = self._decided.take(outcome.item)
+        if decided == "unknown":
+            self._early.keep(outcome, now)
+        if isinstance(decided, str):
             return
         tally = self._tally(decided.tag, now, wall, grace=decided.grace)
         tally.add_outcome(decided.version, clipped(decided.label), outcome, decided.confidence)
@@ -103,19 +115,27 @@ class Observer:
         self._tallies.clear()
         self._cut_at = now
         self._capture.tell()
+        self._decided.flush()
 
     def tick(self, now: float) -> None:
-        """Go on with what was captured; to be called each moment or so."""
+        """Go on with what was captured, and let truths go whose decision has not come; each moment or so."""
         self._capture.tick(now)
+        self._count_unknown(len(self._early.expired(now)), now)
 
     def close(self, now: float) -> None:
         """Send everything that is open."""
+        self._count_unknown(len(self._early.expired(inf)), now)
         self.cut(now)
         self._capture.close(now)
+        self._decided.close()
 
     def due(self, now: float, window_seconds: float) -> bool:
         """Whether the windows have been open long enough."""
         return now - self._cut_at >= window_seconds
+
+    def _count_unknown(self, truths: int, now: float) -> None:
+        if truths:
+            self._tally(self._changeovers.tag, now, time()).unknown_truths += truths
 
     def _tally(self, tag: str, now: float, wall: float, *, grace: bool = False) -> Tally:
         if (tally := self._tallies.get((tag, grace))) is not None:
