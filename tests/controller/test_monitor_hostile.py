@@ -74,7 +74,7 @@ def test_a_robot_alone_may_speak_for_itself(fleet: Fleet) -> None:
     [
         {"outcomes": (Outcomes(1, 6, 7),)},
         {"outcomes": (Outcomes(1, 10**6, 10**6),)},
-        {"outcomes": (Outcomes(1, 6, 6, "", 2.0, 2.0, 4.0),)},
+        {"outcomes": (Outcomes(1, 6, 6, "", 60.0, 60.0, 1.0),)},
         {"classes": {"A": 21}},
         {"by_source": {"active": -20}},
         {"frames": 10**6, "by_source": {}},

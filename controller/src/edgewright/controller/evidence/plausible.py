@@ -59,12 +59,12 @@ def why_impossible_outcome(told: Outcomes) -> str:
         return "" if not (told.wrong_weight or told.weight_squares) else "weights of nothing"
     if told.wrong_weight > told.weight * _ROUNDING:
         return "a larger weight of wrong items than of all"
-    # Each weight is one over a chance, so at least 1; and Cauchy and Schwarz bind their squares.
-    if told.weight * _ROUNDING < told.labelled or told.weight_squares > (told.weight * _ROUNDING) ** 2:
-        return "weights that no choice of items has"
-    if told.weight**2 > told.weight_squares * told.labelled * _ROUNDING:
-        return "weights that no choice of items has"
-    return ""
+    # Sums of squares lie between what one item and what equal items would have (Cauchy and Schwarz).
+    possible = (
+        told.weight_squares <= (told.weight * _ROUNDING) ** 2
+        and told.weight**2 <= told.weight_squares * told.labelled * _ROUNDING
+    )
+    return "" if possible else "weights that no choice of items has"
 
 
 class Ledger:
