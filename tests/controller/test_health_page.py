@@ -13,8 +13,9 @@ from fastapi.testclient import TestClient
 from edgewright.controller.api.app import create_app
 from edgewright.controller.cli.program import main
 from edgewright.controller.database import col, select
-from edgewright.controller.database.evidencetables import Alarm
-from edgewright.controller.database.tables import Window
+from edgewright.controller.database.evidencetables import Alarm, Label
+from edgewright.controller.database.tables import Sample, Window
+from edgewright.controller.labels import AUDIT
 from edgewright.wire import messages
 from edgewright.wire.messages import decode_up
 from tests.controller.health_line import Line, fill
@@ -100,6 +101,62 @@ def test_label_free_accuracy_answers_where_nothing_is_labelled(client: TestClien
     assert performance["sentence"].startswith(("Probably.", "It cannot be told from confidence alone."))
     assert performance["numbers"]["error_rate"] == pytest.approx(0.014, abs=0.006)
     assert found["answers"][6]["sentence"].startswith("Let somebody label a few random frames")
+
+
+def audit(parts: Parts, looks: int, wrong: int, line_errs: int = 0) -> None:
+    """Let a person look at random frames; the line had told the truth of them, or something else of some."""
+    with parts.db.session() as session:
+        for i in range(looks):
+            truth = "dress" if i < wrong else "coat"
+            session.add(
+                Sample(
+                    device="robot-1",
+                    item=f"item-{i}",
+                    taken_at=1.0,
+                    model=MODEL,
+                    version=1,
+                    label="coat",
+                    confidence=0.95,
+                    truth="trouser" if i < line_errs else truth,
+                    reason="random",
+                    probability=0.01,
+                    image_sha256="0" * 64,
+                )
+            )
+            session.add(
+                Label(
+                    device="robot-1",
+                    item=f"item-{i}",
+                    source=AUDIT,
+                    model=MODEL,
+                    version=1,
+                    decided="coat",
+                    truth=truth,
+                    at=time.time(),
+                )
+            )
+
+
+def test_audits_speak_alone_and_with_the_confidences(client: TestClient, parts: Parts) -> None:
+    """Of a line that labels nothing 60 audits answer; the confidences of all frames narrow their interval."""
+    fill(parts, Line(labelled=False, seconds=120), time.time())
+    audit(parts, looks=60, wrong=1)
+    found = client.get(f"/api/v1/models/{MODEL}/health", headers=HEADERS).json()
+    assert found["answers"][0]["numbers"]["labelled"] == 60
+    assert "audits by people" in found["answers"][0]["certainty"]
+    widths = {w["name"]: w["high"] - w["low"] for w in found["witnesses"]}
+    assert widths["with confidence"] < widths["by audits"]
+    assert not any(d["sentence"].startswith("Set aside") for d in found["answers"][0]["details"])
+
+
+def test_a_line_that_audits_contradict_is_no_witness(client: TestClient, parts: Parts) -> None:
+    """Labels of a line that disagrees with a third of the audits are set aside, and the answer says so."""
+    fill(parts, Line(seconds=120), time.time())
+    audit(parts, looks=90, wrong=1, line_errs=30)
+    found = client.get(f"/api/v1/models/{MODEL}/health", headers=HEADERS).json()
+    assert found["answers"][0]["numbers"]["labelled"] == 90
+    assert found["answers"][0]["details"][0]["sentence"].startswith("Set aside: line. The source disagrees")
+    assert [w["name"] for w in found["witnesses"]] == ["by audits", "with confidence", "by confidence"]
 
 
 @pytest.mark.parametrize("line", [Line(profiled=False, seconds=60), Line(seconds=0), Line(devices=0)])

@@ -61,6 +61,13 @@ class LabelFree(msgspec.Struct, frozen=True):
     trusted: bool = True
 
 
+class Powered(msgspec.Struct, frozen=True):
+    """The error rate from audits with the confidences of all frames as a help, and from how many audits."""
+
+    interval: Interval
+    audits: int
+
+
 class Signal(msgspec.Struct, frozen=True):
     """One signal now and in testing, as counts by the wire's bins.
 
@@ -211,6 +218,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         labels: what the line and its sources told lately.
         audits: what people saw in frames that were chosen at random.
+        distrusted: of each source of labels that audits have set aside, the sentence that says why.
         frames_an_hour: decisions of the version an hour, None without windows in the last hour.
         span_s: seconds that devices are compared over; robots are those of them with windows there.
         windows: how many of the newest windows the signals are made of.
@@ -228,7 +236,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     weighed: VersionHealth | None = None
     labels: Told | None = None
     audits: Told | None = None
+    distrusted: tuple[str, ...] = ()
     label_free: LabelFree | None = None
+    powered: Powered | None = None
     fleet: Fleet = Fleet()
     signals: tuple[Signal, ...] = ()
     classes: tuple[ClassShare, ...] = ()

@@ -63,6 +63,7 @@ def witnesses(facts: Facts) -> tuple[Witness, ...]:
     found = [
         ("by labels", facts.labels.interval if facts.labels else None),
         ("by audits", facts.audits.interval if facts.audits else None),
+        ("with confidence", facts.powered.interval if facts.powered else None),
         ("by confidence", facts.label_free.interval if facts.label_free else None),
     ]
     return tuple(Witness(name, *interval) for name, interval in found if interval is not None)
@@ -117,7 +118,11 @@ def _source(facts: Facts, labels: Told) -> str:
 def _without_labels(facts: Facts, promise: Promise) -> Answer:
     free = facts.label_free
     if free is None:
-        what = "it decided nothing lately" if not facts.frames else "nobody told whether a decision was right"
+        what = "nobody told whether a decision was right"
+        if facts.distrusted:
+            what = "audits have set aside who tells whether decisions were right"
+        elif not facts.frames:
+            what = "it decided nothing lately"
         return _unknown(
             Key.PERFORMANCE,
             f"Not known, because {what}; labels of the line or an audit of a few random frames would show "
@@ -147,7 +152,7 @@ def _stretched(free: LabelFree) -> str:
 
 
 def _witnesses(facts: Facts) -> tuple[Detail, ...]:
-    found = []
+    found = [Detail(f"Set aside: {sentence}", "warn") for sentence in facts.distrusted]
     if facts.weighed and facts.weighed.harmed:
         found.append(Detail(facts.weighed.harm_sentence, "bad", _onset(facts)))
     if facts.audits and facts.audits.labelled:
@@ -157,6 +162,15 @@ def _witnesses(facts: Facts) -> tuple[Detail, ...]:
                 f"Audits: {count(audits.wrong)} of {plural(audits.labelled, 'random frame')} wrong, "
                 f"{percent(audits.interval.estimate)} ({_between(audits.interval)}).",
                 at=audits.since,
+            )
+        )
+    if facts.powered:
+        powered = facts.powered
+        found.append(
+            Detail(
+                f"{plural(powered.audits, 'audit')} with the confidences of all frames as a help "
+                f"(prediction-powered inference): {percent(powered.interval.estimate)} wrong "
+                f"({_between(powered.interval)}), 95 % certain at one look."
             )
         )
     if facts.label_free:

@@ -7,79 +7,61 @@ and the number that it was made of.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any, Final, Protocol
-
-import msgspec
 
 from edgewright.controller import registry
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.database import Session, case, col, func, select
-from edgewright.controller.database.evidencetables import Alarm, Finding, Label, Rebuild
+from edgewright.controller.database import Session, col, func, select
+from edgewright.controller.database.evidencetables import Alarm, Finding, Rebuild
 from edgewright.controller.database.tables import (
-    Artifact,
     Device,
     ModelVersion,
     Outcome,
     Rollout,
     RolloutDevice,
     Rollup,
-    Sample,
     Window,
 )
-from edgewright.controller.evidence.calibration import Calibration
-from edgewright.controller.evidence.confidence_sequence import Interval, rate_interval
-from edgewright.controller.evidence.labelfree import MOST_UNSEEN, estimate, unseen_share
-from edgewright.controller.evidence.reference import read_reference
+from edgewright.controller.evidence.confidence_sequence import rate_interval
+from edgewright.controller.evidence.sources import judge_source
 from edgewright.controller.evidence.version import VersionHealth
 from edgewright.controller.health.answer import Health
 from edgewright.controller.health.facts import (
     Action,
     Change,
-    ClassShare,
     Deed,
     Facts,
     Fleet,
-    LabelFree,
-    Promise,
     Robot,
-    Signal,
     Told,
 )
 from edgewright.controller.health.judging import answer
-from edgewright.controller.labels import AUDIT
+from edgewright.controller.health.observed import (
+    audits,
+    classes_of,
+    label_free,
+    powered,
+    read_tested,
+    read_windows,
+    signals_of,
+)
+from edgewright.controller.labels import AUDIT, LINE, source_agreement, sources
 from edgewright.controller.model_toml import FILE_NAME, DriftPart, ModelSpec, parse_model
 from edgewright.controller.web import rows
 from edgewright.controller.web.words import rollout_word
-from edgewright.wire import messages
 from edgewright.wire.deployment import State
-from edgewright.wire.errors import EdgewrightError, MessageError
-from edgewright.wire.histograms import Histogram
+from edgewright.wire.errors import EdgewrightError
 
 SPAN_S: Final = 3600.0
-DAY_S: Final = 86400.0
 MINUTE_S: Final = 60
 
 MOST_ROWS: Final = 20_000
 """Rows of windows and of outcomes that devices are compared over: summing them takes 0.1 s."""
 
-MOST_WINDOWS: Final = 300
-"""Windows whose histograms are read: unpacking one takes 0.1 ms."""
 
 MOST_DEEDS: Final = 10
 ALPHA: Final = 0.05
 
-SIGNALS: Final = (
-    ("confidence", "output"),
-    ("margin", "output"),
-    ("entropy", "output"),
-    ("latency_us", "output"),
-    ("brightness", "input"),
-    ("contrast", "input"),
-    ("sharpness", "input"),
-    ("saturation", "input"),
-)
-"""What is compared, in the order in which it is shown."""
 
 _choose: Any = select
 """SQLModel's types know at most four columns."""
@@ -91,30 +73,6 @@ class Weighing(Protocol):
     def status(self, model: str) -> list[VersionHealth]:
         """The evidence of each version of a model that has any."""
         ...
-
-
-class _Profile(msgspec.Struct, frozen=True):
-    """The entries of ``compiler.reference_profile.ReferenceProfile`` that are read here."""
-
-    histograms: dict[str, bytes]
-    classes: dict[str, int] = {}
-
-
-class _Tested(msgspec.Struct, frozen=True):
-    """What testing left: the promise, and the profile that it stands in."""
-
-    promise: Promise | None = None
-    profile: _Profile = _Profile({})
-
-
-class _Windows(msgspec.Struct, frozen=True):
-    """The newest windows, added up."""
-
-    number: int
-    frames: int
-    fallback: int
-    histograms: dict[str, Histogram]
-    classes: dict[str, int]
 
 
 def health(
@@ -137,10 +95,11 @@ def read(
     row = registry.find_version(session, model, version or _subject(session, model, runs))
     spec = _spec(blobs, row)
     drift = spec.drift if spec else DriftPart()
-    tested = _tested(session, blobs, row, drift)
+    tested = read_tested(session, blobs, row, drift)
     weighed = next((w for w in monitor.status(model) if w.version == row.version), None)
-    windows = _windows(session, row, now)
+    windows = read_windows(session, row, now)
     robots, labels, since = _compared(session, row, now)
+    distrusted = _distrusted(session, model)
     return Facts(
         model=model,
         version=row.version,
@@ -150,12 +109,14 @@ def read(
         drift=drift,
         promise=tested.promise,
         weighed=weighed,
-        labels=_since_onset(weighed) or labels,
-        audits=_audits(session, row),
-        label_free=_label_free(windows, tested.profile),
+        labels=_since_onset(weighed) or (None if LINE in distrusted else labels),
+        distrusted=tuple(distrusted.values()),
+        audits=audits(session, row),
+        label_free=label_free(windows, tested.profile),
+        powered=powered(session, row, windows, tested.profile),
         fleet=_fleet(runs, row.version),
-        signals=_signals(windows, tested.profile),
-        classes=_classes(windows, tested.profile),
+        signals=signals_of(windows, tested.profile),
+        classes=classes_of(windows, tested.profile),
         windows=windows.number,
         frames=windows.frames,
         fallback=windows.fallback,
@@ -213,139 +174,6 @@ def _spec(blobs: BlobStore, row: ModelVersion) -> ModelSpec | None:
         return None
 
 
-def _tested(session: Session, blobs: BlobStore, row: ModelVersion, drift: DriftPart) -> _Tested:
-    """Of the target whose promise is the weakest, which is the one that all keep; as the monitor does."""
-    statement = select(Artifact.profile_sha256).where(
-        col(Artifact.model) == row.model, col(Artifact.version) == row.version
-    )
-    found = [_read_profile(blobs, sha256, drift) for sha256 in set(session.exec(statement)) if sha256]
-    return max(
-        found, key=lambda tested: tested.promise.harm_rate if tested.promise else 0.0, default=_Tested()
-    )
-
-
-def _read_profile(blobs: BlobStore, sha256: str, drift: DriftPart) -> _Tested:
-    try:
-        data = blobs.read(sha256)
-        reference = read_reference(data)
-        profile = msgspec.json.decode(data, type=_Profile)
-    except EdgewrightError:
-        return _Tested()  # an answer without its reference is better than none
-    confidence = 1.0 - reference.doubt if reference.doubt_n else None
-    harm_rate = reference.harm_rate(drift.harm_tolerance)
-    return _Tested(Promise(reference.error_rate, reference.error_rate_n, harm_rate, confidence), profile)
-
-
-def _windows(session: Session, row: ModelVersion, now: float) -> _Windows:
-    """The newest windows of the last day; those in the grace after a changeover stand for nothing."""
-    statement = (
-        select(Window.payload)
-        .where(col(Window.model) == row.model, col(Window.version) == row.version)
-        .where(col(Window.ts) >= now - DAY_S)
-        .order_by(col(Window.ts).desc())
-        .limit(MOST_WINDOWS)
-    )
-    found = [window for payload in session.exec(statement) if (window := _decoded(payload))]
-    return _Windows(
-        number=len(found),
-        frames=sum(window.frames for window in found),
-        fallback=sum(window.by_source.get("fallback", 0) for window in found),
-        histograms=_merged(window.histograms for window in found),
-        classes=_added(window.classes for window in found),
-    )
-
-
-def _decoded(payload: bytes) -> messages.Window | None:
-    try:
-        message = messages.decode_up(payload)
-    except MessageError:
-        return None  # of an older controller, or damaged
-    return message if isinstance(message, messages.Window) and not message.grace else None
-
-
-def _merged(packed: Iterable[dict[str, bytes]]) -> dict[str, Histogram]:
-    found: dict[str, Histogram] = {}
-    for histograms in packed:
-        for name, data in histograms.items():
-            histogram = _unpacked(data)
-            known = found.get(name)
-            if histogram is None or (known is not None and known.schema != histogram.schema):
-                continue
-            if known is None:
-                found[name] = histogram
-            else:
-                known.merge(histogram)
-    return found
-
-
-def _unpacked(data: bytes) -> Histogram | None:
-    try:
-        return Histogram.unpack(data)
-    except MessageError:
-        return None
-
-
-def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for each in counts:
-        for name, number in each.items():
-            total[name] = total.get(name, 0) + number
-    return total
-
-
-def _signals(windows: _Windows, profile: _Profile) -> tuple[Signal, ...]:
-    found = []
-    for name, side in SIGNALS:
-        now = windows.histograms.get(name)
-        if now is None:
-            continue
-        packed = profile.histograms.get(name)
-        then = _unpacked(packed) if packed else None
-        same = then is not None and then.schema == now.schema
-        before = tuple(then.counts) if then is not None and same else ()
-        side_of: Any = side
-        found.append(Signal(name, side_of, now.schema, tuple(now.counts), before, now.invalid))
-    return tuple(found)
-
-
-def _label_free(windows: _Windows, profile: _Profile) -> LabelFree | None:
-    """The error rate by calibrated confidence; a window counts as one independent frame, to be cautious."""
-    confidence = windows.histograms.get("confidence")
-    labelled, right = (profile.histograms.get(name) for name in ("labelled_confidence", "right_confidence"))
-    calibration = _calibration(labelled, right) if labelled and right else None
-    if calibration is None or confidence is None or not confidence.total:
-        return None
-    accuracy = estimate(confidence, calibration, effective=float(windows.number))
-    unseen = unseen_share(confidence, calibration)
-    wrong = Interval(1.0 - accuracy.high, 1.0 - accuracy.estimate, 1.0 - accuracy.low)
-    return LabelFree(wrong, confidence.total, unseen, unseen <= MOST_UNSEEN)
-
-
-@lru_cache(maxsize=256)
-def _calibration(labelled: bytes, right: bytes) -> Calibration | None:
-    """The curve of a profile, which never changes; None where the profile has none that can be fitted."""
-    of_all, of_right = _unpacked(labelled), _unpacked(right)
-    if of_all is None or of_right is None or not of_all.total:
-        return None
-    try:
-        return Calibration.fit(of_all, of_right)
-    except ValueError:
-        return None
-
-
-def _classes(windows: _Windows, profile: _Profile) -> tuple[ClassShare, ...]:
-    now, then = sum(windows.classes.values()), sum(profile.classes.values())
-    if not now:
-        return ()
-    labels = sorted({*windows.classes, *profile.classes}, key=lambda label: -windows.classes.get(label, 0))
-    return tuple(
-        ClassShare(
-            label, windows.classes.get(label, 0) / now, profile.classes.get(label, 0) / then if then else None
-        )
-        for label in labels
-    )
-
-
 def _frames_an_hour(session: Session, row: ModelVersion, now: float) -> float | None:
     table: Any = Rollup
     statement = _choose(func.min(table.bucket), func.sum(table.frames)).where(
@@ -398,21 +226,11 @@ def _since_onset(weighed: VersionHealth | None) -> Told | None:
     return Told(labelled, wrong, rate_interval(labelled, wrong, ALPHA), weighed.onset_at or 0.0)
 
 
-def _audits(session: Session, row: ModelVersion) -> Told | None:
-    """What people saw in frames that were captured at random: those alone say the rate of all."""
-    label, sample = (col(Label.device), col(Label.item)), (col(Sample.device), col(Sample.item))
-    wrong = func.sum(case((col(Label.truth) != col(Sample.label), 1), else_=0))
-    statement = (
-        select(func.count(), wrong, func.min(col(Label.at)))
-        .join(Sample, (label[0] == sample[0]) & (label[1] == sample[1]))
-        .where(col(Label.model) == row.model, col(Label.version) == row.version)
-        .where(col(Label.source) == AUDIT, col(Label.truth) != "")
-        .where(col(Sample.reason) == "random")
-    )
-    labelled, bad, since = session.exec(statement).one()
-    if not labelled:
-        return None
-    return Told(labelled, int(bad), rate_interval(labelled, int(bad), ALPHA), since)
+def _distrusted(session: Session, model: str) -> dict[str, str]:
+    """Sources of labels that audits contradict too often, and what is said of each."""
+    told = {LINE, *sources(session, model)} - {AUDIT}
+    judged = {source: judge_source(*source_agreement(session, model, source)) for source in sorted(told)}
+    return {source: f"{source}. {it.sentence}" for source, it in judged.items() if not it.trusted}
 
 
 def _changes(session: Session, row: ModelVersion) -> tuple[Change, ...]:
