@@ -30,8 +30,10 @@ class Rank(IntEnum):
     LOST = 2
     WINDOW = 3
     TELLING = 4
-    """Samples that the model was unsure of or wrong about."""
+    """Samples of hard cases."""
     SAMPLE = 5
+    """Random samples, whatever their truth says: were the wrong ones kept when there is no room, they would
+    be no audit any more."""
 
 
 KINDS: Final[dict[Rank, OutboxKind]] = {
@@ -107,8 +109,7 @@ def rank_of(message: Sequenced) -> Rank:
         case Window():
             return Rank.WINDOW
         case Sample():
-            wrong = message.truth is not None and message.truth != message.label
-            return Rank.TELLING if wrong or message.reason != "random" else Rank.SAMPLE
+            return Rank.SAMPLE if message.reason == "random" else Rank.TELLING
         case Lost():
             return Rank.LOST
         case _:

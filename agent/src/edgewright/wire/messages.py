@@ -245,10 +245,12 @@ class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", kw_onl
         item: the machine's id of the item, unique on the device.
         model, version, label, confidence: the decision.
         truth: the label that the machine told; None while it has not.
-        reason: why it was captured; ``probability`` is the chance with which a frame like this one becomes a
-            sample, 0 where nobody can name it: of ``disagreeing`` frames, which a shadowed candidate decided
-            otherwise, of ``novel`` ones, which resemble none before, and of ``undecided`` ones, on which no
-            model decided.
+        reason: why it was captured: ``random``, or as a hard case: ``undecided`` by any model, ``novel``,
+            which resembles none of late, ``uncertain``, or ``disagreeing``, which a shadowed candidate
+            decided otherwise.
+        probability: the chance that the draw of this reason had, known before the frame was looked at: 1 over
+            it is the sample's weight among those of its reason. 0 of ``disagreeing`` ones, whose chance
+            nobody can name.
         image: PNG of the frame as it came from the camera; empty where it has come in pieces before.
         image_sha256, image_bytes: digest and length of such an image.
     """
