@@ -309,6 +309,16 @@ TABLE: Final = (
         ),
     ),
     Row(
+        "labels told by whoever may not",
+        "a role and a scope for each way of telling; a page's form comes from this origin",
+        ("test_viewer_labels_frames", "test_label_for_another_models_frame", "test_foreign_page_labels_frames"),
+    ),
+    Row(
+        "labels that lie, or that run somewhere",
+        "audits outrank and set aside; what is told is text on every page and in every export",
+        ("test_source_tells_lies", "test_formula_in_a_label", "test_page_in_place_of_a_picture"),
+    ),
+    Row(
         "an edited audit log",
         "a chain of digests, and signed heads that lie elsewhere",
         (

@@ -24,7 +24,7 @@ from edgewright.controller.web.rendering import render
 NAME_AT_MOST: Final = 100
 ROLE_WORDS: Final = {
     Role.VIEWER: "sees everything but secrets",
-    Role.OPERATOR: "steers rollouts, closes alarms, revokes and enrols devices",
+    Role.OPERATOR: "steers rollouts, closes alarms, labels frames, revokes and enrols devices",
     Role.ENGINEER: "pushes, rolls out, signs, withdraws, exports",
     Role.ADMIN: "gives tokens out, changes keys, reads the audit log",
 }
