@@ -61,6 +61,8 @@ FIGURES: Final[dict[str, str]] = {
     "label_free_mae_ratio": "tests.benchmarks.bench_labelfree",
     "concept_labels_10": "tests.benchmarks.bench_labelfree",
     "concept_labels_25": "tests.benchmarks.bench_labelfree",
+    "loop_fires_of_20": "tests.benchmarks.bench_loop",
+    "alarm_to_queued_s": "tests.benchmarks.bench_loop",
     "compile_models_table": "tests.benchmarks.bench_compile",
     "compile_pareto_losses": "tests.benchmarks.bench_compile",
     "compile_9mb_3_targets_s": "tests.benchmarks.bench_compile_time",

@@ -20,7 +20,7 @@ from edgewright.controller.database.engine import Database
 from edgewright.controller.database.evidencetables import Rebuild
 from edgewright.controller.database.tables import Event, Rollout, Sample
 from edgewright.controller.errors import BrokerFullError, DataFolderDamagedError
-from edgewright.controller.rebuild.context import Context
+from edgewright.controller.rebuild.context import Context, Rollouts
 from edgewright.controller.rebuild.workflows import Workflows
 from edgewright.controller.rollouts.policy import RolloutState, Wave
 from edgewright.controller.trust.keys import KeyStore
@@ -96,7 +96,8 @@ class Plant:
         self.db.create()
         self.blobs = BlobStore(data / "blobs", StorageVault(data))
         self.shelf = Shelf()
-        self.rollouts = QuickRollouts(self.db)
+        self.quick = QuickRollouts(self.db)
+        self.rollouts: Rollouts = self.quick
         self.repository = ImageRepository(data / "tuf" / "image", KeyStore(data / "keys"))
         self.repository.ensure()
 

@@ -260,7 +260,7 @@ def test_an_alarm_of_a_model_that_is_rebuilt_by_hand_starts_nothing(plant: Plant
 
 def test_a_stopped_rollout_fails_the_rebuild(plant: Plant) -> None:
     """A rebuild whose rollout was stopped ends as failed, and says which rollout and why."""
-    plant.rollouts.end = RolloutState.STOPPED
+    plant.quick.end = RolloutState.STOPPED
     with plant.db.session() as session:
         session.add(
             Rebuild(model=MODEL, from_version=1, cause="c", state="rolling-out", queued_at=1.0, new_version=2)
