@@ -311,7 +311,11 @@ TABLE: Final = (
     Row(
         "labels told by whoever may not",
         "a role and a scope for each way of telling; a page's form comes from this origin",
-        ("test_viewer_labels_frames", "test_label_for_another_models_frame", "test_foreign_page_labels_frames"),
+        (
+            "test_viewer_labels_frames",
+            "test_label_for_another_models_frame",
+            "test_foreign_page_labels_frames",
+        ),
     ),
     Row(
         "labels that lie, or that run somewhere",
