@@ -80,15 +80,15 @@ def _estimates(seed: int, bytes_per_s: float) -> tuple[float, float, int, float]
 
 
 def test_estimates_from_samples_are_unbiased_whatever_the_budget_does() -> None:
-    """Over 100 seeded days of errors in runs with large pictures, a budget that is a seventh of what would be
+    """Over 60 seeded days of errors in runs with large pictures, a budget that is a seventh of what would be
     taken leaves the weighted sums of samples right: their mean error is within four standard errors of 0.
     """
     rate = 15_000.0
-    runs = [_estimates(seed, rate) for seed in range(100)]
+    runs = [_estimates(seed, rate) for seed in range(60)]
     for which in (0, 1):
         errors = np.array([run[which] for run in runs])
         assert abs(errors.mean()) < 4 * errors.std() / len(errors) ** 0.5
-    most = rate * (125 + SAVED_S) + 2 * 160_000
+    most = rate * (125 + SAVED_S / 2) + 2 * 160_000
     assert max(run[2] for run in runs) <= most
     assert np.mean([run[2] for run in runs]) > 0.7 * rate * 125
     free = [_estimates(seed, 1e9) for seed in range(5)]
@@ -137,8 +137,8 @@ def test_a_picture_larger_than_what_is_left_is_a_debt() -> None:
     """It is captured, nothing is while the debt lasts, and it is paid back at the rate."""
     allowance = Allowance(1000.0, 0, None, 0.0)
     allowance.take("audit", 90_000, 0.0)
-    assert allowance.factors(119.0).audit == 0.0
-    assert allowance.factors(122.0).audit > 0.0
+    assert allowance.factors(149.0).audit == 0.0
+    assert allowance.factors(152.0).audit > 0.0
     assert Allowance(0.0, 0, None, 0.0).factors(1.0).audit == 0.0
 
 

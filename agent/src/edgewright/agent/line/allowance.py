@@ -46,16 +46,18 @@ _log = logging.getLogger(__name__)
 class Purse:
     """A token bucket that may go into debt.
 
+    It begins as full as needs no thinning, so a line that restarts again and again saves nothing up.
+
     >>> purse = Purse(100.0, 0.0)
-    >>> purse.take(9_000), purse.factor(0.0)
-    (None, 0.0)
-    >>> purse.factor(45.0)
+    >>> purse.factor(0.0), purse.take(3_000), purse.factor(0.0)
+    (1.0, None, 0.0)
+    >>> purse.factor(15.0)
     0.5
     """
 
     def __init__(self, bytes_per_s: float, now: float) -> None:
         self._rate, self._full = bytes_per_s, bytes_per_s * SAVED_S
-        self._left, self._at = self._full, now
+        self._left, self._at = self._full * THIN_BELOW, now
 
     def factor(self, now: float) -> float:
         """What chances are multiplied by at ``now`` (seconds, monotonic), 0 to 1."""

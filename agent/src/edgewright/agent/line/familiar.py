@@ -8,6 +8,7 @@ Two questions about a vector:
   cases only. A random draw is never left out for its looks, or it would no longer be random.
 """
 
+from math import sqrt
 from typing import Final
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 
-REMEMBERED: Final = 256
-EVERY: Final = 16
-"""One frame in so many is remembered, so 256 vectors are those of about 4,000 frames."""
+REMEMBERED: Final = 128
+EVERY: Final = 32
+"""One frame in so many is remembered, so 128 vectors are those of about 4,000 frames."""
 
 LEARNING_FRAMES: Final = 256
 """Before so many frames nothing is novel."""
@@ -52,14 +53,20 @@ class _Ring:
         self.added += 1
         return place
 
-    def distances(self, vector: Vector) -> Vector:
-        """Root mean square differences to the kept ones; by products, which cost a fifth of differences."""
+    def nearest(self, vector: Vector) -> float:
+        """Root mean square difference to the nearest one; ``_FARTHEST`` where there is none."""
+        squares = self.squares(vector)
+        return sqrt(max(0.0, float(squares.min())) / len(vector)) if len(squares) else _FARTHEST
+
+    def squares(self, vector: Vector) -> Vector:
+        """Squared distances to the kept ones; by products, which cost a fifth of differences."""
         if self._rows.shape[1] != len(vector):
             return np.zeros(0, np.float32)
-        count = len(self)
-        squares = self._squares[:count] - 2 * (self._rows[:count] @ vector) + vector @ vector
-        distances: Vector = np.sqrt(np.maximum(squares, 0) / np.float32(len(vector)))
-        return distances
+        squares: Vector = self._rows[: len(self)].dot(vector)
+        squares *= -2
+        squares += self._squares[: len(self)]
+        squares += vector.dot(vector)
+        return squares
 
 
 class Seen:
@@ -78,7 +85,7 @@ class Seen:
     def novel(self, vector: Vector) -> bool:
         """Whether this frame resembles none of those before it; it is one of them from now on."""
         self._frames += 1
-        distance = float(self._ring.distances(vector).min(initial=_FARTHEST))
+        distance = self._ring.nearest(vector)
         novel = self._frames > LEARNING_FRAMES and NOVEL_TIMES * self.usual < distance < _FARTHEST
         if distance > self.usual:
             self.usual = min(_FARTHEST, self.usual * (1 + _STEP * USUAL_SHARE))
@@ -103,7 +110,9 @@ class Captured:
 
     def knows(self, label: str, vector: Vector) -> bool:
         """Whether its like was captured."""
-        near = np.flatnonzero(self._ring.distances(vector) <= self._difference)
+        if self._difference < 0:
+            return False
+        near = np.flatnonzero(self._ring.squares(vector) <= self._difference**2 * len(vector))
         return any(self._labels[place] == label for place in near)
 
     def add(self, label: str, vector: Vector) -> None:
