@@ -13,7 +13,8 @@ of sparse bins towards their neighbours, the extrapolation to bins without label
 wide exactly there. The last step makes the curve monotone by pooling adjacent violators (Ayer et al. 1955).
 
 A device's own labels are a second layer: the same process starts from the first layer's posterior, widened by
-how far a device may differ, so few labels move the curve little and many labels decide it (partial pooling).
+how far a device may differ. How far is not known, so three answers are averaged by their marginal
+likelihoods: few labels that agree move the curve little, many that disagree decide it (partial pooling).
 
 A calibration is its layers of counts. Storing those and fitting again gives the same curve on any machine.
 
@@ -60,10 +61,11 @@ BUMP_WIDTH: Final = 2.0
 BUMP_SIZES: Final = (0.05, 0.2, 0.5, 1.0, 2.0)
 """Standard deviations of the bumps among which the counts choose."""
 
-OWN_INTERCEPT_SD: Final = 0.4
-OWN_SLOPE_SD: Final = 0.15
-OWN_BUMP_SIZE: Final = 0.15
-"""How far a device's curve may lie from the one of testing."""
+OWN_INTERCEPT_SD: Final = 0.6
+OWN_SLOPE_SD: Final = 0.2
+OWN_BUMP_SIZE: Final = 0.2
+OWN_SCALES: Final = (0.1, 0.3, 1.0)
+"""How far a device's curve may lie from the one of testing, and the parts of that which are averaged."""
 
 _NEWTON_STEPS: Final = 100
 _CONVERGED: Final = 1e-9
@@ -203,8 +205,23 @@ def _of_testing(layer: Layer) -> _Process:
 def _of_device(process: _Process, layer: Layer) -> _Process:
     weights = np.asarray(layer.labelled, dtype=np.float64)
     centre = float(np.average(MIDDLES, weights=weights)) if weights.any() else 0.0
-    widened = process.covariance + _wiggle(OWN_INTERCEPT_SD, OWN_SLOPE_SD, OWN_BUMP_SIZE, centre)
-    return _posterior(_Process(process.mean, widened), layer)[0]
+    apart = _wiggle(OWN_INTERCEPT_SD, OWN_SLOPE_SD, OWN_BUMP_SIZE, centre)
+    fits = [
+        _posterior(_Process(process.mean, process.covariance + scale**2 * apart), layer)
+        for scale in OWN_SCALES
+    ]
+    return _averaged([fit for fit, _ in fits], np.array([evidence for _, evidence in fits]))
+
+
+def _averaged(processes: Sequence[_Process], log_evidence: Floats) -> _Process:
+    """One process with the mean and covariance of a mixture."""
+    parts = np.exp(log_evidence - log_evidence.max())
+    parts /= parts.sum()
+    means = np.array([process.mean for process in processes])
+    mean = parts @ means
+    between = (means - mean).T @ (parts[:, None] * (means - mean))
+    within = np.tensordot(parts, np.array([process.covariance for process in processes]), axes=1)
+    return _Process(mean, within + between)
 
 
 def _wiggle(intercept: float, slope: float, bump: float, centre: float) -> Floats:
