@@ -145,14 +145,16 @@ def _alarms(
     return found
 
 
-def peer_alarms(streams: dict[str, Floats]) -> tuple[dict[str, Alarms], list[str]]:
+def peer_alarms(
+    streams: dict[str, Floats], peers: Sequence[str] = PEERS
+) -> tuple[dict[str, Alarms], list[str]]:
     """Alarms of every peer by array and detector, and why peers are missing."""
     alarms: dict[str, Alarms] = {name: {} for name in streams}
     missing = []
     with tempfile.TemporaryDirectory(prefix="edgewright-drift-") as folder:
         given, told = Path(folder, "streams.npz"), Path(folder, "alarms.json")
         np.savez(given, allow_pickle=False, **streams)
-        for peer in PEERS:
+        for peer in peers:
             try:
                 run_peer(peer, f"detect_with_{peer}.py", given, told)
             except PeerError as error:

@@ -6,49 +6,59 @@ import numpy as np
 import pytest
 
 from edgewright.controller.evidence.edetector import ErrorRateDetector, MeanDetector
+from edgewright.wire.histograms import Histogram
 
 RUN_LENGTH = 100
-STREAMS = 200
-LONGEST = 20 * RUN_LENGTH
+STREAMS = 150
+HORIZON = 25
+"""Blocks within which an alarm is early: a quarter of the run length."""
+
+LONGEST = 10 * RUN_LENGTH
 BLOCK = 6
+TIMES = np.arange(1.0, LONGEST + 1).tolist()
 
 
-def run_lengths(make: type[ErrorRateDetector], null: float, true_rate: float) -> list[int]:
-    """Blocks until the alarm of each stream, at most ``LONGEST``."""
-    lengths = []
-    for seed in range(STREAMS):
-        rng = np.random.default_rng(seed)
-        detector = make(null, RUN_LENGTH)
-        length = 0
-        while length < LONGEST and not detector.alarm:
-            length += 1
-            detector.observe([BLOCK], [int(rng.binomial(BLOCK, true_rate))], [float(length)])
-        lengths.append(length)
-    return lengths
+def keeps(alarms: list[float]) -> bool:
+    """Whether alarms within ``HORIZON`` are at most as frequent as promised, up to two standard errors."""
+    promised = HORIZON / RUN_LENGTH
+    slack = 2 * (promised * (1 - promised) / len(alarms)) ** 0.5
+    return bool(np.mean(np.array(alarms) <= HORIZON) <= promised + slack)
 
 
 def test_the_error_detector_keeps_its_run_length_at_the_edge_of_the_null() -> None:
-    """At exactly the null rate, the worst case, the mean run is what was asked for or a few times that."""
-    lengths = run_lengths(ErrorRateDetector, 0.1, 0.1)
-    slack = 2 * np.std(lengths) / np.sqrt(STREAMS)
-    assert np.mean(lengths) + slack >= RUN_LENGTH
-    assert np.mean(lengths) < 6 * RUN_LENGTH
+    """At exactly the null rate, the worst case, early alarms are rare, and runs end."""
+    alarms = []
+    for seed in range(STREAMS):
+        wrong = np.random.default_rng(seed).binomial(BLOCK, 0.1, LONGEST).tolist()
+        detector = ErrorRateDetector(0.1, RUN_LENGTH)
+        detector.observe([BLOCK] * LONGEST, wrong, TIMES)
+        alarms.append(min(detector.alarmed_at, LONGEST))
+    assert keeps(alarms)
+    assert RUN_LENGTH <= np.mean(alarms) < 6 * RUN_LENGTH
+
+
+def test_a_rate_above_the_null_breaks_the_run_length() -> None:
+    """The check can fail: at a rate of 0.2 against a null of 0.1 early alarms are too frequent."""
+    alarms = []
+    for seed in range(STREAMS):
+        wrong = np.random.default_rng(seed).binomial(BLOCK, 0.2, HORIZON).tolist()
+        detector = ErrorRateDetector(0.1, RUN_LENGTH)
+        detector.observe([BLOCK] * HORIZON, wrong, TIMES[:HORIZON])
+        alarms.append(detector.alarmed_at)
+    assert not keeps(alarms)
 
 
 def test_the_mean_detector_keeps_its_run_length_under_dependence() -> None:
     """Blocks that follow each other with a conditional mean at the null keep the run length."""
-    lengths = []
+    alarms = []
     for seed in range(STREAMS):
-        rng = np.random.default_rng(seed)
-        detector, spread, length = MeanDetector(0.2, RUN_LENGTH), 0.1, 0
-        while length < LONGEST and not detector.alarm:
-            length += 1
-            value = 0.2 + spread * rng.choice([-1.0, 1.0])
-            # The spread is inherited from the last value: dependent, with the same conditional mean.
-            spread = 0.19 if value > 0.2 else 0.05
-            detector.observe([value], [float(length)])
-        lengths.append(length)
-    assert np.mean(lengths) + 2 * np.std(lengths) / np.sqrt(STREAMS) >= RUN_LENGTH
+        signs = np.random.default_rng(seed).choice([-1.0, 1.0], HORIZON)
+        # The spread is inherited from the last value: dependent, with the same conditional mean.
+        spread = np.where(np.r_[-1.0, signs[:-1]] > 0, 0.19, 0.05)
+        detector = MeanDetector(0.2, RUN_LENGTH)
+        detector.observe((0.2 + spread * signs).tolist(), TIMES[:HORIZON])
+        alarms.append(detector.alarmed_at)
+    assert keeps(alarms)
 
 
 def test_nothing_is_found_below_the_null() -> None:
@@ -57,9 +67,8 @@ def test_nothing_is_found_below_the_null() -> None:
         rng = np.random.default_rng(seed)
         detector = ErrorRateDetector(0.127, 100_000)
         wrong = rng.binomial(BLOCK, 0.09, 2000).tolist()
-        for start in range(0, 2000, 10):
-            detector.observe([BLOCK] * 10, wrong[start : start + 10], np.arange(start, start + 10.0).tolist())
-            assert not detector.alarm
+        detector.observe([BLOCK] * 2000, wrong, np.arange(2000.0).tolist())
+        assert detector.alarmed_at == np.inf
 
 
 def test_a_jump_from_9_to_35_percent_is_found_within_160_labelled_items() -> None:
@@ -114,6 +123,18 @@ def test_many_blocks_at_once_are_the_same_as_one_by_one() -> None:
     assert together.onset_at == apart.onset_at
 
 
+def test_an_alarm_in_the_middle_of_many_blocks_is_told() -> None:
+    """When the evidence first reached the run length is the same however windows are batched."""
+    wrong, at = [0] * 20 + [5] * 20 + [0] * 600, np.arange(640.0).tolist()
+    together, apart = ErrorRateDetector(0.1, 1e4), ErrorRateDetector(0.1, 1e4)
+    together.observe([BLOCK] * 640, wrong, at)
+    for block in range(640):
+        apart.observe([BLOCK], wrong[block : block + 1], at[block : block + 1])
+    assert not together.alarm
+    assert 20 <= together.alarmed_at < 40
+    assert together.alarmed_at == apart.alarmed_at
+
+
 def test_extreme_evidence_stays_a_number() -> None:
     """A million wrong items and a million right ones after them overflow nothing."""
     detector = ErrorRateDetector(0.1, 1e5)
@@ -141,10 +162,14 @@ def test_a_window_without_labels_changes_nothing() -> None:
         lambda: ErrorRateDetector(0.1, 1.0),
         lambda: MeanDetector(1.0, 100),
         lambda: ErrorRateDetector(0.1, 100).observe([3], [4], [0.0]),
+        lambda: ErrorRateDetector(0.1, 100).observe([3], [1], [0.0], inflation=0.5),
+        lambda: ErrorRateDetector.from_sample(0, 0, 100),
+        lambda: ErrorRateDetector.from_sample(10, 11, 100),
+        lambda: MeanDetector.from_histogram(Histogram("unit"), 100),
         lambda: MeanDetector(0.1, 100).observe([float("nan")], [0.0]),
     ],
 )
 def test_what_is_no_observation_is_refused(wrong_call: Callable[[], object]) -> None:
     """Rates outside (0, 1), counts that cannot be and values that are no numbers raise at once."""
-    with pytest.raises(ValueError, match=r"must be|has between"):
+    with pytest.raises(ValueError, match=r"must be|has between|has items|has at least"):
         wrong_call()

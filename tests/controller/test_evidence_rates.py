@@ -5,9 +5,11 @@ from math import log
 import numpy as np
 import pytest
 
-from edgewright.controller.evidence.confidence_sequence import rate_interval, upper_bound_once
+from edgewright.controller.evidence.confidence_sequence import mean_interval, rate_interval, upper_bound_once
 from edgewright.controller.evidence.paired import Pairs, log_evidence_better, lower_bound
 from edgewright.controller.evidence.two_rates import Counts, log_evidence_not_worse, log_evidence_worse
+from edgewright.wire.histograms import SCHEMAS, Histogram
+from tests.benchmarks.drift_streams import confidences
 
 LOOKS = (5, 10, 20, 40, 80, 160, 320, 640)
 
@@ -29,6 +31,43 @@ def test_the_interval_narrows_around_the_estimate() -> None:
     assert (low < estimate < high, estimate) == (True, 0.1)
     assert high - low < 0.025
     assert (rate_interval(0, 0, 0.05).low, rate_interval(0, 0, 0.05).high) == (0.0, 1.0)
+
+
+def mean_looks(rho: float, inflation: float) -> float:
+    """Share of 60 streams of confidences whose mean is ever outside of its 90 % interval, at ten looks."""
+    edges, broken = np.array(SCHEMAS["confidence"].edges), 0
+    centres = np.array(Histogram("confidence").centres)
+    many = np.searchsorted(edges, confidences(77, [(300_000, 0.91)], 0.0), side="right")
+    truth = float(centres[many].mean())
+    for seed in range(60):
+        bins = np.searchsorted(edges, confidences(seed, [(2000, 0.91)], rho), side="right")
+        looks = [np.bincount(bins[:n], minlength=64).tolist() for n in range(200, 2001, 200)]
+        intervals = [mean_interval(Histogram("confidence", c), 0.1, inflation=inflation) for c in looks]
+        broken += any(not low <= truth <= high for low, _, high in intervals)
+    return broken / 60
+
+
+@pytest.mark.parametrize(("rho", "inflation"), [(0.0, 1.0), (0.9, 19.0)])
+def test_the_interval_of_a_mean_holds_at_all_looks_together(rho: float, inflation: float) -> None:
+    """Of 60 streams at most 10 % (and the chance of it) ever have the true mean outside, dependent or not."""
+    assert mean_looks(rho, inflation) <= 0.1 + 2 * (0.1 * 0.9 / 60) ** 0.5
+
+
+def test_frames_taken_as_independent_break_the_interval_of_a_mean() -> None:
+    """The check can fail: at a correlation of 0.9, without the inflation, most streams leave their interval."""
+    assert mean_looks(0.9, 1.0) > 0.5
+
+
+def test_the_interval_of_a_mean_adapts_to_the_spread() -> None:
+    """Of 10,000 frames, a signal with a tenth of the spread has an interval at most a quarter as wide."""
+    rng, widths = np.random.default_rng(8), []
+    for spread in (0.02, 0.2):
+        counts = np.histogram(rng.normal(0.5, spread, 10_000).clip(0, 0.999), 64, (0, 1))[0].tolist()
+        low, mean, high = mean_interval(Histogram("unit", counts), 0.05)
+        assert low < mean < high
+        widths.append(high - low)
+    assert widths[0] < widths[1] / 4
+    assert mean_interval(Histogram("unit"), 0.05) == (0.0, 0.5, 1.0)
 
 
 @pytest.mark.parametrize(("n", "wrong", "bound"), [(100, 0, 0.0295), (100, 10, 0.1637), (10, 10, 1.0)])

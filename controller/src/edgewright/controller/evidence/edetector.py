@@ -22,12 +22,18 @@ mean is taken, and by Hoelder's inequality its expectation is at most 1 however 
 longer, mixing dependence it holds in the limit of many frames, where sums behave as Brownian motion with the
 long-run variance. A larger inflation, as a larger block, never breaks the promise (Jensen's inequality).
 
+The promise for a short time. ``E[M]`` after ``x`` blocks is at most ``x``, so by Markov's inequality the
+chance of a false alarm within any ``x`` blocks from the start is at most ``x / run_length``. This is stronger
+than a long run on average, and it is what the simulations check.
+
 The reference is a sample itself (``from_sample``, ``from_histogram``). Each value ``theta`` that it may have
 come from is tested with the product of an e-value ``R`` of the sample against ``theta`` and the e-detector
-``M`` against ``theta``; the evidence is the least of the products. Given the sample the run is at least
-``A / R`` on average, and over all samples at least ``E[A / R] >= A / E[R] >= A`` by Jensen's inequality: the
-run length asked for is kept on average over references, and by Markov's inequality at most one reference in
-``k`` shortens it ``k`` times or more. This needs a reference that is independent of what is monitored.
+``M`` against ``theta``; the evidence is the least of the products. Given the sample, an alarm is one of ``M``
+at ``A / R``: its chance within ``x`` blocks is at most ``x R / A``, and the run is at least ``A / R`` on
+average. ``E[R] <= 1``, so over all samples the chance is at most ``x / A`` and the run, by Jensen's
+inequality, at least ``A``: the promise is kept, the accidents of the reference included. By Markov's
+inequality at most one reference in ``k`` makes it ``k`` times worse. This needs a reference that is
+independent of what is monitored.
 
 >>> detector = ErrorRateDetector(rate=0.1, run_length=10_000)
 >>> detector.observe([20] * 3, [2] * 3, at=[0.0, 2.0, 4.0]); detector.alarm
