@@ -134,6 +134,7 @@ class Story:
         self._wait("the baseline", lambda: (self._tally("before", 1) - start).decided >= BASELINE_ITEMS, 120)
         tally = self._tally("before", 1)
         self._stage.say(f"Mispacked: {tally.rate:.1%} of {tally.decided} items.")
+        self._answer("performance")
         return tally
 
     def _drift(self) -> None:
@@ -147,6 +148,7 @@ class Story:
         since = self.marks.drifted
         self._wait("the alarm", lambda: figures.first(self._moments, "alarm.raised", since) is not None, 90)
         self.marks.alarm = self._moment("alarm.raised", since).at
+        self._answer("performance", "cost", "next")
         self._wait("the queued rebuild", lambda: self._has("rebuild.queued", since), 30)
         self.marks.queued = self._moment("rebuild.queued", since).at
         self._wait("the rebuilt version on all robots", lambda: self._finished(2), 180)
@@ -159,7 +161,14 @@ class Story:
         self._wait("the proof", lambda: (self._tally("drifted", 2) - start).decided >= AFTER_ITEMS, 120)
         tally = self._tally("drifted", 2)
         self._stage.say(f"Mispacked on ten kinds of goods: {tally.rate:.1%} of {tally.decided} items.")
+        self._answer("performance", "next")
         return tally
+
+    def _answer(self, *keys: str) -> None:
+        """Some of the seven answers, as `edgewright health` gives them now."""
+        answers = {answer["key"]: answer for answer in self._get(f"/models/{MODEL}/health")["answers"]}
+        for key in keys:
+            self._stage.say(f"{answers[key]['question']} {answers[key]['sentence']}", "cyan")
 
     def _stop_line(self) -> None:
         for cell in self._cells.values():

@@ -128,7 +128,7 @@ def test_audits_speak_where_no_line_labels() -> None:
 def test_bounds_name_the_output_that_left_them() -> None:
     """An output with most of its frames beside the range of testing is told with that share."""
     found = of(Key.BOUNDS, signals=(signal(0.875), signal(0.4, "margin")))
-    assert found.sentence.startswith("No: 100 % of 400 frames have a margin")
+    assert found.sentence.startswith("No: 100 % of 400 frames have their margin")
     assert found.tone == "warn"
     assert of(Key.BOUNDS).tone == "good"
 

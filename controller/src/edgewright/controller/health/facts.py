@@ -39,13 +39,15 @@ class Promise(msgspec.Struct, frozen=True):
 class Told(msgspec.Struct, frozen=True):
     """Decisions whose truth somebody told: how many, how many were wrong, since when.
 
-    ``interval`` is the error rate with its 95 % confidence sequence.
+    ``interval`` is the error rate with its 95 % confidence sequence. With ``from_onset`` they are counted
+    from where the monitor sees a rise begin: a beginning that was chosen by what came after it.
     """
 
     labelled: int
     wrong: int
     interval: Interval
     since: float
+    from_onset: bool = False
 
 
 class LabelFree(msgspec.Struct, frozen=True):

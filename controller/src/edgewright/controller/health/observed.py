@@ -3,11 +3,12 @@
 Read for ``reading``, and bounded as it says.
 """
 
-from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session, case, col, func, select
@@ -18,6 +19,7 @@ from edgewright.controller.evidence.confidence_sequence import Interval, rate_in
 from edgewright.controller.evidence.labelfree import MOST_UNSEEN, estimate, unseen_share
 from edgewright.controller.evidence.prediction_powered import AuditedItem, accuracy_weighed
 from edgewright.controller.evidence.reference import read_reference
+from edgewright.controller.evidence.summing import sum_windows
 from edgewright.controller.health.facts import ClassShare, LabelFree, Powered, Promise, Signal, Told
 from edgewright.controller.labels import AUDIT
 from edgewright.controller.model_toml import DriftPart
@@ -66,6 +68,14 @@ class Tested(msgspec.Struct, frozen=True):
     profile: Profile = Profile({})
 
 
+class _Counts(NamedTuple):
+    """A histogram that nobody changes."""
+
+    schema: str
+    bins: NDArray[np.int64]
+    invalid: int
+
+
 class Windows(msgspec.Struct, frozen=True):
     """The newest windows, added up."""
 
@@ -109,12 +119,13 @@ def read_windows(session: Session, row: ModelVersion, now: float) -> Windows:
         .limit(MOST_WINDOWS)
     )
     found = [window for payload in session.exec(statement) if (window := _decoded(payload))]
+    total = sum_windows(found)
     return Windows(
-        number=len(found),
-        frames=sum(window.frames for window in found),
-        fallback=sum(window.by_source.get("fallback", 0) for window in found),
-        histograms=_merged(window.histograms for window in found),
-        classes=_added(window.classes for window in found),
+        number=total.number,
+        frames=total.frames,
+        fallback=total.by_source.get("fallback", 0),
+        histograms=total.histograms,
+        classes=total.classes,
     )
 
 
@@ -126,34 +137,11 @@ def _decoded(payload: bytes) -> messages.Window | None:
     return message if isinstance(message, messages.Window) and not message.grace else None
 
 
-def _merged(packed: Iterable[dict[str, bytes]]) -> dict[str, Histogram]:
-    found: dict[str, Histogram] = {}
-    for histograms in packed:
-        for name, data in histograms.items():
-            histogram = _unpacked(data)
-            known = found.get(name)
-            if histogram is None or (known is not None and known.schema != histogram.schema):
-                continue
-            if known is None:
-                found[name] = histogram
-            else:
-                known.merge(histogram)
-    return found
-
-
 def _unpacked(data: bytes) -> Histogram | None:
     try:
         return Histogram.unpack(data)
     except MessageError:
         return None
-
-
-def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for each in counts:
-        for name, number in each.items():
-            total[name] = total.get(name, 0) + number
-    return total
 
 
 def signals_of(windows: Windows, profile: Profile) -> tuple[Signal, ...]:

@@ -51,7 +51,7 @@ def performance(facts: Facts) -> Answer:
         sentence=f"{verdict} {_told(labels)} Testing showed {percent(promise.error_rate)} on "
         f"{plural(promise.tested, 'frame')}, and harm begins at {percent(promise.harm_rate)}.",
         tone=tone,
-        certainty=f"{SURE}, from {_source(facts, labels)}.",
+        certainty=_certainty(facts, labels),
         numbers=_rates(labels.interval, promise) | {"labelled": labels.labelled, "wrong": labels.wrong},
         since=_onset(facts) if tone == "bad" else labels.since,
         details=_witnesses(facts),
@@ -109,6 +109,15 @@ def _told(labels: Told) -> str:
 
 def _between(interval: Interval) -> str:
     return f"{percent(interval.low)} to {percent(interval.high)}"
+
+
+def _certainty(facts: Facts, labels: Told) -> str:
+    if not labels.from_onset or facts.weighed is None:
+        return f"{SURE}, from {_source(facts, labels)}."
+    return (
+        f"By chance once in {facts.weighed.threshold:,.0f} windows, from labels of trusted sources. They are "
+        "counted from where the rise most likely began, so the rate is rather too high than too low."
+    )
 
 
 def _source(facts: Facts, labels: Told) -> str:
@@ -233,7 +242,7 @@ def bounds(facts: Facts) -> Answer:
     worst = max(judged, key=lambda signal: signal.outside or 0.0)
     sentence = (
         f"{'No' if tone == 'warn' else 'Yes'}: {percent(worst.outside)} of {plural(worst.frames, 'frame')} "
-        f"have a {OUTPUTS[worst.name]} outside the range that held 99 % of the frames in testing"
+        f"have their {OUTPUTS[worst.name]} outside the range that held 99 % of the frames in testing"
         f"{', the most of all its outputs' if len(judged) > 1 else ''}."
     )
     numbers = {f"{signal.name}_outside": signal.outside or 0.0 for signal in judged}
@@ -327,8 +336,8 @@ def cost(facts: Facts) -> Answer:
         question=QUESTIONS[Key.COST],
         sentence=_loss(facts, least, likely, most) + money,
         tone="bad" if facts.harmed and likely else "quiet",
-        certainty=f"95 % certain, from the error rate above and {count(facts.frames_an_hour)} decisions an "
-        "hour in the last hour.",
+        certainty=f"From the error rate of the first answer, as certain as that, and "
+        f"{count(facts.frames_an_hour)} decisions an hour in the last hour.",
         numbers=numbers | priced,
     )
 

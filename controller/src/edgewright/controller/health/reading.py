@@ -223,7 +223,8 @@ def _since_onset(weighed: VersionHealth | None) -> Told | None:
     if weighed is None or not weighed.harmed or not weighed.since_onset[0]:
         return None
     labelled, wrong = weighed.since_onset
-    return Told(labelled, wrong, rate_interval(labelled, wrong, ALPHA), weighed.onset_at or 0.0)
+    interval = rate_interval(labelled, wrong, ALPHA)
+    return Told(labelled, wrong, interval, weighed.onset_at or 0.0, from_onset=True)
 
 
 def _distrusted(session: Session, model: str) -> dict[str, str]:
@@ -242,9 +243,15 @@ def _changes(session: Session, row: ModelVersion) -> tuple[Change, ...]:
         .limit(50)
     )
     return tuple(
-        Change(f.cause, f.harm, f.sentence, f.remedy, f.opened_at, f.device, f.tag)
+        Change(f.cause, f.harm, f.sentence, f.remedy, _began(f), f.device, f.tag)
         for f in session.exec(statement)
     )
+
+
+def _began(finding: Finding) -> float:
+    """When what it says most likely began; the finding itself came later."""
+    onset = finding.evidence.get("since")
+    return float(onset) if isinstance(onset, int | float) and onset > 0 else finding.opened_at
 
 
 def _deeds(session: Session, model: str) -> tuple[Deed, ...]:
