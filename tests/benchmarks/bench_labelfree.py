@@ -263,7 +263,8 @@ def _alerts(folder: Path) -> list[float]:
 
 
 def _concept_figure(percent: int, alerts: list[float] | None) -> dict[str, object]:
-    delays: dict[str, list[float]] = {"shipped": [], "error_rate": [], "error_rate_tolerance_2": []}
+    names = ("shipped", f"reference_of_{FEW}", "error_rate", "error_rate_tolerance_2")
+    delays: dict[str, list[float]] = {name: [] for name in names}
     false: dict[str, int] = dict.fromkeys((*delays, "at_the_border"), 0)
     for seed in range(CONCEPT_SEEDS):
         rng = np.random.default_rng([seed, 10])
@@ -284,6 +285,7 @@ def _concept_figure(percent: int, alerts: list[float] | None) -> dict[str, objec
         "unit": "audits for power 0.8",
         "median": median(delays["shipped"]),
         "false_alarms_of_20": {name: round(20 * count / CONCEPT_SEEDS, 2) for name, count in false.items()},
+        f"reference_of_{FEW}": needed[f"reference_of_{FEW}"],
         "error_rate_detector": needed["error_rate"],
         "error_rate_detector_tolerance_2": needed["error_rate_tolerance_2"],
         "seeds": CONCEPT_SEEDS,
@@ -311,6 +313,8 @@ def _items(rows: Rows) -> list[AuditedItem]:
 
 
 def _detector(name: str, tested: Rows) -> ConceptDetector | AuditedErrorDetector:
+    if name == f"reference_of_{FEW}":
+        return ConceptDetector(calibrated(tested.confidence[:FEW], tested.right[:FEW]), RUN_LENGTH)
     curve = calibrated(tested.confidence, tested.right)
     if name == "shipped":
         return ConceptDetector(curve, RUN_LENGTH)
