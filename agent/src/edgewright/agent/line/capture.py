@@ -135,7 +135,8 @@ class Capture:
         self._waiting = WaitingSamples(lambda sample: send(SampleReady(sample)))
         self.given_up: dict[str, int] = {}
         self._untold: dict[str, GivenUp] = {}
-        self._told_at = -TELL_AGAIN_S
+        self._told_at = self._closed_at = -TELL_AGAIN_S
+        self._closed_told = 0
 
     @property
     def ready(self) -> bool:
@@ -182,18 +183,22 @@ class Capture:
             self._developed(done, now)
         self._waiting.expire(now)
 
-    def tell(self) -> None:
+    def tell(self, now: float) -> None:
         """Tell what was given up since the last call."""
         for lost in self._untold.values():
             self._send(lost)
         self._untold.clear()
+        closed = self.sampler.closed - self._closed_told
+        if closed and now - self._closed_at >= TELL_AGAIN_S:
+            self._closed_at, self._closed_told = now, self.sampler.closed
+            _log.info("%d frames had no chance of being captured: a budget is spent, or no room", closed)
 
     def close(self, now: float) -> None:
         """Let everything go that is drawn by now."""
         self._room.close()
         self.tick(now)
         self._waiting.close()
-        self.tell()
+        self.tell(now)
         self._allowance.end(now)
 
     def _keep(self, frame: Frame, ruling: Ruling, drawn: Draw, model: str, wall: float) -> None:

@@ -114,7 +114,7 @@ class Observer:
                 self._send(WindowReady(tally.window(self._device, now - self._cut_at)))
         self._tallies.clear()
         self._cut_at = now
-        self._capture.tell()
+        self._capture.tell(now)
         self._decided.flush()
 
     def tick(self, now: float) -> None:
