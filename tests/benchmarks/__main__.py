@@ -58,6 +58,8 @@ FIGURES: Final[dict[str, str]] = {
     "power_loss_kill_runs": "tests.benchmarks.bench_kills",
     "power_loss_kill_bricks": "tests.benchmarks.bench_kills",
     "power_loss_kill_waste_chunks": "tests.benchmarks.bench_kills",
+    "benign_rebuilds_of_20": "tests.benchmarks.bench_verdicts",
+    "harmful_rebuilds_of_20": "tests.benchmarks.bench_verdicts",
     "label_free_mae_ratio": "tests.benchmarks.bench_labelfree",
     "concept_labels_10": "tests.benchmarks.bench_labelfree",
     "concept_labels_25": "tests.benchmarks.bench_labelfree",
