@@ -231,6 +231,15 @@ def test_the_cases_are_all_situations() -> None:
     assert {situation for _, situation in CASES} == set(Situation) == set(STEPS)
 
 
+def test_healthy_is_what_was_shown() -> None:
+    """Only a whole interval below the rate of harm is healthy; few labels, or labels against it, are not."""
+    assert answer(facts()).status == "healthy"
+    few, against = answer(facts(labels=told(60, 1))), answer(facts(labels=told(3000, 400)))
+    assert (few.status, against.status) == ("unknown", "unknown")
+    assert few.sentence == "No harm of m v2 is shown; that it does well is not shown either."
+    assert against.sentence.startswith("The labels of now speak against m v2")
+
+
 def test_harm_on_one_robot_is_not_the_versions() -> None:
     """A robot's own harm is harm, said of that robot; the version itself still performs."""
     found: Health = answer(facts(changes=(harm(Cause.ONE_ROBOT, "robot-3"),)))

@@ -95,7 +95,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The seven answers about one version of a model.
 
     Attributes:
-        status: ``harm`` where evidence shows it, ``unknown`` where nothing can show it, else ``healthy``.
+        status: ``harm`` where evidence shows it, ``healthy`` where it shows the opposite, else ``unknown``.
         sentence: the whole in one sentence.
         answers: one for each question, in the order of ``QUESTIONS``.
         witnesses, signals, classes, dots: what the pictures show.

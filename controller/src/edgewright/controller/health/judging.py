@@ -32,7 +32,7 @@ def answer(facts: Facts) -> Health:
         version=facts.version,
         at=facts.now,
         status=status,
-        sentence=_sentence(facts, status),
+        sentence=_sentence(facts, status, _performance(answers)),
         tone=_TONES[status],
         answers=answers,
         witnesses=witnesses(facts),
@@ -48,13 +48,17 @@ def answer(facts: Facts) -> Health:
 def _status(facts: Facts, answers: tuple[Answer, ...]) -> Status:
     if facts.harmed:
         return "harm"
-    return "healthy" if next(a for a in answers if a.key is Key.PERFORMANCE).known else "unknown"
+    return "healthy" if _performance(answers).tone == "good" else "unknown"
 
 
-def _sentence(facts: Facts, status: Status) -> str:
+def _performance(answers: tuple[Answer, ...]) -> Answer:
+    return next(answer for answer in answers if answer.key is Key.PERFORMANCE)
+
+
+def _sentence(facts: Facts, status: Status, first: Answer) -> str:
     name = f"{facts.model} v{facts.version}"
     if status == "unknown":
-        return f"Whether {name} does well is not known."
+        return _undecided(name, first)
     if status == "healthy":
         return f"{name} does well, as far as evidence shows."
     if facts.is_at_fault:
@@ -63,3 +67,11 @@ def _sentence(facts: Facts, status: Status) -> str:
     others = " and others" if len(places) > 1 else ""
     where = f"on {places[0]}" if facts.open_changes[0].device else f"with {places[0]}"
     return f"{name} does harm {where}{others}, and well elsewhere."
+
+
+def _undecided(name: str, first: Answer) -> str:
+    if not first.known:
+        return f"Whether {name} does well is not known."
+    if first.tone == "bad":
+        return f"The labels of now speak against {name}; the monitor has raised no alarm yet."
+    return f"No harm of {name} is shown; that it does well is not shown either."

@@ -198,7 +198,7 @@ def _compared(
         _, labelled, wrong = told.get(device, (now, 0, 0))
         robots.append(Robot(device, frames, fallback, labelled, wrong, total / number if number else None))
     labelled, wrong = sum(robot.labelled for robot in robots), sum(robot.wrong for robot in robots)
-    since = min((found[0] for found in told.values()), default=now - SPAN_S)
+    since = min((found[0] for found in (told or seen).values()), default=now - SPAN_S)
     labels = Told(labelled, wrong, rate_interval(labelled, wrong, ALPHA), since) if labelled else None
     return tuple(robots), labels, since
 

@@ -162,8 +162,7 @@ def _of_devices(facts: Facts, dots: Sequence[Dot]) -> Answer:
         Key.DEVICES,
         said,
         tone="bad" if harmful else "warn" if apart or away else "good",
-        certainty=f"Each device against the others over the last {duration(facts.span_s)}, from "
-        f"{plural(labelled, 'label')}; wrong once in twenty such looks, for all devices together.",
+        certainty=_how_compared(facts, labelled),
         numbers={
             "devices": float(facts.fleet.on_version),
             "compared": float(len(facts.robots)),
@@ -171,6 +170,15 @@ def _of_devices(facts: Facts, dots: Sequence[Dot]) -> Answer:
         },
         since=min((told[dot.device].since for dot in apart if dot.device in told), default=0.0),
         details=tuple(details),
+    )
+
+
+def _how_compared(facts: Facts, labelled: int) -> str:
+    if not labelled:
+        return "Without labels only the monitor's findings tell devices apart."
+    return (
+        f"Each device against the others over the last {duration(facts.span_s)}, from "
+        f"{plural(labelled, 'label')}; wrong once in twenty such looks, for all devices together."
     )
 
 
