@@ -202,6 +202,11 @@ TABLE: Final = (
         ("test_certificate_renewed_without_end",),
     ),
     Row(
+        "labels told by a program that nobody asked, or a page in a browser of the same machine",
+        "the agent listens on loopback only, and each request shows a token that only its own user can read",
+        ("test_labels_told_without_the_token", "test_silent_callers_starve_no_label"),
+    ),
+    Row(
         "idle connections that starve the door",
         "few from one address, all bounded, and each has ten seconds to ask something",
         ("test_idle_connections_leave_room_for_others", "test_silent_connections_end"),

@@ -13,13 +13,14 @@ on this machine reach loopback too. The answer counts what was taken and names w
 means that nothing was taken, because the line does not take truths now: send it again later.
 """
 
+import contextlib
 import hmac
 import http.server
 import logging
 import secrets
+import socket
 import stat
 import threading
-import time
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -127,7 +128,18 @@ class _Caller(http.server.BaseHTTPRequestHandler):
     server: TruthDoor
     server_version = "edgewright-agent"
     sys_version = ""
-    timeout = REQUEST_S
+
+    def setup(self) -> None:
+        """The whole request has so much time, however it drips in."""
+        super().setup()
+        self._end = threading.Timer(REQUEST_S, self._let_go)
+        self._end.daemon = True
+        self._end.start()
+
+    def finish(self) -> None:
+        """It is over."""
+        self._end.cancel()
+        super().finish()
 
     def do_POST(self) -> None:
         """Take truths."""
@@ -156,18 +168,14 @@ class _Caller(http.server.BaseHTTPRequestHandler):
             return HTTPStatus.LENGTH_REQUIRED, {"error": "The request needs a Content-Length."}
         if int(length) > MAX_BYTES:
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": f"At most {MAX_BYTES} bytes at once."}
-        body = self._body(int(length))
-        if body is None:
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
             return HTTPStatus.REQUEST_TIMEOUT, {"error": "The request did not come in time."}
         return self._take(body)
 
-    def _body(self, length: int) -> bytes | None:
-        until, body = time.monotonic() + REQUEST_S, b""
-        while len(body) < length:
-            if time.monotonic() > until or not (part := self.rfile.read1(length - len(body))):
-                return None
-            body += part
-        return body
+    def _let_go(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def _take(self, body: bytes) -> tuple[HTTPStatus, dict[str, Any]]:
         try:
