@@ -67,9 +67,10 @@ def mean_interval(histogram: Histogram, alpha: float, *, inflation: float = 1.0)
     Betting against each mean ``m`` that it may have: ``1 + bet * (x - m)`` has expectation 1 at the true
     mean, so the wealth of a mixture of bets stays below ``2/alpha`` for ever with probability
     ``1 - alpha/2`` on each side (Waudby-Smith, Ramdas, "Estimating means of bounded random variables by
-    betting", JRSS-B 2024, Theorem 1 and Section 4; the mixture in place of bets that follow the data, as in Orabona, Jun, "Tight
-    concentrations and confidence sequences from the regret of universal portfolio", 2024, so that it depends
-    on the counts alone). It adapts to the variance without being told it.
+    betting", JRSS-B 2024, Theorem 1 and Section 4). The mixture stands in place of bets that follow the data,
+    so that the interval depends on the counts alone (Orabona, Jun, "Tight concentrations and confidence
+    sequences from the regret of universal portfolio", IEEE Transactions on Information Theory 2024). It
+    adapts to the variance without being told it.
 
     Args:
         histogram: of all frames so far, in the signal's unit; it is taken as bounded by its schema.
