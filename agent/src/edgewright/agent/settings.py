@@ -90,6 +90,8 @@ class CaptureSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         undecided_share: of the frames that no model decided.
         duplicate_difference: root mean square difference up to which two pictures of a label are nearly the
             same, grey levels of 255; of such hard cases one is captured.
+        wait_seconds: a captured frame waits so long for the truth of its item, then it goes up without; 128
+            frames and 32 MiB at most wait.
         masks: rectangles that are made unreadable before a picture is kept.
         redactor: the site's own Python function that does so, ``package.module:function``; see the how-to.
         redactor_ms: time that it may take for a picture; a frame for which it takes longer is not captured.
@@ -101,6 +103,7 @@ class CaptureSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     novel_share: Part = 0.2
     undecided_share: Part = 0.05
     duplicate_difference: Annotated[float, msgspec.Meta(ge=0, le=255)] = 2.0
+    wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 120.0
     masks: Annotated[tuple[MaskSettings, ...], msgspec.Meta(max_length=64)] = ()
     redactor: str = ""
     redactor_ms: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 250.0

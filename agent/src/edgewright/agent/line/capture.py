@@ -45,8 +45,8 @@ _log = logging.getLogger(__name__)
 class WaitingSamples:
     """Captured samples whose truth has not come; bounded in number, bytes and age."""
 
-    def __init__(self, send: Callable[[Sample], None]) -> None:
-        self._send = send
+    def __init__(self, send: Callable[[Sample], None], wait_s: float = WAITING_S) -> None:
+        self._send, self._wait_s = send, wait_s
         self._waiting: dict[str, tuple[float, Sample]] = {}
         self._bytes = 0
 
@@ -67,7 +67,7 @@ class WaitingSamples:
 
     def expire(self, now: float) -> None:
         """Let samples go that have waited too long."""
-        for item in [item for item, (since, _) in self._waiting.items() if now - since > WAITING_S]:
+        for item in [item for item, (since, _) in self._waiting.items() if now - since > self._wait_s]:
             self._let_go(item)
 
     def close(self) -> None:
@@ -132,7 +132,7 @@ class Capture:
         self._allowance = Allowance(settings.bytes_per_second, settings.day_mb * _MIB, plan.folder, now)
         self._room = DarkRoom(settings.masks, settings.redactor, settings.redactor_ms / 1000)
         self._drawn: dict[int, _Drawn] = {}
-        self._waiting = WaitingSamples(lambda sample: send(SampleReady(sample)))
+        self._waiting = WaitingSamples(lambda sample: send(SampleReady(sample)), settings.wait_seconds)
         self.given_up: dict[str, int] = {}
         self._untold: dict[str, GivenUp] = {}
         self._told_at = self._closed_at = -TELL_AGAIN_S
