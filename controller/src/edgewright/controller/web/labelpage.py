@@ -90,12 +90,8 @@ def _act(services: Services, model: str, person: Person, desk: Desk, fields: dic
     truth = "" if order == "cannot-tell" else fields.get("truth") or fields.get("new", "")
     if not truth and order != "cannot-tell":
         raise InvalidRequestError("The form names no class.")
-    try:
-        with services.db.session() as session:
-            look(session, model, person, key, truth, time.time())
-    except InvalidRequestError:
-        desk.skip(model, person.token, key)
-        raise
+    with services.db.session() as session:
+        look(session, model, person, key, truth, time.time())
     desk.finish(model, person.token, key)
     return None
 
