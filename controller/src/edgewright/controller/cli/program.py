@@ -95,7 +95,7 @@ def up(
         int, typer.Option(min=1, help="How long single telemetry windows are kept; sums of them stay.")
     ] = Retention.windows_days,
     keep_samples_days: Annotated[
-        int, typer.Option(min=1, help="How long captured frames are kept.")
+        int, typer.Option(min=1, help="How long captured frames are kept; those that a person labelled stay.")
     ] = Retention.samples_days,
     keep_samples_mb: Annotated[
         int, typer.Option(min=1, help="What pictures of captured frames may take, MiB; the oldest go first.")

@@ -9,7 +9,7 @@ class Retention:
 
     Attributes:
         windows_days: single windows; their sums by minute, hour and day stay.
-        samples_days: captured frames.
+        samples_days: captured frames that no person labelled.
         samples_mb: what the pictures of captured frames may take, MiB; the oldest go first.
     """
 
