@@ -26,6 +26,8 @@ FIGURES: Final[dict[str, str]] = {
     "swap_gap_ms": "tests.benchmarks.bench_swap",
     "swap_p99_ratio": "tests.benchmarks.bench_swap",
     "monitor_cost_us": "tests.benchmarks.bench_monitor",
+    "window_bytes": "tests.benchmarks.bench_windows",
+    "merge_1000_ms": "tests.benchmarks.bench_windows",
     "drift_delay_5_15": "tests.benchmarks.bench_drift",
     "drift_delay_5_10": "tests.benchmarks.bench_drift",
     "false_alarms_10k_rho0": "tests.benchmarks.bench_drift",

@@ -90,10 +90,13 @@ def sum_histograms(packed: Sequence[Mapping[str, bytes]]) -> tuple[dict[str, His
     names: dict[str, int] = {}
     blobs: list[bytes] = []
     signals: list[int] = []
+    known: dict[tuple[str, ...], list[int]] = {}
     for each in packed:
-        for name, data in each.items():
-            signals.append(names.setdefault(name, len(names)))
-            blobs.append(data)
+        keys = tuple(each)
+        if keys not in known:
+            known[keys] = [names.setdefault(name, len(names)) for name in keys]
+        signals += known[keys]
+        blobs += each.values()
     if not blobs:
         return {}, 0
     sums = _Sums(len(names))
