@@ -98,6 +98,17 @@ def test_nothing_but_right_or_wrong_is_no_certainty(share: int) -> None:
     assert (curve.chance(0.95) > 0.9) == bool(share)
 
 
+@pytest.mark.parametrize("count", [10_000, 10**17])
+def test_absurd_counts_of_a_device_break_nothing(count: int) -> None:
+    """Counts that no device can have, and that fall with the confidence, leave finite, ascending chances."""
+    testing = fitted(400).layers[0]
+    lies = Layer((count,) * BINS, tuple(count if bin_ < BINS // 2 else 0 for bin_ in range(BINS)))
+    curve = Calibration.of((testing, lies))
+    assert np.all(np.isfinite(curve.chances) & (curve.chances > 0.0) & (curve.chances < 1.0))
+    assert np.all(np.diff(curve.chances) >= 0.0)
+    assert np.all(np.isfinite(curve.covariance))
+
+
 def test_nonsense_is_refused() -> None:
     """Other schemas, more right than labelled, wrong lengths and no layer at all are refused."""
     one, none = Histogram("confidence"), Histogram("confidence")

@@ -71,6 +71,9 @@ _NEWTON_STEPS: Final = 100
 _CONVERGED: Final = 1e-9
 _JITTER: Final = 1e-9
 
+_SUREST: Final = 1e-9
+"""No chance is nearer to 0 or 1 than this."""
+
 
 class Layer(msgspec.Struct, frozen=True, array_like=True):
     """Counts of one place: labelled items in each bin, and how many of them were decided rightly."""
@@ -103,7 +106,8 @@ class Calibration:
         spread = np.diag(process.covariance)
         # The mean of a chance whose log odds are normal (MacKay, Neural Computation 4, 1992).
         odds = process.mean / np.sqrt(1.0 + np.pi * spread / 8.0)
-        self.chances: Floats = np.asarray(isotonic_regression(expit(odds)).x, dtype=np.float64)
+        rising = np.asarray(isotonic_regression(expit(odds)).x, dtype=np.float64)
+        self.chances: Floats = np.clip(rising, _SUREST, 1.0 - _SUREST)
         slope = self.chances * (1.0 - self.chances)
         self.covariance: Floats = slope[:, None] * process.covariance * slope[None, :]
 
