@@ -7,7 +7,7 @@ them (Bonferroni: the interval of each of ``n`` devices has an ``alpha`` of 5 % 
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from edgewright.controller.evidence.confidence_sequence import Interval, rate_interval
 from edgewright.controller.health.answer import QUESTIONS, Answer, Detail, Dot, Key
@@ -292,8 +292,8 @@ def _rollout(facts: Facts) -> str:
     return f"{said}: {action.rollout_done} of {plural(action.rollout_total, 'device')} took it."
 
 
-def _answer(key: Key, sentence: str, **more: object) -> Answer:
-    return Answer(key=key, question=QUESTIONS[key], sentence=sentence, **more)  # type: ignore[arg-type]
+def _answer(key: Key, sentence: str, **more: Any) -> Answer:
+    return Answer(key=key, question=QUESTIONS[key], sentence=sentence, **more)
 
 
 def _unknown(key: Key, sentence: str) -> Answer:
