@@ -137,8 +137,8 @@ def test_a_picture_larger_than_what_is_left_is_a_debt() -> None:
     """It is captured, nothing is while the debt lasts, and it is paid back at the rate."""
     allowance = Allowance(1000.0, 0, None, 0.0)
     allowance.take("audit", 90_000, 0.0)
-    assert allowance.factors(149.0).audit == 0.0
-    assert allowance.factors(152.0).audit > 0.0
+    assert allowance.factors(59.0).audit == 0.0
+    assert allowance.factors(62.0).audit > 0.0
     assert Allowance(0.0, 0, None, 0.0).factors(1.0).audit == 0.0
 
 
@@ -186,3 +186,16 @@ def test_hard_cases_alike_are_captured_once_and_random_draws_never_left_out() ->
     known.add("bag", FLAT)
     assert (known.knows("bag", FLAT + 0.009), known.knows("bag", FLAT + 0.02)) == (True, False)
     assert not known.knows("boot", FLAT)
+
+
+def test_hard_cases_leave_the_audit_its_half() -> None:
+    """Hard cases that take all they may leave the audit half of the rate; without them it may take all."""
+    for hard_bytes, least in ((10_000, 0.4), (0, 0.9)):
+        allowance, taken = Allowance(1000.0, 0, None, 0.0), 0
+        for second in range(2000):
+            factors = allowance.factors(float(second))
+            allowance.take("hard", int(hard_bytes * factors.hard), float(second))
+            audit = int(10_000 * factors.audit)
+            allowance.take("audit", audit, float(second))
+            taken += audit
+        assert taken >= least * 1000 * 2000

@@ -9,7 +9,8 @@ Rules:
   budget is exceeded by the few pictures at most that were drawn before.
 - Below half a purse, or a quarter of the day, the factor falls with what is left; it does not stop at once.
   So a budget that is short thins the whole day, instead of telling of its morning only.
-- Half of the rate and of the day is the audit's own. Hard cases cannot take it.
+- Half of the rate and of the day is the audit's own: hard cases cannot take it, and what they leave of theirs
+  is the audit's too.
 - The day is kept over restarts (``budget``). What cannot be read or written down counts as spent.
 """
 
@@ -38,7 +39,8 @@ RETRY_S: Final = 60.0
 """Between two tries to write down what the day has taken."""
 
 PurseName = Literal["audit", "hard"]
-SHARES: Final[dict[PurseName, float]] = {"audit": 0.5, "hard": 0.5}
+HARD_PART: Final = 0.5
+"""Of the rate and of the day that hard cases may take."""
 
 _log = logging.getLogger(__name__)
 
@@ -155,20 +157,22 @@ class Allowance:
     """
 
     def __init__(self, bytes_per_s: float, day_bytes: int, folder: Path | None, now: float) -> None:
-        self._purses = {name: Purse(bytes_per_s * share, now) for name, share in SHARES.items()}
+        self._all, self._hard = Purse(bytes_per_s, now), Purse(bytes_per_s * HARD_PART, now)
         self._day = Day(folder / FILE_NAME if folder else None, day_bytes)
 
     def factors(self, now: float) -> Factors:
         """For the next frame."""
         left = self._day.left(now)
         day = min(1.0, max(0.0, left / DAY_THIN_BELOW))
-        own = SHARES["audit"]
-        hard = min(1.0, max(0.0, (left - own) / (1 - own) / DAY_THIN_BELOW))
-        return Factors(self._purses["audit"].factor(now) * day, self._purses["hard"].factor(now) * hard)
+        hard = min(1.0, max(0.0, (left - 1 + HARD_PART) / HARD_PART / DAY_THIN_BELOW))
+        audit = self._all.factor(now)
+        return Factors(audit * day, min(audit, self._hard.factor(now)) * hard)
 
     def take(self, purse: PurseName, count: int, now: float) -> bool:
         """So many bytes were captured; whether they may be kept."""
-        self._purses[purse].take(count)
+        self._all.take(count)
+        if purse == "hard":
+            self._hard.take(count)
         return self._day.take(count, now)
 
     def end(self, now: float) -> None:
