@@ -39,7 +39,8 @@ class AnswerView(_FromValue):
     since: float = Field(description="Since when; 0 where that is not known")
     details: tuple[DetailView, ...]
     command: str = Field(description="Of the next step; or empty")
-    href: str = Field(description="Of the next step; or empty")
+    href: str = Field(description="Page of the next step; or empty")
+    link: str = Field(description="What a link to it reads")
 
 
 class DeviceHealthView(_FromValue):

@@ -183,7 +183,7 @@ def _frames_an_hour(session: Session, row: ModelVersion, now: float) -> float | 
         table.version == row.version,
     )
     first, frames = session.exec(statement).one()
-    return frames / max(now - first, MINUTE_S) * SPAN_S if frames else None
+    return float(frames) / max(now - first, MINUTE_S) * SPAN_S if frames else None
 
 
 def _compared(
