@@ -6,7 +6,7 @@ item, and its part of cutting, packing and encoding the window (one in 100 frame
 at the picture stands in a field of its own.
 
 The peer does the same with numpy's own functions: softmax on arrays, ``numpy.histogram`` for each signal. The
-second peer, whylogs, is in ``bench_windows``, because it needs an environment of its own.
+second peer, whylogs, is in ``bench_windows`` (``peer_row_us``), because it needs an environment of its own.
 """
 
 import statistics
