@@ -101,7 +101,7 @@ def _against_best(figure: str, found: dict[str, Outcome], missing: list[str]) ->
         "name": figure,
         "value": ours.median,
         "unit": "frames",
-        "peer": f"{best}, the fastest with at most {LARGEST_RATE} false alarms in 10,000 frames",
+        "peer": f"{best or 'none'}, the fastest with at most {LARGEST_RATE} false alarms in 10,000 frames",
         "peer_value": fair[best].median if best else None,
         "ratio": round(ours.median / fair[best].median, 3) if best else None,
         "spread": list(ours.spread),
