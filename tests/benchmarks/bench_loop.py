@@ -19,7 +19,11 @@ from tests.benchmarks.loop_plant import LoopPlant, Turn
 TURNS = 20
 RESTARTED_AFTER = (7, 14)
 SETTLE_S = 2.0
-RULES = (('ladder = ["lazy", "centroids"]', 'ladder = ["centroids"]\nmost_per_day = 50'),)
+RULES = (
+    ('ladder = ["lazy", "centroids"]', 'ladder = ["centroids"]\nmost_per_day = 50'),
+    ("minimum_samples = 60", "minimum_samples = 120"),
+)
+"""One rung, because others are the tests' matter; as many a day as turns, and frames enough to tell."""
 SEDNA_POLL_S = 60.0
 
 

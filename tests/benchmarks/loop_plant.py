@@ -52,7 +52,7 @@ FAR = 60.0
 TICK_S = 0.25
 ITEMS = 20
 """Decided by each robot in a tick; all of them are labelled, as by a scanner behind the robot."""
-CAPTURED = 2
+CAPTURED = 5
 """Of these, as frames."""
 NEW_SHARE = 0.3
 """Of the newest colour among the goods."""

@@ -14,7 +14,6 @@ from edgewright.controller.qualification.choice import Candidate
 from edgewright.controller.rollouts.policy import Wave
 from edgewright.controller.trust.documents import TargetEntry
 
-
 TURN_S: Final = 0.5
 """How long one waits for another's turn before it looks whether the controller goes down."""
 

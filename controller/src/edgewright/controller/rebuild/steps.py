@@ -23,7 +23,8 @@ from edgewright.controller.errors import RecipeError
 from edgewright.controller.lineage import of_rebuild
 from edgewright.controller.model_toml import FILE_NAME, ModelSpec, parse_model, write_model
 from edgewright.controller.rebuild.context import Context
-from edgewright.controller.rebuild.dataset import Snapshot, count_labelled, gather, snapshot, tell_dataset
+from edgewright.controller.rebuild.dataset import count_labelled, gather, snapshot
+from edgewright.controller.rebuild.frames_chosen import Snapshot, tell_dataset
 from edgewright.controller.rebuild.job import Answer, Job
 from edgewright.controller.rebuild.ladder import GATE_ALPHA, Measured, judge
 from edgewright.controller.rebuild.orders import move, past_of

@@ -23,8 +23,8 @@ from edgewright.controller.compiler.ort import Session
 from edgewright.controller.errors import RecipeError
 from edgewright.controller.evidence.paired import Pairs
 from edgewright.controller.model_toml import ModelSpec, read_model
-from edgewright.controller.rebuild.dataset import Labelled, Snapshot
 from edgewright.controller.rebuild.frame_files import extend_frames
+from edgewright.controller.rebuild.frames_chosen import Labelled, Snapshot
 from edgewright.controller.rebuild.job import ANSWER, Answer, Job
 from edgewright.controller.rebuild.ladder import ClassCounts, Measured
 from edgewright.wire.errors import EdgewrightError

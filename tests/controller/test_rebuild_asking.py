@@ -1,0 +1,145 @@
+"""What asks for rebuilds by itself and what labels are believed, over a real database."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgewright.controller import labels, registry
+from edgewright.controller.database import select
+from edgewright.controller.database.evidencetables import Alarm, Rebuild
+from edgewright.controller.database.tables import Device, Sample
+from edgewright.controller.rebuild.asking import Asking
+from edgewright.controller.rebuild.dataset import count_new, gather
+from edgewright.controller.rebuild.orders import Asked, queue_rebuild
+from edgewright.controller.rebuild.trigger import Trigger
+from tests.controller.colour_plant import MODEL, Plant
+
+
+class Desk:
+    """Takes what is asked, and queues it without an engine."""
+
+    def __init__(self, plant: Plant) -> None:
+        self._plant = plant
+        self.asked: list[tuple[str, int]] = []
+
+    def enqueue(self, model: str, cause: str, *, trigger: str, asked_by: str, **more: Any) -> int:
+        """Queue it."""
+        self.asked.append((trigger, more["from_version"]))
+        with self._plant.db.session() as session:
+            row = queue_rebuild(session, model, cause, Asked(Trigger(trigger), asked_by, **more))
+            session.flush()
+            return row.id or 0
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Iterator[Plant]:
+    """A plant with version 1, and the robot that its samples name."""
+    plant = Plant(tmp_path)
+    plant.push()
+    with plant.db.session() as session:
+        session.add(Device(id="r1", target="t"))
+    yield plant
+    plant.db.close()
+
+
+def end_all(plant: Plant, state: str) -> None:
+    """Every rebuild has ended just now."""
+    with plant.db.session() as session:
+        for row in session.exec(select(Rebuild)).all():
+            row.state, row.finished_at = state, time.time()
+
+
+def test_new_data_asks_once_until_more_comes(plant: Plant) -> None:
+    """Thirty labelled frames ask for a rebuild; after it they ask for none, and thirty later ones do."""
+    plant.change_rules(("automatic = true", "automatic = true\nnew_samples = 30"))
+    desk = Desk(plant)
+    asking = Asking(plant.db, plant.blobs, desk.enqueue)
+    for round_ in (1, 2):
+        plant.capture(29, taken_at=1000.0 * round_)
+        _came_now(plant)
+        asking.step()
+        assert len(desk.asked) == round_ - 1
+        plant.capture(1, taken_at=1000.0 * round_ + 500.0)
+        _came_now(plant)
+        asking.step()
+        asking.step()
+        assert desk.asked == [("data", 0)] * round_
+        end_all(plant, "done")
+        time.sleep(0.01)
+
+
+def _came_now(plant: Plant) -> None:
+    """Samples without a time of coming have come now."""
+    with plant.db.session() as session:
+        for row in session.exec(select(Sample).where(Sample.at == 0.0)).all():
+            row.at = time.time()
+
+
+def test_a_push_of_a_recipe_alone_asks_once(plant: Plant) -> None:
+    """A version that differs from the one before in its recipe alone is rebuilt once; another is not."""
+    plant.change_rules(("automatic = true", "automatic = true\non_recipe_change = true"))
+    with plant.db.reading() as session:
+        files = registry.find_version(session, MODEL, 1).files
+    desk = Desk(plant)
+    asking = Asking(plant.db, plant.blobs, desk.enqueue)
+    for version, changed in ((2, "holdout.npz"), (3, "recipe.py")):
+        with plant.db.session() as session:
+            files = {**files, changed: plant.blobs.put(f"{version}".encode())}
+            assert registry.add_version(session, MODEL, files, "push") == version
+            registry.find_version(session, MODEL, version).state = "ready"
+        asking.step()
+    assert desk.asked == [("recipe", 3)]
+    end_all(plant, "failed")
+    asking.step()
+    assert desk.asked == [("recipe", 3)]
+
+
+def test_harm_that_stays_asks_again_and_a_cancelled_one_does_not(plant: Plant) -> None:
+    """An open alarm whose rebuild was refused asks again; once a person has cancelled it, it does not."""
+    with plant.db.session() as session:
+        session.add(
+            Alarm(model=MODEL, version=1, raised_at=1.0, signal="error-rate", sentence="Blue is wrong.")
+        )
+        queue_rebuild(session, MODEL, "first.", Asked(Trigger.HARM, alarm=1, from_version=1))
+    desk = Desk(plant)
+    asking = Asking(plant.db, plant.blobs, desk.enqueue)
+    asking.step()
+    assert desk.asked == []  # it is under way
+    end_all(plant, "refused")
+    asking.step()
+    assert desk.asked == [("harm", 1)]
+    end_all(plant, "cancelled")
+    asking.step()
+    assert len(desk.asked) == 1
+
+
+def test_a_source_that_lies_is_set_aside_whole(plant: Plant) -> None:
+    """Labels of a program that audits contradict teach nothing; what a person saw and the line told do."""
+    plant.capture(90)
+    with plant.db.session() as session:
+        items = [row.item for row in session.exec(select(Sample)).all()]
+        lies = [labels.Told("r1", item, "red") for item in items]
+        labels.tell_many(session, MODEL, lies, source="camera-7", told_by="", at=2.0)
+        seen = [labels.Told("r1", item, ("red", "green", "blue")[i % 3]) for i, item in enumerate(items[:45])]
+        before = gather(session, MODEL, 0.0)
+        labels.tell_many(session, MODEL, seen, source=labels.AUDIT, told_by="Ada", at=3.0)
+        after = gather(session, MODEL, 0.0)
+    assert {item.truth for item in before.items} == {"red"}  # nobody had looked: it was believed
+    assert list(after.set_aside) == ["camera-7"]
+    assert "30 of 45" in after.set_aside["camera-7"]
+    assert {item.source for item in after.items} == {"audit", "line"}
+    assert sum(item.truth == "red" for item in after.items) == 30
+
+
+def test_a_label_that_comes_late_counts_as_new_data(plant: Plant) -> None:
+    """An old frame that is labelled now is newly labelled, and once however many label it."""
+    plant.capture(3)
+    with plant.db.session() as session:
+        items = [row.item for row in session.exec(select(Sample)).all()]
+        for source in ("scanner", labels.AUDIT):
+            told = [labels.Told("r1", items[0], "red")]
+            labels.tell_many(session, MODEL, told, source=source, told_by="", at=500.0)
+        assert count_new(session, MODEL, 400.0) == 1
