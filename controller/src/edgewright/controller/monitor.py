@@ -256,7 +256,7 @@ class Monitor:
         if self._now >= judged_at + JUDGED_EVERY_S or evidence.signature != signature:
             return True
         # An alarm was held back, by a rebuild: it may be over.
-        return any(self._lacks_alarm(key, verdict) for verdict in self._verdicts.get(key, ()))
+        return any(self._lacks_alarm(key, verdict) for verdict in _alarming(self._verdicts.get(key, ())))
 
     def _judge(self, key: Key) -> None:
         """Judge a version, and act on what is said: findings first, then the alarm."""
@@ -274,17 +274,17 @@ class Monitor:
         with self._db.session() as session:
             findings.store_references(session, key, fresh)
             self._findings[key] = findings.write_findings(session, key, verdicts, known)
-        for verdict in verdicts:
+        for verdict in _alarming(verdicts):
             if self._lacks_alarm(key, verdict):
                 self._raise_alarm(key, verdict)
             if key in self._waiting and verdict.opens_rebuild(self._now):
                 self._untold.append(self._waiting.pop(key))
 
     def _lacks_alarm(self, key: Key, verdict: Verdict) -> bool:
-        """Whether a verdict is worth an alarm that was not raised: of all rebuilds one, of all faults one."""
+        """Whether an alarm was not raised: a version has one that a rebuild answers, and one of a fault."""
         fault = findings.signal_of(verdict) == findings.FAULT_SIGNAL
         raised = (signal == findings.FAULT_SIGNAL for signal in self._alarms.get(key, ()))
-        return verdict.harm and not verdict.device and fault not in raised
+        return fault not in raised
 
     def _raise_alarm(self, key: Key, verdict: Verdict) -> None:
         with self._db.session() as session:
@@ -324,6 +324,22 @@ class Monitor:
             )
             if session.exec(statement).first() is None:
                 record(session, kind, health.change_sentence, model=key.model, version=key.version)
+
+
+def _alarming(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Verdicts that are worth an alarm: harm of more than single robots, shown by wrong decisions.
+
+    Frames that get no decision are a finding: a machine that is busy for a minute loses some.
+    """
+    harm = [
+        verdict
+        for verdict in verdicts
+        if verdict.harm
+        and not verdict.device
+        and (verdict.evidence.get("harmed") or verdict.evidence.get("estimate_harmed"))
+    ]
+    answered = [verdict for verdict in harm if verdict.patience_s is not None]
+    return answered or harm
 
 
 def _stored(db: Database, since: float) -> Iterable[list[Window]]:
