@@ -56,6 +56,7 @@ ladder = ["lazy", "centroids"]
 cooldown_s = 0.0
 minimum_samples = 60
 automatic = true
+unaudited_margin = 0.0
 """
 
 RECIPE = '''

@@ -23,7 +23,7 @@ from edgewright.controller.rebuild.dataset import (
 )
 from edgewright.controller.rebuild.ladder import ClassCounts, Measured, judge
 from edgewright.controller.rebuild.orders import Asked, approve, cancel, expired, move, queue_rebuild
-from edgewright.controller.rebuild.policy import DAY_S, Change, Past, hold, why_a_person
+from edgewright.controller.rebuild.policy import DAY_S, Change, Past, hold, lacks_evidence, why_a_person
 from edgewright.controller.rebuild.states import IN_FLIGHT, TRANSITIONS, RebuildState, advance
 from edgewright.controller.rebuild.trigger import Trigger
 
@@ -190,6 +190,16 @@ def test_what_is_out_of_the_ordinary_waits_for_a_person(
     why = why_a_person(rules, change)
     assert said in why
     assert bool(said) == bool(why)
+
+
+def test_more_frames_are_collected_before_a_person_is_asked() -> None:
+    """Only where nothing but evidence is missing do more frames help; otherwise a person is needed anyway."""
+    thin = Change(1, 0, 0.046)
+    assert lacks_evidence(RebuildPart(), thin)
+    assert not lacks_evidence(RebuildPart(), Change(1, 0, 0.051))
+    assert not lacks_evidence(RebuildPart(), Change(3, 0, 0.046))
+    assert not lacks_evidence(RebuildPart(), Change(1, 0, 0.046, "r7"))
+    assert not lacks_evidence(RebuildPart(approval="person"), thin)
 
 
 def test_cooldown_and_budget_hold_all_but_a_person() -> None:

@@ -90,6 +90,16 @@ def why_a_person(rules: RebuildPart, change: Change) -> str:
     return " ".join(reason for reason in reasons if reason)
 
 
+def lacks_evidence(rules: RebuildPart, change: Change) -> bool:
+    """Whether a person would have to approve only because the gain is not shown to be large enough yet.
+
+    More frames may show it, so a rebuild that can still collect does so before it asks for somebody's time.
+    """
+    if rules.approval == "person" or _too_new(rules, change) or change.one_device:
+        return False
+    return bool(_too_little_shown(rules, change))
+
+
 def _too_new(rules: RebuildPart, change: Change) -> str:
     if change.new_labels <= rules.most_new_labels:
         return ""

@@ -9,7 +9,7 @@ rung's measurements and verdict.
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from edgewright.controller.rebuild.frames_chosen import Snapshot, tell_dataset
 from edgewright.controller.rebuild.job import Answer, Job
 from edgewright.controller.rebuild.ladder import GATE_ALPHA, Measured, judge
 from edgewright.controller.rebuild.orders import move, past_of
-from edgewright.controller.rebuild.policy import Change, Hold, hold, why_a_person
+from edgewright.controller.rebuild.policy import Change, Hold, hold, lacks_evidence, why_a_person
 from edgewright.controller.rebuild.rung import fit_rung
 from edgewright.controller.rebuild.runs import close_run, fail_runs, note_trained, open_run
 from edgewright.controller.rebuild.states import AT_WORK, IN_FLIGHT, RebuildState
@@ -201,7 +201,9 @@ def gate(context: Context, rebuild: Rebuild) -> None:
     gates = {**rebuild.gates, "rungs": {**rungs, rebuild.rung: result}}
     refused = rebuild.gates.get("refused", 0) + 1
     if verdict.passed:
-        to = _S.BUILDING
+        # What was shown may be enough for the gate and too little to go to the line without a person.
+        more = lacks_evidence(spec.rebuild, _change(rebuild, verdict.numbers)) and refused < ATTEMPTS
+        to, gates = (_S.COLLECTING, {**gates, "refused": refused}) if more else (_S.BUILDING, gates)
     elif len(rungs) < len(spec.rebuild.ladder):
         to = _S.TRAINING
     elif refused < ATTEMPTS:
@@ -218,7 +220,8 @@ def build(context: Context, rebuild: Rebuild) -> None:
     """Building: the candidate becomes a version of the registry and is compiled for all targets."""
     version = rebuild.new_version or _register(context, rebuild)
     result = compile_version(context, rebuild.model, version)
-    why = why_a_person(_spec(context, rebuild).rebuild, _change(rebuild))
+    numbers = rebuild.gates["rungs"][rebuild.rung]["numbers"]
+    why = why_a_person(_spec(context, rebuild).rebuild, _change(rebuild, numbers))
     to = _S.WAITING_APPROVAL if why else _S.SIGNING
     sentence = f"v{version} is compiled." + (f" It waits for a person to approve it: {why}" if why else "")
     with context.db.session() as session:
@@ -227,9 +230,9 @@ def build(context: Context, rebuild: Rebuild) -> None:
         move(session, row, to, sentence, gates={**row.gates, "build": result, **waits})
 
 
-def _change(rebuild: Rebuild) -> Change:
-    """What the rebuild would bring to the line."""
-    found, numbers = rebuild.gates, rebuild.gates["rungs"][rebuild.rung]["numbers"]
+def _change(rebuild: Rebuild, numbers: Mapping[str, float]) -> Change:
+    """What the rebuild would bring to the line; ``numbers`` are its gate's."""
+    found = rebuild.gates
     return Change(
         new_labels=found.get("new_labels", 0),
         audited=found.get("audited", 0),
