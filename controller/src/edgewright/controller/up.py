@@ -200,12 +200,7 @@ def _compose(
     asking = Asking(db, blobs, workflows.enqueue_rebuild)
     monitor = Monitor(db, blobs, workflows.enqueue_for_alarm)
     answers = _Again(assigner.answer, "signed time")
-
-    def ask(questions: Mapping[str, str]) -> None:
-        assigner.ask(questions)
-        answers.wake()
-
-    listeners = Listeners(monitor.observe, publisher.handle_want, awake.set, ask)
+    listeners = _listeners(monitor, publisher, awake, assigner, answers)
     ingest = Ingest(db, blobs, link, director.seal, listeners, options.retention)
     republishing = Republishing(
         db, repository, publisher, retirement, assigner, lambda: len(director.roots())
@@ -250,6 +245,18 @@ def _compose(
         places,
         watch,
     )
+
+
+def _listeners(
+    monitor: Monitor, publisher: Publisher, awake: threading.Event, assigner: Assigner, answers: "_Again"
+) -> Listeners:
+    """Who is told of what devices said."""
+
+    def ask(questions: Mapping[str, str]) -> None:
+        assigner.ask(questions)
+        answers.wake()
+
+    return Listeners(monitor.observe, publisher.handle_want, awake.set, ask)
 
 
 def _targets(root: Path) -> Targets:
