@@ -196,6 +196,20 @@ def test_sources_are_held_against_what_people_saw(session: Session) -> None:
     assert labels.audited(session, MODEL, 2) == []
 
 
+def test_contested_frames_condemn_no_source(session: Session) -> None:
+    """Looks at frames that were chosen for being odd, contested ones among them, are no yardstick."""
+    for i in range(60):
+        session.add(frame(f"hard-{i}", "uncertain", truth="bag"))
+        session.add(frame(f"drawn-{i}", truth="bag"))
+        session.flush()
+        for item, truth in ((f"hard-{i}", "boot"), (f"drawn-{i}", "bag")):
+            say(session, item, truth, AUDIT)
+            say(session, item, "bag", "mes")
+    for source in ("line", "mes"):
+        assert labels.source_agreement(session, MODEL, source) == Agreement(60, 60)
+    assert labels.set_aside(session, MODEL) == frozenset()
+
+
 def test_an_unbiased_picture_has_random_frames_only(session: Session) -> None:
     """Looks at frames that were captured for something odd are left out where a share is wanted."""
     for item, reason in (("a", "random"), ("b", "uncertain")):

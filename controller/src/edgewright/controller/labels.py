@@ -10,8 +10,9 @@ What a sample counts as (``effective_truth``): what a person saw in it; else wha
 have not set aside, if they agree with each other; else what the line told its device. A person who cannot
 tell adds no truth and takes none away. Sources that contradict each other are no truth: it takes a person.
 
-Programs can lie, and lists can be old. ``source_agreement`` counts how often a source says what audits say;
-``evidence.sources`` judges from it whether the source is believed; ``set_aside`` names those that are not.
+Programs can lie, and lists can be old. ``source_agreement`` counts how often a source says what audits of
+random frames say; ``evidence.sources`` judges from it whether the source is believed; ``set_aside`` names
+those that are not.
 """
 
 import re
@@ -347,18 +348,29 @@ def audited(
 
 
 def source_agreement(session: Session, model: str, source: str, since: float = 0.0) -> Agreement:
-    """How often a source said what a person saw, in looks since a time; ``line`` is what lines told."""
-    looked = select(Label.device, Label.item, Label.truth).where(
-        Label.source == AUDIT, Label.model == model, Label.truth != "", Label.at >= since
+    """How often a source said what a person saw, in looks since a time; ``line`` is what lines told.
+
+    Only looks at random frames count. Of the others people see contested ones first, in which one of two
+    sources is wrong by construction: an honest source would be set aside for them.
+    """
+    columns: tuple[Any, ...] = (
+        *(Label.device, Label.item, Label.truth),
+        col(Sample.truth).label("line"),
     )
-    saw = looked.subquery()
-    teller, truth = (Sample, col(Sample.truth)) if source == LINE else (Label, col(Label.truth))
-    agree = func.count(case((truth == saw.c.truth, 1)))
-    counted = select(agree, func.count()).select_from(teller).where(truth != "", teller.model == model)
-    if source != LINE:
-        counted = counted.where(Label.source == source)
-    same = (col(teller.device) == saw.c.device) & (col(teller.item) == saw.c.item)
-    return Agreement(*session.exec(counted.join(saw, same)).one())
+    looked = select(*columns).where(
+        Label.device == Sample.device, Label.item == Sample.item, Sample.reason == "random"
+    )
+    looked = looked.where(Label.source == AUDIT, Label.model == model, Sample.model == model)
+    saw = looked.where(Label.truth != "", Label.at >= since).subquery()
+    if source == LINE:
+        agree = func.count(case((saw.c.line == saw.c.truth, 1)))
+        line = select(agree, func.count()).select_from(saw).where(saw.c.line != "")
+        return Agreement(*session.exec(line).one())
+    agree = func.count(case((col(Label.truth) == saw.c.truth, 1)))
+    same = (col(Label.device) == saw.c.device) & (col(Label.item) == saw.c.item)
+    told = select(agree, func.count()).select_from(Label).join(saw, same)
+    told = told.where(Label.truth != "", Label.model == model, Label.source == source)
+    return Agreement(*session.exec(told).one())
 
 
 def set_aside(session: Session, model: str) -> frozenset[str]:
