@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from edgewright.controller import labels, registry
-from edgewright.controller.database import select
-from edgewright.controller.database.evidencetables import Alarm, Rebuild
+from edgewright.controller.database import Session, select
+from edgewright.controller.database.evidencetables import Alarm, Finding, Rebuild
 from edgewright.controller.database.tables import Device, Sample
+from edgewright.controller.model_toml import RebuildPart
 from edgewright.controller.rebuild.asking import Asking
 from edgewright.controller.rebuild.dataset import count_new, gather
-from edgewright.controller.rebuild.orders import Asked, queue_rebuild
+from edgewright.controller.rebuild.orders import Asked, past_of, queue_rebuild
+from edgewright.controller.rebuild.policy import hold
 from edgewright.controller.rebuild.trigger import Trigger
 from tests.controller.colour_plant import MODEL, Plant
 
@@ -97,12 +99,29 @@ def test_a_push_of_a_recipe_alone_asks_once(plant: Plant) -> None:
     assert desk.asked == [("recipe", 3)]
 
 
+def add_harm(session: Session, version: int = 1, patience_s: float = 0.0) -> None:
+    """An open alarm with its open finding, as the monitor stores them."""
+    session.add(
+        Alarm(
+            model=MODEL,
+            version=version,
+            raised_at=1.0,
+            signal="error-rate",
+            sentence="Blue is wrong.",
+            evidence={"patience_s": patience_s},
+        )
+    )
+    session.add(
+        Finding(
+            model=MODEL, version=version, cause="product", harm=True, opened_at=1.0, sentence="", remedy=""
+        )
+    )
+
+
 def test_harm_that_stays_asks_again_and_a_cancelled_one_does_not(plant: Plant) -> None:
     """An open alarm whose rebuild was refused asks again; once a person has cancelled it, it does not."""
     with plant.db.session() as session:
-        session.add(
-            Alarm(model=MODEL, version=1, raised_at=1.0, signal="error-rate", sentence="Blue is wrong.")
-        )
+        add_harm(session)
         queue_rebuild(session, MODEL, "first.", Asked(Trigger.HARM, alarm=1, from_version=1))
     desk = Desk(plant)
     asking = Asking(plant.db, plant.blobs, desk.enqueue)
@@ -114,6 +133,69 @@ def test_harm_that_stays_asks_again_and_a_cancelled_one_does_not(plant: Plant) -
     end_all(plant, "cancelled")
     asking.step()
     assert len(desk.asked) == 1
+
+
+def test_an_alarm_that_another_rebuild_answered_asks_when_that_led_nowhere(plant: Plant) -> None:
+    """The clock's rebuild that is under way when harm comes is the alarm's from then on."""
+    with plant.db.session() as session:
+        add_harm(session)
+        queue_rebuild(session, MODEL, "the clock.", Asked(Trigger.SCHEDULE)).state = "training"
+        answer = queue_rebuild(session, MODEL, "harm.", Asked(Trigger.HARM, alarm=1, from_version=1))
+        assert (answer.id, answer.alarm, answer.trigger) == (1, 1, "schedule")
+    end_all(plant, "refused")
+    desk = Desk(plant)
+    Asking(plant.db, plant.blobs, desk.enqueue).step()
+    assert desk.asked == [("harm", 1)]
+
+
+def test_an_alarm_that_nothing_answered_asks_after_its_patience(plant: Plant) -> None:
+    """An alarm told while another version's rebuild was under way asks by itself, as long as harm lasts."""
+    plant.change_rules(("cooldown_s = 0.0", "cooldown_s = 100.0"))
+    with plant.db.session() as session:
+        add_harm(session, patience_s=900.0)
+    desk, now = Desk(plant), 1000.0
+    asking = Asking(plant.db, plant.blobs, desk.enqueue, lambda: now)
+    asking.step()
+    assert desk.asked == []
+    now = 1001.0
+    with plant.db.session() as session:
+        session.exec(select(Finding)).one().closed_at = 1000.0
+    asking.step()
+    assert desk.asked == []  # harm is over
+    with plant.db.session() as session:
+        session.exec(select(Finding)).one().closed_at = 0.0
+    asking.step()
+    assert desk.asked == [("harm", 1)]
+
+
+def test_harm_takes_over_what_waits_for_its_turn(plant: Plant) -> None:
+    """A program's rebuild that the day's budget holds becomes the alarm's, whose budget nobody has spent."""
+    with plant.db.session() as session:
+        add_harm(session)
+        now = time.time()
+        for _ in range(6):
+            session.add(
+                Rebuild(
+                    model=MODEL,
+                    from_version=1,
+                    cause="",
+                    state="done",
+                    queued_at=1.0,
+                    started_at=now - 900.0,
+                    finished_at=now - 800.0,
+                    trigger="api",
+                )
+            )
+        waiting = queue_rebuild(session, MODEL, "a program.", Asked(Trigger.API, "token"))
+        for trigger, is_held in ((Trigger.API, True), (Trigger.HARM, False)):
+            past = past_of(session, MODEL, trigger, now)
+            assert (hold(trigger, RebuildPart(), past, now) is not None) == is_held
+        number = waiting.id
+    desk = Desk(plant)
+    Asking(plant.db, plant.blobs, desk.enqueue).step()
+    assert desk.asked == [("harm", 1)]
+    row = plant.rebuild(number or 0)
+    assert (row.state, row.trigger, row.alarm) == ("queued", "harm", 1)
 
 
 def test_a_source_that_lies_is_set_aside_whole(plant: Plant) -> None:

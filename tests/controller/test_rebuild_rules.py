@@ -300,7 +300,10 @@ def test_a_person_approves_once_and_only_what_waits(db: Database) -> None:
 
 
 def test_what_nobody_approves_in_time_is_given_up(db: Database) -> None:
-    """After its hours a waiting rebuild is cancelled, its version is withdrawn, and the model is free."""
+    """After its hours a waiting rebuild fails, its version is withdrawn, and the model is free.
+
+    It is not cancelled: that is a person's word, after which an alarm does not ask again.
+    """
     with db.session() as session:
         session.add(ModelVersion(model="m", version=4, state="building", source="rebuild", created_at=2.0))
         session.add(waiting_rebuild(1000.0))
@@ -309,5 +312,5 @@ def test_what_nobody_approves_in_time_is_given_up(db: Database) -> None:
         assert expired(session, lambda _row: 2.0, now=1000.0 + 2 * 3600.0) == [1]
         assert session.get_one(ModelVersion, ("m", 4)).state == "withdrawn"
         assert queue_rebuild(session, "m", "afterwards.", BY_ADA).id == 2
-        with pytest.raises(RebuildStateError, match="is cancelled"):
+        with pytest.raises(RebuildStateError, match="is failed"):
             cancel(session, 1, "again.")

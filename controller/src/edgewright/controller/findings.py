@@ -14,13 +14,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from edgewright.controller.database import Session, col, select
-from edgewright.controller.database.evidencetables import Alarm, Finding, Rebuild, TagReference
+from edgewright.controller.database.evidencetables import Alarm, Finding, TagReference
 from edgewright.controller.database.tables import Device
 from edgewright.controller.events import record
 from edgewright.controller.evidence.baselines import StoredReference
 from edgewright.controller.evidence.verdict import Cause, Verdict
 from edgewright.controller.evidence.version import VersionHealth
-from edgewright.controller.rebuild.states import IN_FLIGHT
 
 HARM_SIGNAL: Final = "error-rate"
 ESTIMATE_SIGNAL: Final = "estimated-error-rate"
@@ -83,10 +82,8 @@ def write_findings(
 
 
 def raise_alarm(session: Session, key: Key, verdict: Verdict, health: VersionHealth) -> int:
-    """Store an alarm with its event; returns its number, or 0 while a rebuild of the model is under way."""
+    """Store an alarm with its event, whatever is under way; returns its number."""
     signal = signal_of(verdict)
-    if signal != FAULT_SIGNAL and _is_rebuilding(session, key.model):
-        return 0
     sentence = f"{verdict.sentence} By chance that is seen once in {health.threshold:,.0f} windows."
     alarm = Alarm(
         model=key.model,
@@ -207,8 +204,3 @@ def _finite(evidence: dict[str, Any]) -> dict[str, Any]:
     """As JSON takes it: infinite numbers become none."""
     told: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(evidence))
     return told
-
-
-def _is_rebuilding(session: Session, model: str) -> bool:
-    statement = select(Rebuild.id).where(col(Rebuild.model) == model).where(col(Rebuild.state).in_(IN_FLIGHT))
-    return session.exec(statement).first() is not None

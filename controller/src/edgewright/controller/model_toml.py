@@ -135,7 +135,8 @@ class RebuildPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             empty for never.
         new_samples: newly labelled frames that ask for one, since the running version was made; 0 for never.
         on_recipe_change: whether a push that changes nothing but the recipe or `[rebuild]` asks for one.
-        most_per_day: rebuilds that may begin within 24 hours; those that a person asks for come on top.
+        most_per_day: rebuilds that may begin within 24 hours; harm has as many of its own, and those that a
+            person asks for come on top.
         approval: who lets a new version go to the line: nobody (`automatic`) as long as it stays within the
             limits below, or always a person.
         approval_hours: how long a rebuild waits for a person; then it is given up.

@@ -8,8 +8,8 @@ listener's matter. Rules:
   they count for the old one. A version's evidence starts with its own windows.
 - Windows with numbers that cannot be are set aside (``evidence.plausible``), and so are those in grace.
 - Every verdict is a stored finding, opened and closed by events. Harm of more than a minority of robots is an
-  alarm besides: once for a version, never for one that no device runs any more, and not while a rebuild of
-  the model is under way. It is stored before its listener is told.
+  alarm besides: once for a version, never for one that no device runs any more. It is stored before its
+  listener is told, also while a rebuild of the model is under way.
 - The listener is told of an alarm when its verdict opens a rebuild, at once or after some patience. One that
   raises is told again when the next windows come, until it has taken the alarm.
 - A fallen confidence is an event (``drift.noticed``).
@@ -253,10 +253,7 @@ class Monitor:
             return True
         if not evidence.flagged and not evidence.changed and not self._findings.get(key):
             return False
-        if self._now >= judged_at + JUDGED_EVERY_S or evidence.signature != signature:
-            return True
-        # An alarm was held back, by a rebuild: it may be over.
-        return any(self._lacks_alarm(key, verdict) for verdict in _alarming(self._verdicts.get(key, ())))
+        return self._now >= judged_at + JUDGED_EVERY_S or evidence.signature != signature
 
     def _judge(self, key: Key) -> None:
         """Judge a version, and act on what is said: findings first, then the alarm."""
@@ -289,10 +286,9 @@ class Monitor:
     def _raise_alarm(self, key: Key, verdict: Verdict) -> None:
         with self._db.session() as session:
             number = findings.raise_alarm(session, key, verdict, self._evidence[key].health())
-        if number:
-            self._alarms.setdefault(key, []).append(findings.signal_of(verdict))
-            if verdict.patience_s is not None:
-                self._waiting[key] = number
+        self._alarms.setdefault(key, []).append(findings.signal_of(verdict))
+        if verdict.patience_s is not None:
+            self._waiting[key] = number
 
     def _before(self, key: Key) -> Counts | None:
         """What the version before did lately, on the same inputs."""

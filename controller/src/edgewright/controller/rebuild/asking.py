@@ -9,8 +9,10 @@ asks here is worked out from what is stored, so nothing is asked twice after a r
 - *Data*: so many labelled frames have come since the version was made and since the last rebuild.
 - *Recipe*: the newest version was pushed with nothing changed but the recipe or ``[rebuild]``, and was not
   rebuilt for it yet.
-- *Harm that stays*: an alarm is open, and the last rebuild that it asked for led nowhere. It asks again after
-  the cooldown; how often a day, ``policy`` says. One that a person has cancelled is not asked for again.
+- *Harm that stays*: an alarm and its finding are open, and the last rebuild that answered it led nowhere, or
+  none did: whatever was under way when it was told was about another version. It asks again after the
+  cooldown; how often a day, ``policy`` says. One that a person has cancelled is not asked for again. It does
+  not wait behind a rebuild that itself waits for its turn.
 
 >>> facts = Facts(RebuildPart(schedule="0 3 * * *"), version=2, since=1_700_000_000.0)
 >>> due(facts, now=1_700_000_060.0)
@@ -26,15 +28,16 @@ from typing import Protocol
 import msgspec
 
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.database import Session, col, func, select
+from edgewright.controller.database import Session, col, exists, func, select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.evidencetables import Alarm, Rebuild
+from edgewright.controller.database.evidencetables import Alarm, Finding, Rebuild
 from edgewright.controller.database.tables import Model, ModelVersion
 from edgewright.controller.errors import LineModelError
+from edgewright.controller.findings import FAULT_SIGNAL
 from edgewright.controller.model_toml import FILE_NAME, ModelSpec, RebuildPart, parse_model
 from edgewright.controller.rebuild.calendar import last_moment
 from edgewright.controller.rebuild.dataset import count_new
-from edgewright.controller.rebuild.orders import expired, version_to_start_from
+from edgewright.controller.rebuild.orders import URGENCY, expired, version_to_start_from
 from edgewright.controller.rebuild.states import IN_FLIGHT, RebuildState
 from edgewright.controller.rebuild.trigger import Trigger
 from edgewright.controller.registry import READY
@@ -64,7 +67,14 @@ class Enqueue(Protocol):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """An open alarm whose last rebuild led nowhere: its number, its version, when that one ended."""
+    """An open alarm of which no rebuild is under way.
+
+    Attributes:
+        alarm: its number.
+        version: that it is about.
+        sentence: what it says.
+        ended_at: when its last rebuild ended; where it had none, from when on harm was to open one.
+    """
 
     alarm: int
     version: int
@@ -73,7 +83,7 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What is known of one model of which no rebuild is under way.
+    """What is known of one model of which no rebuild is at work.
 
     Attributes:
         rules: of the running version's model.toml.
@@ -82,6 +92,7 @@ class Facts(msgspec.Struct, frozen=True):
         new_labelled: frames labelled since then.
         changed_recipe: the newest version, where it was pushed for its recipe alone and not rebuilt yet.
         standing: see there.
+        is_queued: a rebuild that is not urgent waits for its turn; nothing but harm goes before it.
     """
 
     rules: RebuildPart
@@ -90,6 +101,7 @@ class Facts(msgspec.Struct, frozen=True):
     new_labelled: int = 0
     changed_recipe: int = 0
     standing: Standing | None = None
+    is_queued: bool = False
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -107,6 +119,8 @@ def due(facts: Facts, now: float) -> Due | None:
     if standing and rules.automatic and now >= standing.ended_at + rules.cooldown_s:
         cause = f"The alarm stays open: {standing.sentence}"
         return Due(Trigger.HARM, cause, standing.version, standing.alarm)
+    if facts.is_queued:
+        return None
     if facts.changed_recipe:
         return Due(Trigger.RECIPE, f"v{facts.changed_recipe} has a changed recipe.", facts.changed_recipe)
     if rules.new_samples and facts.new_labelled >= rules.new_samples:
@@ -156,8 +170,8 @@ class Asking:
             )
 
     def _facts(self, session: Session, model: str) -> Facts | None:
-        ready = _ready_versions(session, model)
-        if not ready or _under_way(session, model):
+        ready, under_way = _ready_versions(session, model), _under_way(session, model)
+        if not ready or (under_way is not None and not _can_be_taken_over(under_way)):
             return None
         number = version_to_start_from(session, model)
         running = next(row for row in ready if row.version == number)
@@ -174,6 +188,7 @@ class Asking:
             count_new(session, model, since) if spec.rebuild.new_samples else 0,
             self._changed_recipe(session, ready) if newest and newest.rebuild.on_recipe_change else 0,
             _standing(session, model),
+            is_queued=under_way is not None,
         )
 
     def _changed_recipe(self, session: Session, ready: list[ModelVersion]) -> int:
@@ -222,16 +237,31 @@ def _ready_versions(session: Session, model: str) -> list[ModelVersion]:
     return list(session.exec(statement.order_by(col(ModelVersion.version).desc())).all())
 
 
-def _under_way(session: Session, model: str) -> bool:
-    statement = select(Rebuild.id).where(col(Rebuild.model) == model, col(Rebuild.state).in_(IN_FLIGHT))
-    return session.exec(statement).first() is not None
+def _under_way(session: Session, model: str) -> Rebuild | None:
+    statement = select(Rebuild).where(col(Rebuild.model) == model, col(Rebuild.state).in_(IN_FLIGHT))
+    return session.exec(statement).first()
+
+
+def _can_be_taken_over(row: Rebuild) -> bool:
+    return row.state == RebuildState.QUEUED and row.trigger not in URGENCY
 
 
 def _standing(session: Session, model: str) -> Standing | None:
-    statement = select(Alarm).where(col(Alarm.model) == model, col(Alarm.closed_at) == 0.0)
+    harm = exists().where(
+        col(Finding.model) == col(Alarm.model),
+        col(Finding.version) == col(Alarm.version),
+        col(Finding.device) == "",
+        col(Finding.harm),
+        col(Finding.closed_at) == 0.0,
+    )
+    statement = select(Alarm).where(
+        col(Alarm.model) == model, col(Alarm.closed_at) == 0.0, col(Alarm.signal) != FAULT_SIGNAL, harm
+    )
     for alarm in session.exec(statement.order_by(col(Alarm.version).desc())).all():
         of_alarm = select(Rebuild).where(col(Rebuild.alarm) == alarm.id).order_by(col(Rebuild.id).desc())
         last = session.exec(of_alarm).first()
-        if last is not None and last.state in LED_NOWHERE:
-            return Standing(alarm.id or 0, alarm.version, alarm.sentence, last.finished_at)
+        if last is None or last.state in LED_NOWHERE:
+            begun = alarm.raised_at + float(alarm.evidence.get("patience_s") or 0.0)
+            ended = last.finished_at if last else begun
+            return Standing(alarm.id or 0, alarm.version, alarm.sentence, ended)
     return None

@@ -2,7 +2,9 @@
 
 At most one rebuild of a model is under way. Whoever asks for a second one gets the first one's number; an
 alarm that is told twice gets the number it got before. Where a person asks while an automatic one waits for
-its turn, that one becomes theirs and waits no longer.
+its turn, that one becomes theirs and waits no longer. Harm takes over what waits for another reason than
+harm or a person in the same way, and what is under way from the version that it is about answers its alarm:
+should that lead nowhere, the alarm asks again (``asking``).
 """
 
 import time
@@ -20,6 +22,9 @@ from edgewright.controller.events import record
 from edgewright.controller.rebuild.policy import DAY_S, Past
 from edgewright.controller.rebuild.states import IN_FLIGHT, TRANSITIONS, RebuildState, advance
 from edgewright.controller.rebuild.trigger import Trigger
+
+URGENCY = {Trigger.HARM: 1, Trigger.PERSON: 2}
+"""Who takes over a rebuild that waits for its turn: a person from all, harm from what is not urgent."""
 
 _EVENT_OF_STATE = {
     RebuildState.COLLECTING: "rebuild.started",
@@ -67,7 +72,7 @@ def queue_rebuild(session: Session, model: str, cause: str, asked: Asked) -> Reb
     for statement in (under_way,) if asked.again else (same, under_way):
         found = session.exec(statement).first()
         if found is not None:
-            return _hurried(session, found, asked)
+            return _taken_over(session, found, asked)
     rebuild = Rebuild(
         model=model,
         from_version=asked.from_version or version_to_start_from(session, model),
@@ -98,14 +103,17 @@ def find_rebuild(session: Session, number: int) -> Rebuild:
     return row
 
 
-def past_of(session: Session, model: str, now: float) -> Past:
-    """What there was of a model's rebuilds before now."""
+def past_of(session: Session, model: str, trigger: str, now: float) -> Past:
+    """What there was of a model's rebuilds before now that counts for one of a trigger.
+
+    Harm has a day's budget of its own: what clocks and programs ask for cannot spend it.
+    """
     last = session.exec(select(func.max(Rebuild.finished_at)).where(col(Rebuild.model) == model)).one()
-    begun = session.exec(
-        select(Rebuild.started_at)
-        .where(col(Rebuild.model) == model, col(Rebuild.trigger) != Trigger.PERSON)
-        .where(col(Rebuild.started_at) > now - DAY_S)
-    ).all()
+    counted = col(Rebuild.trigger) == Trigger.HARM
+    if trigger != Trigger.HARM:
+        counted = col(Rebuild.trigger) != Trigger.PERSON
+    today = select(Rebuild.started_at).where(col(Rebuild.model) == model, counted)
+    begun = session.exec(today.where(col(Rebuild.started_at) > now - DAY_S)).all()
     return Past(last or 0.0, tuple(begun))
 
 
@@ -149,14 +157,13 @@ def cancel(session: Session, number: int, why: str) -> Rebuild:
     row = find_rebuild(session, number)
     if RebuildState.CANCELLED not in TRANSITIONS[RebuildState(row.state)]:
         raise RebuildStateError(f"Rebuild {number} is {row.state}; only its rollout can be ended now.")
-    move(session, row, RebuildState.CANCELLED, why)
-    if row.new_version:
-        registry.withdraw(session, row.model, row.new_version, why)
-    return row
+    return _end_for_good(session, row, RebuildState.CANCELLED, why)
 
 
 def expired(session: Session, hours_of: Callable[[Rebuild], float], now: float) -> list[int]:
     """Give up rebuilds that have waited for approval longer than their model says; returns their numbers.
+
+    They fail: cancelled is what a person has decided, and an alarm asks again only where nobody has.
 
     Args:
         session: a writing session.
@@ -168,7 +175,8 @@ def expired(session: Session, hours_of: Callable[[Rebuild], float], now: float) 
     for row in session.exec(waiting).all():
         hours = hours_of(row)
         if now >= row.gates.get("waits_since", 0.0) + hours * 3600.0:
-            cancel(session, row.id or 0, f"nobody approved v{row.new_version} within {hours:g} hours.")
+            why = f"nobody approved v{row.new_version} within {hours:g} hours."
+            _end_for_good(session, row, RebuildState.FAILED, why)
             ended.append(row.id or 0)
     return ended
 
@@ -224,10 +232,19 @@ def version_to_start_from(session: Session, model: str) -> int:
     return found
 
 
-def _hurried(session: Session, found: Rebuild, asked: Asked) -> Rebuild:
-    """A rebuild that waits for its turn becomes a person's who asks for one: it waits no longer."""
-    waits = found.state == RebuildState.QUEUED and found.trigger != Trigger.PERSON
-    if waits and asked.trigger is Trigger.PERSON:
-        found.trigger, found.asked_by = Trigger.PERSON, asked.asked_by
-        session.add(found)
+def _end_for_good(session: Session, row: Rebuild, to: RebuildState, why: str) -> Rebuild:
+    move(session, row, to, why)
+    if row.new_version:
+        registry.withdraw(session, row.model, row.new_version, why)
+    return row
+
+
+def _taken_over(session: Session, found: Rebuild, asked: Asked) -> Rebuild:
+    """A rebuild that is under way answers who asks for another one; see the module's text."""
+    if asked.alarm and not found.alarm and found.from_version == asked.from_version:
+        found.alarm = asked.alarm
+    is_more_urgent = URGENCY.get(asked.trigger, 0) > URGENCY.get(Trigger(found.trigger or Trigger.API), 0)
+    if found.state == RebuildState.QUEUED and is_more_urgent:
+        found.trigger, found.asked_by = asked.trigger, asked.asked_by
+    session.add(found)
     return found

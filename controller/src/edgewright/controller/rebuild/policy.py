@@ -2,7 +2,8 @@
 
 *Begin.* Two rebuilds of a model are a cooldown apart, and only so many begin in a day: a rebuild that leads
 nowhere must not be repeated for ever, and data that somebody poisons gets few tries. A person who asks is let
-through; a call of the API is not, because programs call it.
+through; a call of the API is not, because programs call it. Harm has a budget of its own, which no clock and
+no program can spend (``orders.past_of``).
 
 *Automatic within limits.* A version goes to the line by itself where model.toml says so and nothing about
 the change is out of the ordinary: few new classes, and a gain that was shown on frames that a person has
@@ -34,7 +35,7 @@ class Past(msgspec.Struct, frozen=True):
 
     Attributes:
         last_end: when the last one ended; 0 for never.
-        begun: when those of the last day began that nobody asked for in person.
+        begun: when those of the last day began that count against this one's budget.
     """
 
     last_end: float

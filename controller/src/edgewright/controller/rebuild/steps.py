@@ -95,11 +95,11 @@ def wait_turn(context: Context, rebuild: Rebuild) -> None:
         _tell(context, rebuild.id or 0, held.sentence)
         context.pause(POLL_S)
     with context.db.session() as session:
-        alarm = session.get(Alarm, rebuild.alarm) if rebuild.alarm else None
+        row = session.get_one(Rebuild, rebuild.id)
+        alarm = session.get(Alarm, row.alarm) if row.alarm else None
         onset = alarm.evidence.get("onset_at") if alarm else None
         since = float(onset) if onset else 0.0
         sentence = f"collects {spec.rebuild.minimum_samples} labelled frames."
-        row = session.get_one(Rebuild, rebuild.id)
         move(session, row, _S.COLLECTING, sentence, gates={**row.gates, "since": since})
 
 
@@ -109,7 +109,8 @@ def _held(context: Context, number: int, spec: ModelSpec) -> Hold | None:
         row = session.get_one(Rebuild, number)
         if row.state != _S.QUEUED:
             return None
-        return hold(row.trigger, spec.rebuild, past_of(session, row.model, time.time()), time.time())
+        past = past_of(session, row.model, row.trigger, time.time())
+        return hold(row.trigger, spec.rebuild, past, time.time())
 
 
 def _tell(context: Context, number: int, sentence: str) -> None:
