@@ -67,6 +67,7 @@ FIGURES: Final[dict[str, str]] = {
     "concept_labels_25": "tests.benchmarks.bench_labelfree",
     "loop_fires_of_20": "tests.benchmarks.bench_loop",
     "alarm_to_queued_s": "tests.benchmarks.bench_loop",
+    "drift_to_fixed_s": "tests.benchmarks.bench_demo",
     "health_page_10k_cpu_s": "tests.benchmarks.bench_health",
     "compile_models_table": "tests.benchmarks.bench_compile",
     "compile_pareto_losses": "tests.benchmarks.bench_compile",
