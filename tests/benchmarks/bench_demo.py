@@ -1,7 +1,7 @@
 """``drift_to_fixed_s``: from the first new item on the demo's line to the rebuilt version on all its robots.
 
-The whole demo is run, as ``make demo`` runs it, ``RUNS`` times with streams of their own: a controller, a broker,
-four agents with their runners and four simulated cells share this machine. The value is the median.
+The whole demo is run, as ``make demo`` runs it, ``RUNS`` times with streams of their own. A controller, a
+broker, four agents with their runners and four simulated cells share this machine. The value is the median.
 
 The peer, Sedna, polls every 60 s for data and every 60 s for a new model, before it trains anything: that is
 what its documents say. It needs Kubernetes and was not run here.
