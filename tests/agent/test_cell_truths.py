@@ -51,6 +51,8 @@ class _Told:
         {"item": "i" * 1_000_000, "truth": "Bag"},
         {"item": "7\x00", "truth": "Bag"},
         {"item": "7", "truth": "Bag", "source": "s" * 65},
+        {"item": "7", "truth": "Bag", "source": "audit"},
+        {"item": "7", "truth": "Bag", "source": "line"},
         {"item": "7", "truth": "Bag", "probability": 0},
         {"item": "7", "truth": "Bag", "probability": -0.1},
         {"item": "7", "truth": "Bag", "probability": 1.0001},

@@ -43,13 +43,13 @@ class _Kept:
 
 
 def test_a_sample_goes_up_with_its_truth() -> None:
-    """A sample is sent once, when the truth of its item comes."""
+    """A sample is sent once, when the truth of its item comes, and says who told it."""
     kept = _Kept()
     kept.samples.keep(_sample("1"), 0.0)
     assert kept.sent == []
-    kept.samples.label("1", "boot")
-    kept.samples.label("1", "boot")
-    assert kept.sent == [msgspec.structs.replace(_sample("1"), truth="boot")]
+    kept.samples.label("1", "boot", "scanner")
+    kept.samples.label("1", "boot", "scanner")
+    assert kept.sent == [msgspec.structs.replace(_sample("1"), truth="boot", source="scanner")]
 
 
 def test_unlabelled_samples_go_up_too() -> None:

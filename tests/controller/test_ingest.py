@@ -209,7 +209,7 @@ def test_reports_move_the_device_and_its_part_in_the_rollout(db: Database, tmp_p
 
 
 def test_a_sample_is_stored_with_its_picture_and_takes_its_label_later(db: Database, tmp_path: Path) -> None:
-    """The picture is a blob, and a second message of the same item only adds the truth."""
+    """The picture is a blob, and a second message of the same item only adds the truth and who told it."""
     sample = messages.Sample(
         device="r1",
         stream="s",
@@ -226,11 +226,11 @@ def test_a_sample_is_stored_with_its_picture_and_takes_its_label_later(db: Datab
         probability=1.0,
         image=b"\x89PNG...",
     )
-    labelled = msgspec.structs.replace(sample, seq=2, truth="Coat")
+    labelled = msgspec.structs.replace(sample, seq=2, truth="Coat", source="scanner")
     store(db, tmp_path, HELLO, sample, labelled)
     with db.reading() as session:
         row = session.exec(select(Sample)).one()
-    assert (row.truth, row.label) == ("Coat", "Bag")
+    assert (row.truth, row.source, row.label) == ("Coat", "scanner", "Bag")
     assert BlobStore(tmp_path / "blobs").read(row.image_sha256) == sample.image
 
 

@@ -245,6 +245,7 @@ class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", kw_onl
         item: the machine's id of the item, unique on the device.
         model, version, label, confidence: the decision.
         truth: the label that the machine told; None while it has not.
+        source: who told it, as in ``Outcomes``; empty where nobody says.
         reason: why it was captured: ``random``, or as a hard case: ``undecided`` by any model, ``novel``,
             which resembles none of late, ``uncertain``, or ``disagreeing``, which a shadowed candidate
             decided otherwise.
@@ -271,6 +272,7 @@ class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", kw_onl
     image: bytes
     image_sha256: str = ""
     image_bytes: int = 0
+    source: str = ""
 
 
 class Piece(msgspec.Struct, frozen=True, tag_field="kind", tag="piece", kw_only=True):

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from edgewright.controller.database import Session, case, col, delete, func, select
+from edgewright.controller.database import Session, and_, case, col, delete, func, select
 from edgewright.controller.database.bulk import put_labels
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Device, Model, Sample
@@ -38,6 +38,9 @@ LINE: Final = "line"
 
 UNJOINED_S: Final = 7 * 24 * 3600.0
 """As long as pieces of pictures wait for the rest: a device that is back later sends its samples again."""
+
+MOST_CHARACTERS: Final = 64
+"""Of a source's name."""
 
 _SOURCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -348,35 +351,65 @@ def audited(
 
 
 def source_agreement(session: Session, model: str, source: str, since: float = 0.0) -> Agreement:
-    """How often a source said what a person saw, in looks since a time; ``line`` is what lines told.
+    """How often a source said what a person saw, in looks since a time.
+
+    A name counts whether it told the controller or a line; ``line`` is what lines were told without a name.
 
     Only looks at random frames count. Of the others people see contested ones first, in which one of two
     sources is wrong by construction: an honest source would be set aside for them.
     """
+    saw = _looks(model, since)
+    by_line = saw.c.line != "", saw.c.said_by == ("" if source == LINE else source)
+    agree = func.count(case((saw.c.line == saw.c.truth, 1)))
+    line = session.exec(select(agree, func.count()).select_from(saw).where(*by_line)).one()
+    if source == LINE:
+        return Agreement(*line)
+    agree = func.count(case((col(Label.truth) == saw.c.truth, 1)))
+    same = (col(Label.device) == saw.c.device) & (col(Label.item) == saw.c.item)
+    told = select(agree, func.count()).select_from(Label).join(saw, same).where(~and_(*by_line))
+    told = told.where(Label.truth != "", Label.model == model, Label.source == source)
+    agreed, compared = session.exec(told).one()
+    return Agreement(line[0] + agreed, line[1] + compared)
+
+
+def line_agreement(session: Session, model: str, but: Collection[str]) -> Agreement:
+    """How often lines said what a person saw, by sources of any name but some; empty is without a name."""
+    saw = _looks(model, 0.0)
+    agree = func.count(case((saw.c.line == saw.c.truth, 1)))
+    line = select(agree, func.count()).select_from(saw)
+    return Agreement(*session.exec(line.where(saw.c.line != "", saw.c.said_by.not_in(list(but)))).one())
+
+
+def _looks(model: str, since: float) -> Any:
+    """Looks at random frames: what was seen, what the line said, and who had told the line."""
     columns: tuple[Any, ...] = (
         *(Label.device, Label.item, Label.truth),
         col(Sample.truth).label("line"),
+        col(Sample.source).label("said_by"),
     )
     looked = select(*columns).where(
         Label.device == Sample.device, Label.item == Sample.item, Sample.reason == "random"
     )
     looked = looked.where(Label.source == AUDIT, Label.model == model, Sample.model == model)
-    saw = looked.where(Label.truth != "", Label.at >= since).subquery()
-    if source == LINE:
-        agree = func.count(case((saw.c.line == saw.c.truth, 1)))
-        line = select(agree, func.count()).select_from(saw).where(saw.c.line != "")
-        return Agreement(*session.exec(line).one())
-    agree = func.count(case((col(Label.truth) == saw.c.truth, 1)))
-    same = (col(Label.device) == saw.c.device) & (col(Label.item) == saw.c.item)
-    told = select(agree, func.count()).select_from(Label).join(saw, same)
-    told = told.where(Label.truth != "", Label.model == model, Label.source == source)
-    return Agreement(*session.exec(told).one())
+    return looked.where(Label.truth != "", Label.at >= since).subquery()
 
 
 def set_aside(session: Session, model: str) -> frozenset[str]:
     """The sources of a model that audits have shown to err more often than is tolerated."""
     told = {*sources(session, model), LINE} - {AUDIT}
     return frozenset(s for s in told if not judge_source(*source_agreement(session, model, s)).trusted)
+
+
+def tellers(session: Session, model: str) -> tuple[str, ...]:
+    """Whom audits can judge: lines, and those who told the controller or, by their name, a line."""
+    said_by = _looks(model, 0.0).c.said_by
+    named = session.exec(select(said_by).where(said_by != "").distinct()).all()
+    return (LINE, *sorted({*sources(session, model), *named} - {AUDIT, LINE}))
+
+
+def line_source(told: str) -> str:
+    """Who told a line, by the name that its device sends; those of people and of lines are no such names."""
+    return "" if told in (AUDIT, LINE) else told[:MOST_CHARACTERS]
 
 
 def sources(session: Session, model: str) -> dict[str, int]:

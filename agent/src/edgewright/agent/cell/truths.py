@@ -6,7 +6,8 @@ Topic, HTTP and CSV tell the same thing, one truth of one item::
     {"item": "0042.png", "truth": "Bag", "source": "scanner-2", "probability": 0.05}
 
 ``source`` is who says so, and ``probability`` the chance with which this item was chosen to be told of, above
-0 and at most 1. What is no truth is counted and told, a few words of the first one in each ten minutes; it
+0 and at most 1. ``audit`` is no name of a program: it is a person's, who looked at the frame at the controller;
+``line`` is what a source is called there that says no name. What is no truth is counted and told, a few words of the first one in each ten minutes; it
 never holds up those behind it. Truths come later than decisions and are never urgent.
 """
 
@@ -43,6 +44,7 @@ _TEXTS: Final = (
     ("truth", 1, MAX_CHARACTERS),
     ("source", 0, MAX_SOURCE_CHARACTERS),
 )
+KEPT_SOURCES: Final = ("audit", "line")
 _log = logging.getLogger(__name__)
 
 
@@ -58,6 +60,8 @@ def outcome_of(told: Any) -> Outcome:
     if not isinstance(told, dict):
         raise MalformedTruthError("A truth is an object with item and truth.")
     texts = [_text(told, name, least, most) for name, least, most in _TEXTS]
+    if texts[2] in KEPT_SOURCES:
+        raise MalformedTruthError(f"Its source cannot be {texts[2]!r}: that name is kept for another one.")
     return Outcome(texts[0], texts[1], texts[2], _probability(told.get("probability")))
 
 

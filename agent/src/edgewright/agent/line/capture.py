@@ -60,10 +60,10 @@ class WaitingSamples:
         self._waiting[sample.item] = (now, sample)
         self._bytes += size
 
-    def label(self, item: str, truth: str) -> None:
+    def label(self, item: str, truth: str, source: str = "") -> None:
         """Send the item's sample with its truth, if there is one."""
         if item in self._waiting:
-            self._send(msgspec.structs.replace(self._take(item), truth=truth))
+            self._send(msgspec.structs.replace(self._take(item), truth=truth, source=source))
 
     def expire(self, now: float) -> None:
         """Let samples go that have waited too long."""
@@ -169,13 +169,13 @@ class Capture:
         if self.ready and self._allowance.factors(now).hard:
             self._keep(frame, ruling, DISAGREEING, model, wall)
 
-    def label(self, item: str, truth: str) -> None:
-        """The truth of an item has come."""
+    def label(self, item: str, truth: str, source: str = "") -> None:
+        """The truth of an item has come, and who told it."""
         for number, drawn in self._drawn.items():
             if drawn.sample.item == item:
-                labelled = msgspec.structs.replace(drawn.sample, truth=truth)
+                labelled = msgspec.structs.replace(drawn.sample, truth=truth, source=source)
                 self._drawn[number] = drawn._replace(sample=labelled)
-        self._waiting.label(item, truth)
+        self._waiting.label(item, truth, source)
 
     def tick(self, now: float) -> None:
         """Take what was developed, let go what has waited too long."""

@@ -13,7 +13,7 @@ from edgewright.agent.line.changeover import DEFAULT_FRAMES, Changeovers
 from edgewright.agent.line.deciding import Ruling
 from edgewright.agent.line.recent import Decided
 from edgewright.agent.line.remembered import Remembered
-from edgewright.agent.line.statistics import Tally, clipped
+from edgewright.agent.line.statistics import Tally, clipped, source_of
 from edgewright.agent.preprocess import Look, look
 from edgewright.wire.cell import Frame, Outcome
 
@@ -105,7 +105,7 @@ class Observer:
             return
         tally = self._tally(decided.tag, now, wall, grace=decided.grace)
         tally.add_outcome(decided.version, clipped(decided.label), outcome, decided.confidence)
-        self._capture.label(outcome.item, outcome.truth)
+        self._capture.label(outcome.item, outcome.truth, source_of(outcome))
 
     def cut(self, now: float) -> None:
         """Send all tallies as windows, and tell which samples were given up."""

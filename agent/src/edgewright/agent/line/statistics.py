@@ -179,7 +179,7 @@ class Tally:
         """
         truth = clipped(outcome.truth)
         wrong = label != truth
-        self._told_by(version, outcome.source).add(wrong, weight_of(outcome.probability))
+        self._told_by(version, source_of(outcome)).add(wrong, weight_of(outcome.probability))
         counts = self._truths.setdefault(_known(truth, self._truths), [0, 0])
         counts[0] += 1
         counts[1] += wrong
@@ -235,7 +235,7 @@ class Tally:
             waiting.clear()
 
     def _told_by(self, version: int, source: str) -> _Told:
-        who = version, source[:_MAX_SOURCE_CHARACTERS]
+        who = version, source
         if who not in self._told and len(self._told) >= _MAX_SOURCES:
             who = version, OTHER
         told = self._told.get(who)
@@ -258,6 +258,11 @@ def weight_of(probability: float) -> float:
     if probability != probability:
         return 0.0
     return 1.0 / min(1.0, max(1.0 / MAX_WEIGHT, probability))
+
+
+def source_of(outcome: Outcome) -> str:
+    """Who told a truth, short enough for a window; its sample says the same, so that audits can judge it."""
+    return outcome.source[:_MAX_SOURCE_CHARACTERS]
 
 
 def clipped(text: str) -> str:

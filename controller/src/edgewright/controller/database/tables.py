@@ -416,7 +416,9 @@ class Sample(SQLModel, table=True):
     label: str
     confidence: float
     truth: str = ""
-    """Empty while nobody has told it."""
+    """What its line said; empty while nobody has told it."""
+    source: str = ""
+    """Who told the line; empty where nobody says."""
     reason: str
     probability: float
     image_sha256: str

@@ -13,7 +13,7 @@ from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session, col, delete, func, select
 from edgewright.controller.database.tables import Device, Sample, SamplePiece
 from edgewright.controller.ingest.bounds import PIECES, take_sample, told_time
-from edgewright.controller.labels import join
+from edgewright.controller.labels import join, line_source
 from edgewright.wire import messages
 from edgewright.wire.errors import MalformedMessageError
 
@@ -74,7 +74,8 @@ class Pictures:
                 size=size,
             )
             join(self._session, row)
-        row.truth = sample.truth or row.truth
+        if sample.truth:
+            row.truth, row.source = sample.truth, line_source(sample.source)
         self._session.add(row)
 
     def _picture(self, device: Device, sample: messages.Sample) -> tuple[str, int]:
