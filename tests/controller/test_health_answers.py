@@ -248,8 +248,10 @@ def test_harm_on_one_robot_is_not_the_versions() -> None:
     assert found.answer(Key.PERFORMANCE).sentence.startswith("Yes.")
 
 
-def test_an_alarm_about_another_version_is_no_harm_of_this_one() -> None:
-    """After the fix the old version's alarm, still open, does not make the new version harmful."""
-    alarm = Action(1, alarm_version=1, raised_at=NOW - 300)
-    assert answer(facts(action=alarm)).status == "healthy"
-    assert answer(facts(action=msgspec.structs.replace(alarm, alarm_version=2))).status == "harm"
+def test_an_alarm_without_a_finding_is_no_harm_of_now() -> None:
+    """Once its findings are closed a version is healthy again, also while an alarm about it is still open."""
+    alarm = Action(1, alarm_version=2, raised_at=NOW - 300)
+    ended = msgspec.structs.replace(harm(Cause.CONCEPT), closed_at=NOW - 60)
+    assert answer(facts(action=alarm, changes=(harm(Cause.CONCEPT),))).status == "harm"
+    assert answer(facts(action=alarm, changes=(ended,))).status == "healthy"
+    assert situation_of(facts(action=alarm, changes=(ended,))) is Situation.FINE

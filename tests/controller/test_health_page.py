@@ -4,17 +4,18 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlmodel import SQLModel
 
 from edgewright.controller.api.app import create_app
 from edgewright.controller.cli.program import main
 from edgewright.controller.database import col, select
-from edgewright.controller.database.evidencetables import Alarm, Label
-from edgewright.controller.database.tables import Sample, Window
+from edgewright.controller.database.evidencetables import Finding, Label
+from edgewright.controller.database.tables import AuditEntry, Sample, Window
 from edgewright.controller.labels import AUDIT
 from edgewright.wire import messages
 from edgewright.wire.messages import decode_up
@@ -27,18 +28,35 @@ KEYS = ["performance", "bounds", "changes", "devices", "done", "cost", "next"]
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
-@pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
-    """Services over a new data folder."""
-    made = make_parts(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    """Services for all tests of this file: their keys take longer than the tests."""
+    made = make_parts(tmp_path_factory.mktemp("health"))
     yield made
     made.db.close()
 
 
+@pytest.fixture(scope="module")
+def app(made: Parts) -> FastAPI:
+    """Their application."""
+    return create_app(made)
+
+
 @pytest.fixture
-def client(parts: Parts) -> TestClient:
+def parts(made: Parts) -> Parts:
+    """The services over an empty database."""
+    with made.db.session() as session:
+        for table in reversed(SQLModel.metadata.sorted_tables):
+            if table.name != AuditEntry.__tablename__:
+                session.connection().execute(table.delete())
+    return made
+
+
+@pytest.fixture
+def client(parts: Parts, app: FastAPI) -> TestClient:
     """A client of the application."""
-    opened = TestClient(create_app(parts), base_url="http://127.0.0.1", follow_redirects=True)
+    del parts
+    opened = TestClient(app, base_url="http://127.0.0.1", follow_redirects=True)
     opened.get("/", params={"token": TOKEN})
     return opened
 
@@ -60,7 +78,7 @@ def test_the_api_answers_all_seven(client: TestClient, parts: Parts) -> None:
 
 
 def test_harm_is_an_exit_status(parts: Parts, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without harm the command ends with 0; with an open alarm, with the number of ``HarmError``."""
+    """Without harm the command ends with 0; with an open finding of harm, with the number of ``HarmError``."""
     told(parts, ALARM - 1.0)
     with served(parts):
         with pytest.raises(SystemExit) as ended:
@@ -68,7 +86,8 @@ def test_harm_is_an_exit_status(parts: Parts, capsys: pytest.CaptureFixture[str]
         assert ended.value.code == 0
         assert json.loads(capsys.readouterr().out)["status"] == "healthy"
         with parts.db.session() as session:
-            session.add(Alarm(model=MODEL, version=1, raised_at=1.0, signal="error-rate", sentence="Harm."))
+            found = {"opened_at": 1.0, "cause": "concept", "sentence": "Harm.", "remedy": "Rebuild it."}
+            session.add(Finding(model=MODEL, version=1, harm=True, **found))
         with pytest.raises(SystemExit) as ended:
             main(["health", f"{MODEL}@1", "--data", str(parts.data)])
         said = capsys.readouterr()

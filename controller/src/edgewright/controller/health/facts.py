@@ -264,10 +264,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_at_fault(self) -> bool:
-        """Whether it is the version that does harm, not one device or one tag of it."""
-        alarmed = self.action.alarm_version == self.version and not self.action.closed_at
+        """Whether it is the version that does harm, not one device or one tag of it.
+
+        An alarm is no evidence of now: it tells what was found once.
+        """
         found = any(c.harm and not c.device and not c.tag for c in self.open_changes)
-        return alarmed or found or bool(self.weighed and self.weighed.harmed)
+        return found or bool(self.weighed and self.weighed.harmed)
 
     @property
     def open_changes(self) -> tuple[Change, ...]:
