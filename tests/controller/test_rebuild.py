@@ -1,6 +1,7 @@
 """Rebuilds end to end on a tiny model: real child processes, real engine, kill -9."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,13 +19,14 @@ from edgewright.controller.database.tables import Artifact, ModelVersion, Rollou
 from edgewright.controller.errors import BrokerFullError, DataFolderDamagedError, RebuildStateError
 from edgewright.controller.evidence.paired import Pairs
 from edgewright.controller.model_toml import parse_model
+from edgewright.controller.rebuild import dataset, steps
 from edgewright.controller.rebuild.context import Interrupted
 from edgewright.controller.rebuild.ladder import Measured
 from edgewright.controller.rebuild.states import IN_FLIGHT, RebuildState
-from edgewright.controller.rebuild.steps import ATTEMPTS, carry_on, collect, follow, gate, wait_turn
+from edgewright.controller.rebuild.steps import ATTEMPTS, build, carry_on, collect, follow, gate, wait_turn
 from edgewright.controller.rebuild.versions import compile_version, release_version
 from edgewright.controller.rollouts.policy import RolloutState
-from tests.controller.colour_plant import MODEL, Plant, wait_until
+from tests.controller.colour_plant import MODEL, Plant, Shelf, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -163,14 +165,32 @@ def test_a_version_that_cannot_be_built_fails_by_name(tmp_path: Path) -> None:
     plant.db.close()
 
 
-def test_a_version_that_does_not_get_through_is_not_in_the_catalogue(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a plant whose version 1 is compiled and not released, and the build's blob."""
+    plant = Plant(tmp_path_factory.mktemp("compiled"))
+    plant.push("building")
+    result = compile_version(plant.context(), MODEL, 1)
+    plant.db.close()
+    return plant.data, result
+
+
+@pytest.fixture
+def built(compiled: tuple[Path, str], tmp_path: Path) -> Iterator[tuple[Plant, str, str]]:
+    """A plant of its own whose version 1 is compiled; the build's blob, and its path in the catalogue."""
+    folder, result = compiled
+    shutil.copytree(folder, tmp_path / "copy")
+    plant = Plant(tmp_path / "copy")
+    (path,) = (built.path for built in msgspec.json.decode(plant.blobs.read(result), type=BuildResult).built)
+    yield plant, result, path
+    plant.db.close()
+
+
+def test_a_version_that_does_not_get_through_is_not_in_the_catalogue(built: tuple[Plant, str, str]) -> None:
     """What does not fit is not signed; what fails while it is published is out of the signed catalogue again,
     and its artifacts are known, so that the broker can be cleared of them.
     """
-    plant = Plant(tmp_path)
-    plant.push("building")
-    result = compile_version(plant.context(), MODEL, 1)
-    (path,) = (built.path for built in msgspec.json.decode(plant.blobs.read(result), type=BuildResult).built)
+    plant, result, path = built
     before = plant.repository.timestamp_version
     plant.shelf.full = BrokerFullError("There is no room.")
     with pytest.raises(BrokerFullError):
@@ -183,7 +203,70 @@ def test_a_version_that_does_not_get_through_is_not_in_the_catalogue(tmp_path: P
     assert plant.repository.entry(path) is None
     with plant.db.reading() as session:
         assert len(session.exec(select(Artifact).where(Artifact.version == 1)).all()) == 1
-    plant.db.close()
+
+
+class CancellingShelf(Shelf):
+    """Somebody cancels the rebuild right after its version was published."""
+
+    def __init__(self, plant: Plant) -> None:
+        super().__init__()
+        self._plant = plant
+
+    def publish_metadata(self) -> None:
+        """Publish, and cancel once."""
+        super().publish_metadata()
+        if self.metadata == 1:
+            self._plant.workflows().cancel_rebuild(1, "Ada")
+
+
+def test_a_version_that_is_cancelled_while_it_is_published_is_taken_back(
+    built: tuple[Plant, str, str],
+) -> None:
+    """A cancel between publishing and the row's move leaves nothing in the signed catalogue."""
+    plant, result, path = built
+    plant.shelf = CancellingShelf(plant)
+    row = Rebuild(model=MODEL, from_version=1, cause="c", state="signing", queued_at=1.0, new_version=1)
+    row.gates = {"build": result}
+    with plant.db.session() as session:
+        session.add(row)
+    assert carry_on(plant.context(), 1) == RebuildState.CANCELLED
+    assert plant.repository.entry(path) is None
+    assert plant.shelf.metadata == 2
+    with plant.db.reading() as session:
+        assert session.get_one(ModelVersion, (MODEL, 1)).state == "withdrawn"
+
+
+def test_a_candidate_of_a_cancelled_rebuild_is_no_version(plant: Plant) -> None:
+    """A cancel after the step has read its row leaves no version that builds for ever."""
+    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
+    files = {what: plant.blobs.put(what.encode()) for what in ("candidate", "holdout", "replay")}
+    with plant.db.session() as session:
+        row = session.get_one(Rebuild, number)
+        row.state, row.rung = "building", "lazy"
+        row.gates = {"labels": ["red", "green"], "rungs": {"lazy": {"files": files}}}
+    stale = plant.rebuild(number)
+    plant.workflows().cancel_rebuild(number, "Ada")
+    with pytest.raises(ValueError, match="does not build any more"):
+        build(plant.context(), stale)
+    with plant.db.reading() as session:
+        assert len(session.exec(select(ModelVersion)).all()) == 1
+
+
+def test_more_frames_than_a_rebuild_takes_are_never_waited_for(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third attempt collects as many frames as one rebuild can take, not more, and goes on."""
+    for module in (steps, dataset):
+        monkeypatch.setattr(module, "MOST_SAMPLES", 90)
+    plant.capture(100)
+    context = plant.context()
+    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
+    wait_turn(context, plant.rebuild(number))
+    with plant.db.session() as session:
+        row = session.get_one(Rebuild, number)
+        row.gates, row.started_at = {**row.gates, "refused": 2}, 1.0
+    collect(context, plant.rebuild(number))
+    assert plant.rebuild(number).state == RebuildState.TRAINING
 
 
 def test_a_recipe_that_fails_ends_the_rebuild_with_its_words(plant: Plant) -> None:

@@ -72,6 +72,22 @@ def test_a_rebuild_is_shown_with_its_runs(client: TestClient) -> None:
     assert client.get("/api/v1/rebuilds/999").json()["number"] == 16
 
 
+@pytest.mark.parametrize("number", ["0", "9" * 19, "9" * 30, "9" * 5000])
+def test_a_number_that_no_row_can_have_is_a_sentence(client: TestClient, number: str) -> None:
+    """Rebuilds and runs of absurd numbers are not there, by every door; nothing is a defect."""
+    client.post("/login", data={"token": TOKEN}, headers={"Origin": "http://127.0.0.1"})
+    for path in (f"/api/v1/rebuilds/{number}", f"/rebuilds/{number}"):
+        assert client.get(path).status_code in (404, 409, 422)
+    for order in ("approve", "cancel"):
+        assert client.post(f"/api/v1/rebuilds/{number}/{order}", json={}).status_code in (404, 409, 422)
+    runs = client.get("/api/v1/rebuild-runs/compare", params={"runs": number})
+    assert runs.json()["number"] == 16
+    body = f'{{"from_version": {number}}}'
+    headers = {"Content-Type": "application/json"}
+    asked = client.post(f"/api/v1/models/{MODEL}/rebuilds", content=body, headers=headers)
+    assert asked.status_code == (201 if number == "0" else 422)
+
+
 def test_runs_are_held_side_by_side(client: TestClient) -> None:
     """The better run is marked better by points; one run alone is refused."""
     first, second = (run["id"] for run in client.get(f"/api/v1/rebuilds/{number_of(client)}").json()["runs"])

@@ -122,6 +122,10 @@ class DriftPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     currency: Annotated[str, msgspec.Meta(max_length=16)] = ""
 
 
+MOST_SAMPLES: Final = 2000
+"""Labelled frames of one rebuild, the newest of them: it has to be done within a minute."""
+
+
 class RebuildPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a new version is made from fresh frames, what asks for one, and when a person has to approve it.
 
@@ -129,7 +133,7 @@ class RebuildPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         recipe: Python file with the recipe, empty where the model cannot be rebuilt.
         ladder: rungs of the recipe, cheapest first.
         cooldown_s: seconds after a rebuild before the next one begins; a person who asks does not wait.
-        minimum_samples: labelled fresh frames that a rebuild needs.
+        minimum_samples: labelled fresh frames that a rebuild needs, at most 2000.
         automatic: whether an alarm starts one by itself.
         schedule: when one is asked for by the clock, as five cron fields in UTC, for example `0 3 * * 1`;
             empty for never.
@@ -396,7 +400,7 @@ def _check_numbers(spec: ModelSpec) -> None:
 def _check_rebuild(part: RebuildPart) -> None:
     numbers: Iterable[tuple[str, float, float, float]] = (
         ("cooldown_s", part.cooldown_s, 0, float("inf")),
-        ("minimum_samples", part.minimum_samples, 1, float("inf")),
+        ("minimum_samples", part.minimum_samples, 1, MOST_SAMPLES),
         ("new_samples", part.new_samples, 0, float("inf")),
         ("most_per_day", part.most_per_day, 1, float("inf")),
         ("approval_hours", part.approval_hours, 0.01, float("inf")),

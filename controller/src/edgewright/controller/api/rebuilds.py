@@ -10,7 +10,7 @@ from edgewright.controller.api.access import Asking, audited, bearer_scheme, nee
 from edgewright.controller.api.schemas import AliasName, OrderBody, RebuildView, RunView
 from edgewright.controller.api.seams import Services
 from edgewright.controller.api.versions import SectionView
-from edgewright.controller.database import Session
+from edgewright.controller.database import MOST_NUMBER, Session
 from edgewright.controller.rebuild import runs
 from edgewright.controller.rebuild.comparing import compare_runs
 from edgewright.controller.rebuild.orders import find_rebuild
@@ -22,12 +22,14 @@ from edgewright.controller.web.references import References
 MOST_RUNS = 8
 """More columns than this nobody reads."""
 
+DIGITS = len(str(MOST_NUMBER))
+
 
 class RebuildBody(BaseModel):
     """Why a rebuild is asked for, and by whom."""
 
     reason: Annotated[str, Field(max_length=500)] = ""
-    from_version: Annotated[int, Field(ge=0)] | AliasName = Field(
+    from_version: Annotated[int, Field(ge=0, le=MOST_NUMBER)] | AliasName = Field(
         default=0, description="A number or an alias to start from; 0 for what most devices run"
     )
     in_person: bool = Field(
@@ -111,7 +113,7 @@ def create_router(services: Services, references: References) -> APIRouter:
 
 def named_runs(session: Session, words: list[str]) -> list[Any]:
     """The runs that a person named by numbers and commas; what is no number names none."""
-    chosen = [int(word) if word.isdecimal() else 0 for word in read_words(words)]
+    chosen = [int(word) if word.isdecimal() and len(word) <= DIGITS else 0 for word in read_words(words)]
     return [runs.find_run(session, number) for number in chosen[:MOST_RUNS]]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from edgewright.controller import registry
-from edgewright.controller.database import Session, col, func, select
+from edgewright.controller.database import MOST_NUMBER, Session, col, func, select
 from edgewright.controller.database.evidencetables import Rebuild
 from edgewright.controller.database.tables import Device, ModelVersion
 from edgewright.controller.errors import RebuildStateError, UnknownModelError
@@ -97,7 +97,7 @@ def find_rebuild(session: Session, number: int) -> Rebuild:
     Raises:
         RebuildStateError: there is none of this number.
     """
-    row = session.get(Rebuild, number)
+    row = session.get(Rebuild, number) if 0 < number <= MOST_NUMBER else None
     if row is None:
         raise RebuildStateError(f"There is no rebuild {number}.")
     return row

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edgewright.controller.database import Session, col, select
+from edgewright.controller.database import MOST_NUMBER, Session, col, select
 from edgewright.controller.database.evidencetables import Rebuild, RebuildRun
 from edgewright.controller.errors import RebuildStateError
 from edgewright.controller.model_toml import ModelSpec
@@ -110,7 +110,7 @@ def find_run(session: Session, number: int) -> RebuildRun:
     Raises:
         RebuildStateError: there is none of this number.
     """
-    run = session.get(RebuildRun, number)
+    run = session.get(RebuildRun, number) if 0 < number <= MOST_NUMBER else None
     if run is None:
         raise RebuildStateError(f"There is no run {number}.")
     return run

@@ -21,7 +21,7 @@ from edgewright.controller.database.evidencetables import Alarm, Rebuild
 from edgewright.controller.database.tables import Rollout
 from edgewright.controller.errors import RecipeError
 from edgewright.controller.lineage import of_rebuild
-from edgewright.controller.model_toml import FILE_NAME, ModelSpec, parse_model, write_model
+from edgewright.controller.model_toml import FILE_NAME, MOST_SAMPLES, ModelSpec, parse_model, write_model
 from edgewright.controller.rebuild.context import Context
 from edgewright.controller.rebuild.dataset import count_labelled, gather, snapshot
 from edgewright.controller.rebuild.frames_chosen import Snapshot, tell_dataset
@@ -32,7 +32,7 @@ from edgewright.controller.rebuild.policy import Change, Hold, hold, lacks_evide
 from edgewright.controller.rebuild.rung import fit_rung
 from edgewright.controller.rebuild.runs import close_run, fail_runs, note_trained, open_run
 from edgewright.controller.rebuild.states import AT_WORK, IN_FLIGHT, RebuildState
-from edgewright.controller.rebuild.versions import compile_version, release_version
+from edgewright.controller.rebuild.versions import compile_version, release_version, take_back
 from edgewright.controller.rollouts.policy import RolloutState
 from edgewright.controller.rollouts.service import REBUILD_WAVES
 from edgewright.wire.errors import EdgewrightError
@@ -123,7 +123,7 @@ def _tell(context: Context, number: int, sentence: str) -> None:
 def collect(context: Context, rebuild: Rebuild) -> None:
     """Collecting: until there are enough labelled items since the onset, then the dataset is fixed."""
     spec = _spec(context, rebuild)
-    needed = spec.rebuild.minimum_samples * 2 ** rebuild.gates.get("refused", 0)
+    needed = min(spec.rebuild.minimum_samples * 2 ** rebuild.gates.get("refused", 0), MOST_SAMPLES)
     while (chosen := _enough(context, rebuild, spec, needed)) is None:
         if time.time() > rebuild.started_at + COLLECT_LIMIT_S:
             raise RecipeError(f"No {needed} labelled frames to be believed came in {COLLECT_LIMIT_S:.0f} s.")
@@ -243,9 +243,13 @@ def _change(rebuild: Rebuild, numbers: Mapping[str, float]) -> Change:
 
 
 def sign(context: Context, rebuild: Rebuild) -> None:
-    """Signing: the version is released and published."""
+    """Signing: the version is released and published; one that was cancelled meanwhile is taken back."""
     release_version(context, rebuild.gates["build"])
-    _move(context, rebuild.id or 0, _S.ROLLING_OUT, f"v{rebuild.new_version} is signed.")
+    try:
+        _move(context, rebuild.id or 0, _S.ROLLING_OUT, f"v{rebuild.new_version} is signed.")
+    except ValueError:
+        take_back(context, rebuild.gates["build"])
+        raise
 
 
 def follow(context: Context, rebuild: Rebuild) -> None:
@@ -299,7 +303,11 @@ def _stored(context: Context, answer: Answer, folder: Path) -> dict[str, Any]:
 
 
 def _register(context: Context, rebuild: Rebuild) -> int:
-    """The candidate as a version, in the same transaction as the row that points to it."""
+    """The candidate as a version, in the same transaction as the row that points to it.
+
+    Raises:
+        ValueError: the rebuild was cancelled in the meantime.
+    """
     spec, labels = _spec(context, rebuild), tuple(rebuild.gates["labels"])
     made = rebuild.gates["rungs"][rebuild.rung]["files"]
     spec = msgspec.structs.replace(spec, model=msgspec.structs.replace(spec.model, labels=labels))
@@ -308,13 +316,15 @@ def _register(context: Context, rebuild: Rebuild) -> int:
     if spec.data.replay:
         changed[spec.data.replay] = made["replay"]
     with context.db.session() as session:
+        row = session.get_one(Rebuild, rebuild.id)
+        if row.state != _S.BUILDING:
+            raise ValueError(f"Rebuild {rebuild.id} does not build any more.")
         parent = registry.find_version(session, rebuild.model, rebuild.from_version)
         files = {**parent.files, **changed}
         origin = of_rebuild(spec, files, rebuild)
         version = registry.add_version(
             session, rebuild.model, files, "rebuild", parent.version, labels, lineage=origin
         )
-        row = session.get_one(Rebuild, rebuild.id)
         row.new_version = rebuild.new_version = version
         session.add(row)
     return version

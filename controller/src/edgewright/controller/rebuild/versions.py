@@ -100,12 +100,22 @@ def release_version(context: Context, result_sha256: str) -> None:
         while not _published(context, result):
             context.pause(RETRY_S)
     except EdgewrightError:
-        # What went wrong is what has to be told, not that the version cannot be taken back at once.
-        with suppress(EdgewrightError):
-            context.repository.withdraw([built.path for built in result.built])
+        take_back(context, result_sha256)
         raise
     with context.db.session() as session:
         registry.record_build(session, result)
+
+
+def take_back(context: Context, result_sha256: str) -> None:
+    """Take a build out of the signed catalogue again, as far as that can be done at once.
+
+    Where it cannot, the keys' holders or the next publishing do it; whoever calls has something to tell that
+    matters more.
+    """
+    result = msgspec.json.decode(context.blobs.read(result_sha256), type=BuildResult)
+    with suppress(EdgewrightError):
+        if context.repository.withdraw([built.path for built in result.built]):
+            context.publisher.publish_metadata()
 
 
 def _sign(context: Context, result: BuildResult) -> None:
