@@ -135,15 +135,40 @@ def test_a_label_waits_for_its_sample(session: Session, tmp_path: Path) -> None:
 
 
 def test_labels_that_no_sample_joins_are_forgotten(session: Session) -> None:
-    """After a week a program's label without a sample goes; a joined one and a person's stay."""
+    """After a week a label without a sample goes; a joined one stays."""
     session.add(frame("a"))
     session.flush()
-    for item, source in (("a", "mes"), ("b", "mes"), ("b", AUDIT)):
-        say(session, item, "bag", source, at=0.0)
+    for item in ("a", "b"):
+        say(session, item, "bag", "mes", at=0.0)
     prune(session, labels.UNJOINED_S - 1)
-    assert len(session.exec(select(Label)).all()) == 3
+    assert len(session.exec(select(Label)).all()) == 2
     prune(session, labels.UNJOINED_S + 1)
-    assert {(row.item, row.source) for row in session.exec(select(Label))} == {("a", "mes"), ("b", AUDIT)}
+    assert [row.item for row in session.exec(select(Label))] == ["a"]
+
+
+def test_an_audit_needs_the_frame_and_keeps_its_chance(session: Session) -> None:
+    """Who tells audits cannot invent frames or chances, nor overrule what another person saw."""
+    session.add(frame("drawn"))
+    session.add(frame("odd", "uncertain"))
+    session.flush()
+    for item, chance in (("drawn", 0.02), ("odd", 0.0)):
+        say(session, item, "bag", AUDIT)
+        assert stored(session, item, AUDIT).probability == chance
+    assert say(session, "drawn", "boot", AUDIT) is LabelOutcome.CHANGED
+    with pytest.raises(InvalidRequestError, match="no such frame"):
+        say(session, "never", "bag", AUDIT)
+    with pytest.raises(InvalidRequestError, match="has labelled this frame meanwhile"):
+        labels.tell(session, "robot-1", "drawn", "coat", AUDIT, "Bo (t2)", 1.0, 9.0, model=MODEL)
+    assert stored(session, "drawn", AUDIT).truth == "boot"
+
+
+def test_a_frame_of_any_name_can_be_labelled(session: Session) -> None:
+    """A person can answer every frame that is shown, whatever its name; lists hold printable names only."""
+    session.add(frame("a\u200b"))
+    session.flush()
+    assert say(session, "a\u200b", "bag", AUDIT) is LabelOutcome.JOINED
+    with pytest.raises(InvalidRequestError, match="printable"):
+        say(session, "b\u200b", "bag")
 
 
 def told(**by_source: str) -> list[Label]:
@@ -155,26 +180,39 @@ def told(**by_source: str) -> list[Label]:
 
 
 @pytest.mark.parametrize(
-    ("line", "said", "set_aside", "wanted"),
+    ("line", "said", "set_aside", "proven", "wanted"),
     [
-        ("bag", {}, (), Truth("bag", "line")),
-        ("bag", {}, ("line",), None),
-        ("", {}, (), None),
-        ("bag", {"mes": "boot"}, (), Truth("boot", "mes")),
-        ("bag", {"mes": "boot"}, ("mes",), Truth("bag", "line")),
-        ("bag", {"mes": "boot", "audit": "coat"}, ("audit",), Truth("coat", "audit")),
-        ("bag", {"audit": ""}, (), Truth("bag", "line")),
-        ("", {"mes": "boot", "audit": ""}, (), Truth("boot", "mes")),
-        ("bag", {"mes": "boot", "qa": "coat"}, (), None),
-        ("bag", {"mes": "boot", "qa": "coat"}, ("qa",), Truth("boot", "mes")),
-        ("bag", {"mes": "boot", "qa": "boot"}, (), Truth("boot", "mes, qa")),
+        ("bag", {}, (), (), Truth("bag", "line")),
+        ("bag", {}, ("line",), (), None),
+        ("", {}, (), (), None),
+        ("bag", {"mes": "boot"}, (), (), Truth("bag", "line")),
+        ("bag", {"mes": "boot"}, ("line",), (), Truth("boot", "mes")),
+        ("bag", {"mes": "boot"}, (), ("mes",), Truth("boot", "mes")),
+        ("bag", {"mes": "boot"}, (), ("mes", "line"), None),
+        ("bag", {"mes": "boot", "audit": "coat"}, ("audit",), ("mes",), Truth("coat", "audit")),
+        ("bag", {"audit": ""}, (), (), Truth("bag", "line")),
+        ("", {"mes": "boot", "audit": ""}, (), (), Truth("boot", "mes")),
+        ("", {"mes": "boot", "qa": "coat"}, (), (), None),
+        ("", {"mes": "boot", "qa": "coat"}, (), ("qa",), Truth("coat", "qa")),
+        ("", {"mes": "boot", "qa": "coat"}, ("qa",), (), Truth("boot", "mes")),
+        ("", {"mes": "boot", "qa": "boot"}, (), (), Truth("boot", "mes, qa")),
     ],
 )
 def test_what_a_sample_counts_as(
-    line: str, said: dict[str, str], set_aside: tuple[str, ...], wanted: Truth | None
+    line: str, said: dict[str, str], set_aside: tuple[str, ...], proven: tuple[str, ...], wanted: Truth | None
 ) -> None:
-    """A person outranks sources, sources the line; contradiction and what is set aside are no truth."""
-    assert effective_truth(line, told(**said), set_aside) == wanted
+    """A person outranks proven sources, these the line, and it the others; equals that disagree are none."""
+    assert effective_truth(line, told(**said), set_aside, proven) == wanted
+
+
+def test_a_source_that_told_the_line_is_believed_by_its_name(session: Session) -> None:
+    """What a line was told counts as its source's word, and one that is set aside says nothing there."""
+    assert effective_truth("bag", [], said_by="scanner") == Truth("bag", "scanner")
+    assert effective_truth("bag", [], ["scanner"], said_by="scanner") is None
+    assert effective_truth("bag", told(mes="boot"), (), ["scanner", "mes"], said_by="scanner") is None
+    sample = frame("a", truth="bag")
+    sample.source = "scanner"
+    assert labels.effective_truths(session, [sample], ["scanner"]) == {}
 
 
 def test_sources_are_held_against_what_people_saw(session: Session) -> None:
@@ -207,7 +245,7 @@ def test_contested_frames_condemn_no_source(session: Session) -> None:
             say(session, item, "bag", "mes")
     for source in ("line", "mes"):
         assert labels.source_agreement(session, MODEL, source) == Agreement(60, 60)
-    assert labels.set_aside(session, MODEL) == frozenset()
+    assert all(verdict.trusted for verdict in labels.judged_sources(session, MODEL).values())
 
 
 def test_an_unbiased_picture_has_random_frames_only(session: Session) -> None:

@@ -15,7 +15,7 @@ from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import AuditEntry, Sample
 from edgewright.controller.labelfile import LINE_BYTES_AT_MOST, read_labels
 from edgewright.controller.labelling import Desk
-from edgewright.controller.labels import set_aside
+from edgewright.controller.labels import judged_sources
 from edgewright.controller.people.roles import Role
 from edgewright.controller.samplepictures import is_picture
 from tests.controller.labelled_line import MODEL, OTHER, add_frames, add_line, frame, picture
@@ -292,7 +292,8 @@ def test_a_source_that_contradicts_people_is_set_aside(plant: Plant, operator: T
     believed = {s["source"]: s["believed"] for s in operator.get(LABELS).json()["sources"]}
     assert believed == {"line": True, "poisoner": False}
     with plant.parts.db.reading() as session:
-        assert set_aside(session, MODEL) == {"poisoner"}
+        judged = judged_sources(session, MODEL)
+    assert [source for source, verdict in judged.items() if not verdict.trusted] == ["poisoner"]
 
 
 def test_no_session_tells_labels_by_the_api(plant: Plant) -> None:

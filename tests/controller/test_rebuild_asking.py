@@ -209,7 +209,8 @@ def test_a_source_that_lies_is_set_aside_whole(plant: Plant) -> None:
         before = gather(session, MODEL, 0.0)
         labels.tell_many(session, MODEL, seen, source=labels.AUDIT, told_by="Ada", at=3.0)
         after = gather(session, MODEL, 0.0)
-    assert {item.truth for item in before.items} == {"red"}  # nobody had looked: it was believed
+    assert before.set_aside == {}
+    assert {item.source for item in before.items} == {"line"}  # nobody had looked: it outvotes no line
     assert list(after.set_aside) == ["camera-7"]
     assert "30 of 45" in after.set_aside["camera-7"]
     assert {item.source for item in after.items} == {"audit", "line"}

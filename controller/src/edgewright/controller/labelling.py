@@ -183,13 +183,11 @@ def look(session: Session, model: str, person: Person, key: Key, truth: str, at:
     if sample is None or sample.model != model:
         raise InvalidRequestError(f"{model} has no such frame.")
     before = session.get(Label, (*key, AUDIT))
-    if before is not None and before.told_by != person.actor:
-        raise InvalidRequestError(f"{before.told_by} has labelled this frame meanwhile.")
-    chance = sample.probability if sample.reason == "random" else 0.0
-    outcome = tell(session, *key, truth, AUDIT, person.actor, chance, at, model=model)
-    detail = {"device": key[0], "item": key[1], "truth": truth, "outcome": outcome.value}
+    detail = {"device": key[0], "item": key[1], "truth": truth}
     if before is not None:
         detail["before"] = before.truth
+    outcome = tell(session, *key, truth, AUDIT, person.actor, 1.0, at, model=model)
+    detail["outcome"] = outcome.value
     audit.enter(session, "label.tell", model, detail=detail)
     return Look(sample, truth, outcome)
 

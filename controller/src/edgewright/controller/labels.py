@@ -5,14 +5,15 @@ that told it. A source says one thing of an item, so telling the same again chan
 something else replaces what it said before; the audit log keeps both. A label may come before its sample: it
 waits, and is joined when the sample comes (``join``). One that no sample ever joins is forgotten after
 ``UNJOINED_S``: most items of a line are never captured, and what the model decided on them is not known here.
+An audit needs the frame: it has the frame's chance of being drawn, and is the word of one person.
 
 What a sample counts as (``effective_truth``): what a person saw in it; else what the sources say that audits
-have not set aside, if they agree with each other; else what the line told its device. A person who cannot
-tell adds no truth and takes none away. Sources that contradict each other are no truth: it takes a person.
+have proven; else what the line told its device; else what the other sources say, but for those that audits
+have set aside. So a new name outvotes nobody. A person who cannot tell adds no truth and takes none away.
+Sources of one rank that contradict each other are no truth: it takes a person.
 
 Programs can lie, and lists can be old. ``source_agreement`` counts how often a source says what audits of
-random frames say; ``evidence.sources`` judges from it whether the source is believed; ``set_aside`` names
-those that are not.
+random frames say; ``evidence.sources`` judges from it whether the source is believed (``judged_sources``).
 """
 
 import re
@@ -28,7 +29,7 @@ from edgewright.controller.database.bulk import put_labels
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Device, Model, Sample
 from edgewright.controller.errors import InvalidRequestError, UnknownModelError
-from edgewright.controller.evidence.sources import judge_source
+from edgewright.controller.evidence.sources import SourceVerdict, judge_source
 from edgewright.controller.labeltext import why_no_label
 
 AUDIT: Final = "audit"
@@ -148,20 +149,29 @@ def tell_many(
 
 
 class _Known(NamedTuple):
-    """What is known of an item by its sample, or by a label that a source gave it."""
+    """What is known of an item by its sample, or by a label that a source gave it.
+
+    Attributes:
+        chance: with which the sample was drawn; 0 where something odd was why.
+        told_by: who gave the label.
+    """
 
     model: str
     truth: str
     version: int
     decided: str
     tag: str
+    chance: float = 0.0
+    told_by: str = ""
 
 
 _SAMPLE: Final[tuple[Any, ...]] = (
     *(Sample.item, Sample.model, Sample.truth, Sample.version, Sample.label, Sample.tag),
+    case((col(Sample.reason) == "random", col(Sample.probability)), else_=0.0),
 )
 _LABEL: Final[tuple[Any, ...]] = (
     *(Label.item, Label.model, Label.truth, Label.version, Label.decided, Label.tag),
+    *(Label.probability, Label.told_by),
 )
 
 
@@ -188,14 +198,16 @@ class _Batch:
         """Take one label."""
         key = (told.device, told.item)
         sample, before = self._samples.get(key), self._said.get(key)
-        refused = self._why_not(told, sample, before)
+        refused = self._why_not(told, sample, before) or self._why_no_audit(told_by, sample, before)
         if refused:
             return Answer(None, refused)
         if before is not None and before.truth == told.truth:
             return Answer(LabelOutcome.REPEATED)
         known = sample or before or _Known(self._model, "", 0, "", "")
+        chance = told.probability if self._source != AUDIT or sample is None else sample.chance
         self._rows[key] = {
             **msgspec.structs.asdict(told),
+            "probability": chance,
             "source": self._source,
             "model": self._model,
             "version": known.version,
@@ -204,7 +216,7 @@ class _Batch:
             "at": at,
             "told_by": told_by,
         }
-        self._said[key] = known._replace(truth=told.truth)
+        self._said[key] = known._replace(truth=told.truth, told_by=told_by)
         if before is not None:
             return Answer(LabelOutcome.CHANGED, before=before.truth)
         return Answer(LabelOutcome.UNKNOWN_ITEM if sample is None else LabelOutcome.JOINED)
@@ -214,13 +226,24 @@ class _Batch:
         return list(self._rows.values())
 
     def _why_not(self, told: Told, sample: _Known | None, before: _Known | None) -> str:
-        refused = why_no_label(told.item, told.truth, told.probability, may_be_empty=self._source == AUDIT)
+        # A frame that is here may have any name: whoever sees it has to be able to label it.
+        item = told.item if sample is None else None
+        refused = why_no_label(item, told.truth, told.probability, may_be_empty=self._source == AUDIT)
         if refused:
             return refused
         if told.device not in self._devices:
             return f"There is no device {told.device[:80]!r}."
         other = next((known.model for known in (sample, before) if known and known.model != self._model), "")
         return f"The item {told.item!r} of {told.device} is one of {other}." if other else ""
+
+    def _why_no_audit(self, told_by: str, sample: _Known | None, before: _Known | None) -> str:
+        if self._source != AUDIT:
+            return ""
+        if sample is None:
+            return f"{self._model} has no such frame."
+        if before is not None and before.told_by != told_by:
+            return f"{before.told_by} has labelled this frame meanwhile."
+        return ""
 
 
 def join(session: Session, sample: Sample) -> int:
@@ -238,9 +261,8 @@ def _unjoined() -> tuple[Any, ...]:
 
 
 def forget_unjoined(session: Session, now: float) -> None:
-    """Delete labels that no sample joined in time, but for a person's."""
-    old = (*_unjoined(), col(Label.source) != AUDIT, col(Label.at) < now - UNJOINED_S)
-    session.exec(delete(Label).where(*old))
+    """Delete labels that no sample joined in time."""
+    session.exec(delete(Label).where(*_unjoined(), col(Label.at) < now - UNJOINED_S))
 
 
 def has_audit() -> Any:
@@ -273,26 +295,46 @@ def verify_model(session: Session, model: str) -> None:
         raise UnknownModelError(f"There is no model {model!r}.")
 
 
-def effective_truth(line: str, told: Iterable[Label], set_aside: Collection[str] = ()) -> Truth | None:
+def effective_truth(
+    line: str,
+    told: Iterable[Label],
+    set_aside: Collection[str] = (),
+    proven: Collection[str] = (),
+    *,
+    said_by: str = "",
+) -> Truth | None:
     """What a sample counts as; None where nobody knows.
 
     Args:
         line: what the line told its device; empty where it told nothing.
         told: labels of the sample, of any source.
         set_aside: sources that are not believed; ``line`` may be among them, ``audit`` is always believed.
+        proven: sources that audits have shown to be right; ``line`` may be among them.
+        said_by: who told the line; empty where nobody says, then it is ``line``.
     """
+    by_line = said_by or LINE
     said = {label.source: label.truth for label in told if label.truth}
     if AUDIT in said:
         return Truth(said[AUDIT], AUDIT)
+    if line:
+        said[by_line] = line
     believed = {source: truth for source, truth in sorted(said.items()) if source not in set_aside}
-    if believed:
-        truths = set(believed.values())
-        return Truth(truths.pop(), ", ".join(believed)) if len(truths) == 1 else None
-    return Truth(line, LINE) if line and LINE not in set_aside else None
+    for rank in (
+        {s for s in believed if s in proven},
+        believed.keys() & ({by_line} if line else set()),
+        believed.keys(),
+    ):
+        if rank:
+            truths = {believed[source] for source in rank}
+            return Truth(truths.pop(), ", ".join(sorted(rank))) if len(truths) == 1 else None
+    return None
 
 
 def effective_truths(
-    session: Session, samples: Iterable[Sample], set_aside: Collection[str] = ()
+    session: Session,
+    samples: Iterable[Sample],
+    set_aside: Collection[str] = (),
+    proven: Collection[str] = (),
 ) -> dict[tuple[str, str], Truth]:
     """What samples count as, by device and item; those of which nobody knows are not in it."""
     samples = list(samples)
@@ -300,7 +342,7 @@ def effective_truths(
     known: dict[tuple[str, str], Truth] = {}
     for sample in samples:
         key = (sample.device, sample.item)
-        truth = effective_truth(sample.truth, told.get(key, ()), set_aside)
+        truth = effective_truth(sample.truth, told.get(key, ()), set_aside, proven, said_by=sample.source)
         if truth is not None:
             known[key] = truth
     return known
@@ -394,10 +436,10 @@ def _looks(model: str, since: float) -> Any:
     return looked.where(Label.truth != "", Label.at >= since).subquery()
 
 
-def set_aside(session: Session, model: str) -> frozenset[str]:
-    """The sources of a model that audits have shown to err more often than is tolerated."""
-    told = {*sources(session, model), LINE} - {AUDIT}
-    return frozenset(s for s in told if not judge_source(*source_agreement(session, model, s)).trusted)
+def judged_sources(session: Session, model: str) -> dict[str, SourceVerdict]:
+    """What audits say of each source of a model, and of the line."""
+    told = tellers(session, model)
+    return {source: judge_source(*source_agreement(session, model, source)) for source in told}
 
 
 def tellers(session: Session, model: str) -> tuple[str, ...]:

@@ -6,16 +6,17 @@ CHARACTERS_AT_MOST: Final = 256
 """Of an item's id and of a class, as for what a line tells its device."""
 
 
-def why_no_label(item: str, truth: str, probability: float, *, may_be_empty: bool = False) -> str:
-    """Why this cannot be taken as a label, as a sentence; empty where it can.
+def why_no_label(item: str | None, truth: str, probability: float, *, may_be_empty: bool = False) -> str:
+    """Why this cannot be taken as a label, as a sentence; empty where it can. No item: it needs no check.
 
     >>> why_no_label("r1-17", "Bag", 1.0), why_no_label("r1-17", "", 1.0)
     ('', 'It names no class.')
     """
-    if not item:
+    if item == "":
         return "It names no item."
     if not truth and not may_be_empty:
         return "It names no class."
+    item = item or ""
     if max(len(item), len(truth)) > CHARACTERS_AT_MOST:
         return f"An item and a class have {CHARACTERS_AT_MOST} characters at most."
     if not (item.isprintable() and truth.isprintable()):

@@ -29,8 +29,7 @@ from edgewright.controller import labels
 from edgewright.controller.database import Session, and_, col, exists, func, or_, select
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Sample
-from edgewright.controller.evidence.sources import judge_source
-from edgewright.controller.model_toml import MOST_SAMPLES, RebuildPart
+from edgewright.controller.model_toml import RebuildPart
 from edgewright.controller.rebuild.frames_chosen import Labelled, Snapshot
 
 Part = Literal["fit", "gate"]
@@ -40,6 +39,9 @@ GATE_SHARE: Final = 0.4
 
 NEW_LABEL_ITEMS: Final = 12
 """Items of an unknown class before it becomes a label: about seven of them are fitted to, five judge."""
+
+MOST_ITEMS: Final = 2000
+"""The newest are taken; a rebuild has to be done within a minute."""
 
 
 class Item(NamedTuple):
@@ -84,28 +86,19 @@ def gather(session: Session, model: str, since: float) -> Gathered:
         select(Sample)
         .where(*_labelled_since(model, since))
         .order_by(col(Sample.taken_at).desc(), col(Sample.device), col(Sample.item))
-        .limit(MOST_SAMPLES)
+        .limit(MOST_ITEMS)
     )
     samples = session.exec(statement).all()[::-1]
-    set_aside = doubted_sources(session, model)
-    known = labels.effective_truths(session, samples, set_aside)
+    judged = labels.judged_sources(session, model)
+    set_aside = {source: verdict.sentence for source, verdict in judged.items() if not verdict.trusted}
+    proven = [source for source, verdict in judged.items() if verdict.proven]
+    known = labels.effective_truths(session, samples, set_aside, proven)
     items = (
         Item(sample.device, sample.item, *known[key], sample.image_sha256)
         for sample in samples
         if (key := (sample.device, sample.item)) in known
     )
     return Gathered(tuple(items), set_aside)
-
-
-def doubted_sources(session: Session, model: str) -> dict[str, str]:
-    """Sources that disagree with what people saw, and a sentence each that says how much."""
-    doubted = {}
-    for source in (labels.LINE, *labels.sources(session, model)):
-        if source != labels.AUDIT:
-            verdict = judge_source(*labels.source_agreement(session, model, source))
-            if not verdict.trusted:
-                doubted[source] = verdict.sentence
-    return doubted
 
 
 def snapshot(gathered: Gathered, known: Sequence[str], rules: RebuildPart) -> Snapshot:
