@@ -29,7 +29,7 @@ from edgewright.controller import labels
 from edgewright.controller.database import Session, and_, col, exists, func, or_, select
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Sample
-from edgewright.controller.model_toml import RebuildPart
+from edgewright.controller.model_toml import MOST_SAMPLES, RebuildPart
 from edgewright.controller.rebuild.frames_chosen import Labelled, Snapshot
 
 Part = Literal["fit", "gate"]
@@ -39,9 +39,6 @@ GATE_SHARE: Final = 0.4
 
 NEW_LABEL_ITEMS: Final = 12
 """Items of an unknown class before it becomes a label: about seven of them are fitted to, five judge."""
-
-MOST_ITEMS: Final = 2000
-"""The newest are taken; a rebuild has to be done within a minute."""
 
 
 class Item(NamedTuple):
@@ -86,7 +83,7 @@ def gather(session: Session, model: str, since: float) -> Gathered:
         select(Sample)
         .where(*_labelled_since(model, since))
         .order_by(col(Sample.taken_at).desc(), col(Sample.device), col(Sample.item))
-        .limit(MOST_ITEMS)
+        .limit(MOST_SAMPLES)
     )
     samples = session.exec(statement).all()[::-1]
     judged = labels.judged_sources(session, model)
