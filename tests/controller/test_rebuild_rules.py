@@ -161,6 +161,27 @@ def test_one_robot_of_several_supplies_its_share_at_most() -> None:
     ][left_out["r1"] :]
 
 
+def test_one_robot_cannot_outvote_the_others_in_the_gate() -> None:
+    """A robot that tells ninety-five in a hundred frames has half of those that judge; a few more is told."""
+    for others, above in ((20, ""), (4, "liar")):
+        told = [item(i, "a", "liar") for i in range(1900)]
+        told += [item(i, "a", f"r{robot}") for robot in range(5) for i in range(others)]
+        judges = snapshot(gathered(*told), ("a", "b"), RebuildPart())
+        share = sum(i.device == "liar" for i in judges.gate) / len(judges.gate)
+        assert (share > 0.5) == bool(above)
+        assert judges.one_device == above
+    two = [item(i, "a", "r1" if i % 9 < 5 else "r2") for i in range(200)]
+    assert snapshot(gathered(*two), ("a", "b"), RebuildPart(), robots=2).one_device == ""
+
+
+def test_the_only_robot_that_tells_is_not_the_only_robot() -> None:
+    """Where nobody else of a fleet tells anything, a person approves; a robot that is alone needs nobody."""
+    told = gathered(*(item(i, "a", "r1") for i in range(300)))
+    assert [snapshot(told, ("a", "b"), RebuildPart(), robots=n).one_device for n in (1, 2)] == ["", "r1"]
+    trusting = RebuildPart(most_device_share=1.0)
+    assert snapshot(told, ("a", "b"), trusting, robots=2).one_device == ""
+
+
 def test_where_enough_were_audited_they_alone_judge() -> None:
     """Sixty audited items in the gate part judge without the others; fewer judge beside them."""
     audits = [item(i, "a", source="audit") for i in range(200)]

@@ -148,7 +148,8 @@ class RebuildPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         minimum_audited: frames that a person has labelled among those that judge; with fewer, the gain has
             to exceed `unaudited_margin`, or a person has to approve.
         unaudited_margin: gain in accuracy that is not enough where too few audited frames judge, absolute.
-        most_device_share: largest share of the frames to learn from that one of several devices supplies.
+        most_device_share: largest share of the frames to learn from that one of several devices supplies; of
+            those that judge it is one half at most. 1 for no limit to either.
     """
 
     recipe: str = ""

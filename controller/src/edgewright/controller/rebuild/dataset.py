@@ -11,8 +11,10 @@ Labels can be wrong, and somebody may want them to be. So:
 - A source that disagrees with audits is set aside as a whole (``evidence.sources``); which, and why, is
   kept.
 - Where enough items of the gate part were audited, these alone judge.
-- Where several robots told, the one that told most supplies at most its share of the fit part: its newest.
-  Where too little would be left that way, more of it stays, and a person has to approve.
+- Where there are several robots, the one that told most supplies at most its share of the fit part, and half
+  of what judges where that was not audited: whatever it says, the others can outvote it. Its newest frames
+  stay. Where too little would be left that way, more of it stays, and a person has to approve; so too where
+  no other robot told anything.
 
 >>> part_of("robot-1", "r1-17"), part_of("robot-1", "r1-18")
 ('fit', 'gate')
@@ -28,7 +30,8 @@ import msgspec
 from edgewright.controller import labels
 from edgewright.controller.database import Session, and_, col, exists, func, or_, select
 from edgewright.controller.database.evidencetables import Label
-from edgewright.controller.database.tables import Sample
+from edgewright.controller.database.tables import Device, Sample
+from edgewright.controller.evidence.sources import judge_source
 from edgewright.controller.model_toml import MOST_SAMPLES, RebuildPart
 from edgewright.controller.rebuild.frames_chosen import Labelled, Snapshot
 
@@ -36,6 +39,9 @@ Part = Literal["fit", "gate"]
 
 GATE_SHARE: Final = 0.4
 """Part of the items that judges. Large, because a gate that cannot tell refuses a good candidate."""
+
+GATE_DEVICE_SHARE: Final = 0.5
+"""Largest share of the gate part that one of several robots supplies: what its lies gain, others lose."""
 
 NEW_LABEL_ITEMS: Final = 12
 """Items of an unknown class before it becomes a label: about seven of them are fitted to, five judge."""
@@ -86,10 +92,8 @@ def gather(session: Session, model: str, since: float) -> Gathered:
         .limit(MOST_SAMPLES)
     )
     samples = session.exec(statement).all()[::-1]
-    judged = labels.judged_sources(session, model)
-    set_aside = {source: verdict.sentence for source, verdict in judged.items() if not verdict.trusted}
-    proven = [source for source, verdict in judged.items() if verdict.proven]
-    known = labels.effective_truths(session, samples, set_aside, proven)
+    set_aside = doubted_sources(session, model)
+    known = labels.effective_truths(session, samples, set_aside)
     items = (
         Item(sample.device, sample.item, *known[key], sample.image_sha256)
         for sample in samples
@@ -98,13 +102,31 @@ def gather(session: Session, model: str, since: float) -> Gathered:
     return Gathered(tuple(items), set_aside)
 
 
-def snapshot(gathered: Gathered, known: Sequence[str], rules: RebuildPart) -> Snapshot:
+def doubted_sources(session: Session, model: str) -> dict[str, str]:
+    """Sources that disagree with what people saw, and a sentence each that says how much."""
+    doubted = {}
+    for source in (labels.LINE, *labels.sources(session, model)):
+        if source != labels.AUDIT:
+            verdict = judge_source(*labels.source_agreement(session, model, source))
+            if not verdict.trusted:
+                doubted[source] = verdict.sentence
+    return doubted
+
+
+def count_robots(session: Session, model: str) -> int:
+    """How many connected robots run a model."""
+    running = select(func.count()).select_from(Device)
+    return session.exec(running.where(col(Device.active_model) == model, col(Device.connected))).one()
+
+
+def snapshot(gathered: Gathered, known: Sequence[str], rules: RebuildPart, robots: int = 1) -> Snapshot:
     """Choose labels and split the items.
 
     Args:
         gathered: labelled items.
         known: labels of the running version.
         rules: of the model's rebuilds.
+        robots: how many run the model, whether they told anything or not.
     """
     told = Counter(item.truth for item in gathered.items)
     new = sorted(truth for truth, n in told.items() if truth not in known and n >= NEW_LABEL_ITEMS)
@@ -114,38 +136,51 @@ def snapshot(gathered: Gathered, known: Sequence[str], rules: RebuildPart) -> Sn
         if item.truth in chosen:
             labelled = Labelled(item.truth, item.image_sha256, item.device, item.source)
             parts[part_of(item.device, item.item)].append(labelled)
-    audited = [item for item in parts["gate"] if item.source == labels.AUDIT]
-    enough = rules.minimum_audited and len(audited) >= rules.minimum_audited
-    least = round(rules.minimum_samples * (1 - GATE_SHARE))
-    fit, trimmed, one_device = share_out(parts["fit"], rules.most_device_share, least)
+    share, needed = rules.most_device_share, rules.minimum_samples
+    fit = share_out(parts["fit"], share, round(needed * (1 - GATE_SHARE)), robots)
+    gate = _judges(parts["gate"], rules, robots)
     return Snapshot(
         labels=chosen,
-        fit=tuple(fit),
-        gate=tuple(audited if enough else parts["gate"]),
+        fit=tuple(fit.items),
+        gate=tuple(gate.items),
         left_out={truth: n for truth, n in sorted(told.items()) if truth not in chosen},
         set_aside=gathered.set_aside,
-        audited=len(audited),
-        trimmed=trimmed,
-        one_device=one_device,
+        audited=sum(item.source == labels.AUDIT for item in gate.items),
+        trimmed=dict(Counter(fit.left_out) + Counter(gate.left_out)),
+        one_device=fit.above or gate.above,
     )
 
 
-def share_out(
-    items: Sequence[Labelled], share: float, least: int
-) -> tuple[Sequence[Labelled], dict[str, int], str]:
+class Shared(NamedTuple):
+    """Items, how many of which robot were left out, the robot that is above its share all the same."""
+
+    items: Sequence[Labelled]
+    left_out: dict[str, int]
+    above: str
+
+
+def _judges(items: Sequence[Labelled], rules: RebuildPart, robots: int) -> Shared:
+    """Audited items alone where there are enough: a person saw each, so no robot's word is in them."""
+    audited = [item for item in items if item.source == labels.AUDIT]
+    if rules.minimum_audited and len(audited) >= rules.minimum_audited:
+        return Shared(audited, {}, "")
+    share = min(rules.most_device_share, GATE_DEVICE_SHARE) if rules.most_device_share < 1 else 1.0
+    # Half of the usual number still tells of a gain that goes by itself, and two robots are never quite even.
+    return share_out(items, share, round(rules.minimum_samples * GATE_SHARE / 2), robots)
+
+
+def share_out(items: Sequence[Labelled], share: float, least: int, robots: int = 1) -> Shared:
     """The items with at most a share of one of several robots, the newest of it.
 
     Args:
         items: oldest first.
-        share: at least one half, so that one robot only can be above it.
+        share: at least one half, so that one robot only can be above it; 1 for no limit.
         least: items below which nothing is left out.
-
-    Returns:
-        The items; how many of which robot were left out; the robot that is above its share all the same.
+        robots: how many run the model.
     """
     counted = Counter(item.device for item in items)
-    if len(counted) < 2 or share >= 1:
-        return items, {}, ""
+    if max(len(counted), robots) < 2 or not items or share >= 1:
+        return Shared(items, {}, "")
     device, most = counted.most_common(1)[0]
     others = len(items) - most
     allowed = int(others * share / (1 - share))
@@ -153,7 +188,7 @@ def share_out(
     newest = {id(item) for item in [i for i in items if i.device == device][most - kept :]}
     chosen = [item for item in items if item.device != device or id(item) in newest]
     trimmed = {device: most - kept} if kept < most else {}
-    return chosen, trimmed, device if kept > allowed else ""
+    return Shared(chosen, trimmed, device if kept > allowed else "")
 
 
 def _label_of_sample() -> Any:

@@ -27,7 +27,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         left_out: items by class that were too few to become a label.
         set_aside: sources that disagree with audits, and how.
         audited: items of the gate part that a person has labelled.
-        trimmed: items of one robot that were left out of the fit part, because it told too many of them.
+        trimmed: items of one robot that were left out, because it told too many of them.
         one_device: the robot that supplies more than its share all the same; empty for none.
     """
 

@@ -23,7 +23,7 @@ from edgewright.controller.errors import RecipeError
 from edgewright.controller.lineage import of_rebuild
 from edgewright.controller.model_toml import FILE_NAME, MOST_SAMPLES, ModelSpec, parse_model, write_model
 from edgewright.controller.rebuild.context import Context
-from edgewright.controller.rebuild.dataset import count_labelled, gather, snapshot
+from edgewright.controller.rebuild.dataset import count_labelled, count_robots, gather, snapshot
 from edgewright.controller.rebuild.frames_chosen import Snapshot, tell_dataset
 from edgewright.controller.rebuild.job import Answer, Job
 from edgewright.controller.rebuild.ladder import GATE_ALPHA, Measured, judge
@@ -155,10 +155,11 @@ def _enough(context: Context, rebuild: Rebuild, spec: ModelSpec, needed: int) ->
         if count_labelled(session, rebuild.model, since) < needed:
             return None
         gathered = gather(session, rebuild.model, since)
+        robots = count_robots(session, rebuild.model)
     if len(gathered.items) < needed:
         context.pause(DOUBTED_POLL_S)
         return None
-    return snapshot(gathered, spec.model.labels, spec.rebuild)
+    return snapshot(gathered, spec.model.labels, spec.rebuild, robots)
 
 
 def train(context: Context, rebuild: Rebuild) -> None:
