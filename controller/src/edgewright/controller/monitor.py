@@ -14,14 +14,15 @@ listener's matter. Rules:
   raises is told again when the next windows come, until it has taken the alarm.
 - A fallen confidence is an event (``drift.noticed``).
 - Nothing is kept but what the database has: ``replay`` makes the same state again from the stored windows,
-  and tells the listener of alarms that are still open, so a listener has to take an alarm twice.
+  and tells the listener of alarms that are still open, so a listener has to take an alarm twice. Windows that
+  come meanwhile wait for it.
 
-A window counts once: ingest hands on each stream in order, so a number that is not above the last one of its
-stream has been counted. Windows of one batch are taken by their time.
+A window counts once, and in whatever order it comes. Windows of one batch are taken by their time.
 """
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -30,8 +31,8 @@ from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Artifact, Event, ModelVersion
-from edgewright.controller.database.tables import Window as WindowRow
 from edgewright.controller.events import record
+from edgewright.controller.evidence.counting import Counted
 from edgewright.controller.evidence.plausible import Ledger, why_impossible
 from edgewright.controller.evidence.reference import read_reference
 from edgewright.controller.evidence.signals import Seen, read_signals
@@ -42,21 +43,25 @@ from edgewright.controller.evidence.verdict import Verdict, judge
 from edgewright.controller.evidence.version import VersionEvidence, VersionHealth
 from edgewright.controller.findings import About, Key, close_alarms
 from edgewright.controller.model_toml import FILE_NAME, parse_model
-from edgewright.wire.messages import Outcomes, Window, decode_up
+from edgewright.controller.replaying import stored_windows
+from edgewright.wire.messages import Outcomes, Window
 
 __all__ = ["Monitor", "close_alarms"]
 
 REPLAY_S: Final = 24 * 3600.0
 """Windows older than this are not replayed: a detector may start at any time without breaking its promise."""
 
-REPLAY_WINDOWS: Final = 1000
-"""Rows read at once."""
-
 AT_ONCE: Final = 32
 """Windows that are replayed in one step: harm is looked for after each, as when they came."""
 
 JUDGED_EVERY_S: Final = 5.0
 """Time of windows after which a version with findings is judged again, where no threshold was crossed."""
+
+BREATH_S: Final = 0.001
+"""Between two steps of a replay, for everybody else who needs the monitor."""
+
+MOST_BEHIND: Final = 20_000
+"""Windows that wait for a replay; of more the oldest are let go, which the replay finds stored."""
 
 LOOKED_EVERY_S: Final = 5.0
 """Seconds after which audits, and versions that were not known, are looked up again."""
@@ -70,11 +75,12 @@ class Monitor:
         self._blobs = blobs
         self._on_alarm = on_alarm
         self._lock = threading.Lock()
+        self._behind: deque[Window] | None = None
         self._forget()
 
     def _forget(self) -> None:
         self._evidence: dict[Key, VersionEvidence] = {}
-        self._counted: dict[tuple[str, str], int] = {}
+        self._counted = Counted()
         self._deciding: dict[tuple[str, str], tuple[float, int]] = {}
         self._ledger = Ledger()
         self._unknown: dict[Key, float] = {}
@@ -89,29 +95,70 @@ class Monitor:
         self._waiting: dict[Key, int] = {}
         self._untold: list[int] = []
 
-    def replay(self) -> None:
-        """Make the evidence again from the stored windows, in place of what was there."""
+    @property
+    def is_held(self) -> bool:
+        """Whether windows wait for a replay."""
+        return self._behind is not None
+
+    def hold(self) -> None:
+        """Let windows wait until there has been a replay."""
+        with self._lock:
+            self._behind = deque(maxlen=MOST_BEHIND)
+
+    def replay(self, stopping: threading.Event | None = None) -> None:
+        """Make the evidence again from the stored windows, in place of what was there, and go on from there.
+
+        Args:
+            stopping: ends the replay early where it is set; windows then wait for the next one.
+        """
+        breath = stopping or threading.Event()
+        self.hold()
         with self._lock:
             self._forget()
-            for windows in _stored(self._db, time.time() - REPLAY_S):
-                fresh = self._count(windows)
-                for start in range(0, len(fresh), AT_ONCE):
-                    self._take(fresh[start : start + AT_ONCE])
-            with self._db.reading() as session:
-                for alarm in findings.open_alarms(session):
-                    # One without patience was told before, or would have been at once.
-                    if alarm.evidence.get("patience_s"):
-                        self._waiting[Key(alarm.model, alarm.version)] = alarm.id or 0
-                    else:
-                        self._untold.append(alarm.id or 0)
+        for windows in stored_windows(self._db, time.time() - REPLAY_S):
+            for start in range(0, len(windows), AT_ONCE):
+                with self._lock:
+                    self._take(self._count(windows[start : start + AT_ONCE]))
+                if breath.wait(BREATH_S):
+                    return
+        while self._lags():
+            if breath.wait(BREATH_S):
+                return
+
+    def _lags(self) -> bool:
+        """Take some of the windows that wait; whether there are more. After the last one it is now."""
+        with self._lock:
+            behind = self._behind or deque()
+            self._take(self._count([behind.popleft() for _ in range(min(AT_ONCE, len(behind)))]))
+            if behind:
+                return True
+            self._behind = None
+            self._take_up_alarms()
             self._look()
             for key in list(self._evidence):
                 self._judge(key)
             self._tell()
+            return False
+
+    def _take_up_alarms(self) -> None:
+        """Remember the alarms that are open; those without patience are told again."""
+        with self._db.reading() as session:
+            for alarm in findings.open_alarms(session):
+                # One without patience was told before, or would have been at once.
+                if alarm.evidence.get("patience_s"):
+                    self._waiting[Key(alarm.model, alarm.version)] = alarm.id or 0
+                else:
+                    self._untold.append(alarm.id or 0)
 
     def observe(self, windows: Sequence[Window]) -> None:
-        """Take windows that have been stored; alarms are stored and told before this returns."""
+        """Take windows that have been stored; alarms are stored and told before this returns.
+
+        During a replay they wait, and this returns at once.
+        """
         with self._lock:
+            if self._behind is not None:
+                self._behind.extend(windows)
+                return
             touched = self._take(self._count(windows))
             if time.monotonic() > self._looked_at + LOOKED_EVERY_S:
                 self._look()
@@ -132,16 +179,9 @@ class Monitor:
             keys = sorted((key for key in self._verdicts if key.model == model), reverse=True)
             return [verdict for key in keys for verdict in self._verdicts[key]]
 
-    def _count(self, windows: Sequence[Window]) -> list[Window]:
+    def _count(self, windows: Iterable[Window]) -> list[Window]:
         """The windows that were not counted before."""
-        fresh = []
-        for window in windows:
-            stream = (window.device, window.stream)
-            if window.seq <= self._counted.get(stream, 0):
-                continue
-            self._counted[stream] = window.seq
-            fresh.append(window)
-        return fresh
+        return [w for w in windows if self._counted.add(w.device, w.stream, w.seq)]
 
     def _take(self, windows: Iterable[Window]) -> dict[Key, None]:
         """Take windows into the evidence by time; returns the versions that got something."""
@@ -336,17 +376,3 @@ def _alarming(verdicts: Iterable[Verdict]) -> list[Verdict]:
     ]
     answered = [verdict for verdict in harm if verdict.patience_s is not None]
     return answered or harm
-
-
-def _stored(db: Database, since: float) -> Iterable[list[Window]]:
-    """Stored windows by time, some at once."""
-    statement = (
-        select(WindowRow.payload)
-        .where(col(WindowRow.ts) >= since)
-        .order_by(col(WindowRow.ts), col(WindowRow.device), col(WindowRow.seq))
-        .execution_options(yield_per=REPLAY_WINDOWS)
-    )
-    with db.reading() as session:
-        for payloads in session.exec(statement).partitions(REPLAY_WINDOWS):
-            messages = [decode_up(payload) for payload in payloads]
-            yield [message for message in messages if isinstance(message, Window)]

@@ -48,6 +48,7 @@ from edgewright.controller.publisher import Publisher
 from edgewright.controller.qualification.service import Qualifications
 from edgewright.controller.rebuild.asking import Asking
 from edgewright.controller.rebuild.workflows import Workflows
+from edgewright.controller.replaying import Replaying
 from edgewright.controller.republishing import ASSIGNMENT_RENEWAL_S, RETRY_S, Republishing
 from edgewright.controller.retirement import Retirement
 from edgewright.controller.rollouts.assigner import Assigner
@@ -209,7 +210,7 @@ def _compose(
     qualifications.on_order = asked.wake
     come_back = _Again(lambda: _put_back(republishing, qualifications), "republish", retry_s=RETRY_S)
     link.on_connected(come_back.wake)
-    monitor.replay()
+    replaying = Replaying(monitor)
     places = Places()
     watch = BrokerWatch(site.process, link, publisher, lambda: places.counts(time.monotonic()))
     link.start()
@@ -224,7 +225,7 @@ def _compose(
     retire = _Again(republishing.retire, "retirement", RETIREMENT_S)
     triggers = _Again(asking.step, "rebuild triggers", ASKING_S)
     forget = _Again(workflows.forget_ended, "workflow rows", RENEWAL_S)
-    engine = (workflows, triggers, forget)
+    engine = (workflows, triggers, forget, replaying)
     for part in (answers, come_back, ingest, reconciler, *engine, renew, keep, retire, asked):
         part.start()
         stack.callback(part.stop)

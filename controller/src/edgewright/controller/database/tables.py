@@ -354,6 +354,8 @@ class Window(SQLModel, table=True):
     wrong: int
     confidence_sum: float
     confidence_count: int
+    is_past: bool = False
+    """It came so long after it ended that it is no evidence of what is."""
     payload: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 

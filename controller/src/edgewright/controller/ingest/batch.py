@@ -138,9 +138,10 @@ class Batch:
 
     def _window(self, position: Position, window: messages.Window) -> None:
         window = msgspec.structs.replace(window, start=told_time(window.start, self._now))
-        self._window_rows.append(window_row(window))
+        live = is_live(position, window.start + window.seconds, self._now)
+        self._window_rows.append(window_row(window, is_past=not live))
         self._outcome_rows += outcome_rows(window)
-        if is_live(position, window.start + window.seconds, self._now):
+        if live:
             self.windows.append(window)
 
     def _hello(self, device: Device, hello: messages.Hello) -> None:

@@ -24,8 +24,8 @@ _EVENT_OF_STATE: Final[Mapping[State, str]] = {
 }
 
 
-def window_row(window: Window) -> dict[str, Any]:
-    """A row of ``Window``.
+def window_row(window: Window, *, is_past: bool = False) -> dict[str, Any]:
+    """A row of ``Window``; ``is_past`` for one that is stored and is no evidence.
 
     Raises:
         MalformedMessageError: the confidence histogram cannot be read.
@@ -46,6 +46,7 @@ def window_row(window: Window) -> dict[str, Any]:
         "wrong": sum(o.wrong for o in window.outcomes),
         "confidence_sum": confidence.mean() * count if confidence and count else 0.0,
         "confidence_count": count,
+        "is_past": is_past,
         "payload": encode(window),
     }
 
