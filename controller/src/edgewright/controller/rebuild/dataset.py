@@ -31,7 +31,6 @@ from edgewright.controller import labels
 from edgewright.controller.database import Session, and_, col, exists, func, or_, select
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Device, Sample
-from edgewright.controller.evidence.sources import judge_source
 from edgewright.controller.model_toml import MOST_SAMPLES, RebuildPart
 from edgewright.controller.rebuild.frames_chosen import Labelled, Snapshot
 
@@ -92,25 +91,16 @@ def gather(session: Session, model: str, since: float) -> Gathered:
         .limit(MOST_SAMPLES)
     )
     samples = session.exec(statement).all()[::-1]
-    set_aside = doubted_sources(session, model)
-    known = labels.effective_truths(session, samples, set_aside)
+    judged = labels.judged_sources(session, model)
+    set_aside = {source: verdict.sentence for source, verdict in judged.items() if not verdict.trusted}
+    proven = [source for source, verdict in judged.items() if verdict.proven]
+    known = labels.effective_truths(session, samples, set_aside, proven)
     items = (
         Item(sample.device, sample.item, *known[key], sample.image_sha256)
         for sample in samples
         if (key := (sample.device, sample.item)) in known
     )
     return Gathered(tuple(items), set_aside)
-
-
-def doubted_sources(session: Session, model: str) -> dict[str, str]:
-    """Sources that disagree with what people saw, and a sentence each that says how much."""
-    doubted = {}
-    for source in (labels.LINE, *labels.sources(session, model)):
-        if source != labels.AUDIT:
-            verdict = judge_source(*labels.source_agreement(session, model, source))
-            if not verdict.trusted:
-                doubted[source] = verdict.sentence
-    return doubted
 
 
 def count_robots(session: Session, model: str) -> int:
