@@ -192,6 +192,24 @@ def test_truths_count_once_over_restarts_of_the_line(tmp_path: Path) -> None:
     assert second.counted(5.0)[0] == 8
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_truth_finds_decisions_of_its_model_only(tmp_path: Path, restarted: bool) -> None:
+    """After a line changed to another model a late truth of the one before is no outcome of that."""
+    line = _Line(tmp_path)
+    line.observer.learn(Outcome("nobody's", "bag"), 0.0, 1.7e9)
+    for item in ("a", "b"):
+        line.see(item, 1.0)
+    if restarted:
+        line.observer.close(2.0)
+        line = _Line(tmp_path)
+    line.observer.runs("other", 1, 3.0)
+    line.observer.learn(Outcome("a", "boot"), 4.0, 1.7e9)
+    assert line.counted(5.0)[:2] == (0, 0)
+    line.observer.runs("m", 1, 6.0)
+    line.observer.learn(Outcome("b", "boot"), 7.0, 1.7e9)
+    assert line.counted(8.0)[:2] == (1, 1)
+
+
 @pytest.mark.parametrize("label", ["x" * 300, "\U0001f9e6" * 64, ""])
 def test_long_labels_are_remembered_short_enough(tmp_path: Path, label: str) -> None:
     """A record takes 255 bytes at most, and the version is right whatever the label."""

@@ -55,6 +55,8 @@ class Observer:
         """
         self.cut(now)
         self._model, self._version = model, version
+        if model:
+            self._decided.of(model)
         self._changeovers.frames = changeover_frames
 
     def see(self, frame: Frame, ruling: Ruling, read_at: float, decided_at: float, wall: float) -> None:

@@ -1,7 +1,8 @@
 """Decisions that a truth may still come for: the last ones in memory, the older ones on the disk.
 
 A truth finds its decision by the item's id, once: the first one counts, every other one is a repeated one,
-also after a restart of the line. Rules of the files:
+also after a restart of the line. It finds only those of the model that runs: versions of two models have the
+same numbers, and a window is one model's. Rules of the files:
 
 - Nothing is written before the first truth was ever told: most lines hear none.
 - Written is once a window, appended, and not synchronised: a line at ten items a second writes 350 bytes a
@@ -12,7 +13,7 @@ also after a restart of the line. Rules of the files:
 - There are two files of half the room each. When one is full, the older one goes; so does a file's end that
   was torn.
 
-An item is known by 64 bits of BLAKE2b: of a million items two are taken for one with a chance of 3e-8.
+A model's item is known by 64 bits of BLAKE2b: of a million items two are taken for one with a chance of 3e-8.
 """
 
 import logging
@@ -194,6 +195,7 @@ class Remembered:
         self._young = RecentDecisions()
         self._folder = folder if room_bytes else None
         self._half = room_bytes // 2
+        self._model = ""
         self._segments: list[_Segment] = []
         self._unwritten: dict[str, Decided] = {}
         self._taken: list[int] = []
@@ -201,6 +203,15 @@ class Remembered:
         self.repeated = 0
         if self._folder is not None and any((self._folder / name).exists() for name in FILE_NAMES):
             self._begin()
+
+    def of(self, model: str) -> None:
+        """From now on decisions are this model's; of another one's only those are kept that stand in files."""
+        if model == self._model:
+            return
+        self.flush()
+        self._model = model
+        self._young = RecentDecisions()
+        self._told.clear()
 
     def remember(self, item: str, decided: Decided) -> None:
         """Keep a decision; one on the same item gives way."""
@@ -214,10 +225,9 @@ class Remembered:
         """The decision on an item whose truth has come; why there is none."""
         if self._folder is not None and not self._segments:
             self._begin()
-        key = _key(item)
         found: Decided | Missing | None = self._young.take(item)
         if found is None:
-            found = "repeated" if item in self._told else self._find(key)
+            found = "repeated" if item in self._told else self._find(item)
         if isinstance(found, str):
             self.repeated += found == "repeated"
             return found
@@ -225,6 +235,7 @@ class Remembered:
         if len(self._told) > SEALED_ITEMS:
             del self._told[next(iter(self._told))]
         if self._segments:
+            key = self._key(item)
             self._taken.append(key)
             for segment in self._segments:
                 segment.take(key)
@@ -234,7 +245,7 @@ class Remembered:
         """Write what has come since; to be called after the window that counts it was handed over."""
         if not self._segments or not (self._unwritten or self._taken):
             return
-        records = [(_key(item), _rest(decided)) for item, decided in self._unwritten.items()]
+        records = [(self._key(item), _rest(decided)) for item, decided in self._unwritten.items()]
         records += [(key, b"") for key in self._taken]
         self._unwritten, self._taken = {}, []
         try:
@@ -250,7 +261,14 @@ class Remembered:
             segment.close()
         self._segments, self._folder = [], None
 
-    def _find(self, key: int) -> Decided | Missing:
+    def _key(self, item: str) -> int:
+        name = f"{self._model}\0{item}".encode(errors="replace")
+        return int.from_bytes(blake2b(name, digest_size=_HASH_BYTES).digest())
+
+    def _find(self, item: str) -> Decided | Missing:
+        if not self._segments:
+            return "unknown"
+        key = self._key(item)
         for segment in reversed(self._segments):
             if (found := segment.find(key)) != "unknown":
                 return found
@@ -283,10 +301,6 @@ class Remembered:
         new = _Segment(full.path.with_name(FILE_NAMES[FILE_NAMES[0] == full.path.name]))
         new.begin(full.generation + 1)
         self._segments.append(new)
-
-
-def _key(item: str) -> int:
-    return int.from_bytes(blake2b(item.encode(errors="replace"), digest_size=_HASH_BYTES).digest())
 
 
 def _rest(decided: Decided) -> bytes:
