@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from edgewright.controller.database import delete, select
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import AuditEntry, Sample
-from edgewright.controller.labelling import LEASE_S, Candidate, Desk, merged, order
+from edgewright.controller.labelling import CANDIDATES, LEASE_S, Candidate, Desk, merged, order, waiting
 from edgewright.controller.people.roles import Role
 from tests.controller.labelled_line import MODEL, OTHER, add_frames, add_line, frame
 from tests.controller.parts import make_parts
@@ -152,6 +152,19 @@ def test_random_frames_are_not_ordered_by_what_they_are() -> None:
     random, other = order([*odd, *sure, told])
     assert [name for _, name in other] == ["z", "y", "x"]
     assert merged(random, other, enough=False)[:50] == random
+
+
+def test_a_busy_robot_leaves_room_for_the_others(plant: Plant) -> None:
+    """A robot that sends many frames, and dates them ahead, does not own the queue."""
+    with plant.parts.db.session() as session:
+        for i in range(CANDIDATES + 50):
+            session.add(frame(f"busy-{i}", device="robot-2", taken_at=2e9 + i))
+        waits = [candidate.key[0] for candidate in waiting(session, MODEL) if candidate.reason == "random"]
+        quiet = session.exec(
+            select(Sample).where(Sample.device == "robot-1", Sample.reason == "random")
+        ).all()
+    assert len(waits) == CANDIDATES
+    assert waits.count("robot-1") == len(quiet) > 0
 
 
 def test_a_lease_ends_and_the_pace_is_of_one_sitting() -> None:

@@ -33,7 +33,7 @@ SKIPPED_S: Final = 3600.0
 """How long a skipped frame is not shown to the same person again."""
 
 CANDIDATES: Final = 500
-"""The newest that wait, from which the next frame is taken."""
+"""The newest that wait, of each device as many, from which the next frame is taken."""
 
 UNDO: Final = 20
 AHEAD_AT_MOST: Final = 10
@@ -213,11 +213,18 @@ def next_to_label(session: Session, model: str, who: str, desk: Desk, count: int
 
 
 def waiting(session: Session, model: str) -> list[Candidate]:
-    """The newest frames at which nobody has looked, random ones and others."""
+    """The newest frames at which nobody has looked, random ones and others, as many of each device.
+
+    Newest is what came last: a device's clock, and how much it sends, give it no larger part.
+    """
     found: list[Sample] = []
+    newest = func.row_number().over(partition_by=col(Sample.device), order_by=col(Sample.at).desc())
     for reason in (col(Sample.reason) == "random", col(Sample.reason) != "random"):
-        statement = select(Sample).where(Sample.model == model, reason, ~has_audit())
-        found += session.exec(statement.order_by(col(Sample.taken_at).desc()).limit(CANDIDATES))
+        here = select(Sample.device, Sample.item, newest.label("place"))
+        each = here.where(Sample.model == model, reason, ~has_audit()).subquery()
+        same = (col(Sample.device) == each.c.device) & (col(Sample.item) == each.c.item)
+        statement = select(Sample).join(each, same).order_by(each.c.place, col(Sample.at).desc())
+        found += session.exec(statement.limit(CANDIDATES))
     told = labels_of(session, [sample for sample in found if sample.reason != "random"])
     return [
         Candidate(key, sample.reason, sample.confidence, is_contested(sample.truth, told.get(key, ())))
