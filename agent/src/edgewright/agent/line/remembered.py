@@ -205,7 +205,7 @@ class Remembered:
             self._begin()
 
     def of(self, model: str) -> None:
-        """From now on decisions are this model's; of another one's only those are kept that stand in files."""
+        """From now on decisions are this model's; those of another one are kept in the files only."""
         if model == self._model:
             return
         self.flush()
