@@ -22,7 +22,7 @@ from edgewright.wire.messages import Window
 from edgewright.wire.moments import Moments
 
 MOST_TAGS: Final = 64
-"""Of a version; later ones have no reference and no row of their own."""
+"""Of a version that are told apart, the first that come; the others count under no tag."""
 
 READY_FRAMES: Final = 400
 READY_WINDOWS: Final = 20
@@ -96,8 +96,17 @@ class Baselines:
         self.fresh: list[StoredReference] = []
         self._ready: dict[str, tuple[float, Baseline]] = {}
         self._growing: dict[str, _Growing] = {}
+        self._tags: set[str] = set()
         for one in stored:
             self._take(one)
+
+    def told_apart(self, tag: str) -> str:
+        """The tag, or none where there are too many."""
+        if tag and tag not in self._tags:
+            if len(self._tags) >= MOST_TAGS:
+                return ""
+            self._tags.add(tag)
+        return tag
 
     def of(self, window: Window) -> Baseline | None:
         """What a window is held against; None where its tag has nothing yet."""
@@ -113,12 +122,10 @@ class Baselines:
 
     def learn(self, window: Window, seen: Seen, robots: int) -> None:
         """Take a window of a time without harm into its tag's reference, if that is not ready."""
-        if not window.tag or window.tag in self._ready or not window.frames:
+        if not self.told_apart(window.tag) or window.tag in self._ready or not window.frames:
             return
         growing = self._growing.get(window.tag)
         if growing is None:
-            if len(self._growing) + len(self._ready) >= MOST_TAGS:
-                return
             growing = self._growing[window.tag] = _Growing(window.start)
         if robots > 1 and growing.by_robot.get(window.device, 0) >= READY_FRAMES / 2:
             return
@@ -139,6 +146,7 @@ class Baselines:
             baseline = _baseline(payload.histograms, payload.classes, payload.embedding)
         except (msgspec.ValidationError, msgspec.DecodeError):
             return  # it grows again
+        self._tags.add(one.tag)
         self._ready[one.tag] = (one.ready_at, baseline)
 
 

@@ -37,7 +37,7 @@ TOLD_SIZE: Final = 0.1
 """``Moved.size`` from which a signal is named."""
 
 MOST_CLASSES: Final = 64
-"""That are told apart; a window has no more either."""
+"""That are told apart, the first ones; a window has no more either."""
 
 DIMS: Final = 8
 """Of the embedding."""
@@ -52,6 +52,8 @@ _FAILED: Final = 2 * _SIGNALS + DIMS
 _SLOW: Final = _FAILED + 1
 _STRANGE: Final = _FAILED + 2
 _CLASSES: Final = _FAILED + 3
+_OTHERS: Final = _CLASSES + MOST_CLASSES
+_COLUMNS: Final = _OTHERS + 1
 """Columns of the forgetting means."""
 
 
@@ -75,7 +77,7 @@ class Shifts:
         self._bank = Bank(2 * _SIGNALS * len(SIZES), 6 * run_length)
         self._faults = Bank(len(SIZES), 6 * run_length)
         self._limit_us = latency_limit_us
-        self._means = Forgetting(_CLASSES + MOST_CLASSES, HALF_LIFE)
+        self._means = Forgetting(_COLUMNS, HALF_LIFE)
         self._classes: dict[str, int] = {}
         self._frames: dict[str, int] = {}
         self._until = 0.0
@@ -87,7 +89,7 @@ class Shifts:
         ranks, means = ranks_of([(look.seen, look.baseline) for look in looks])
         failed = np.array([_failed(look.window, look.seen) for look in looks])
         slow = np.array([look.seen.slow_share(self._limit_us) for look in looks])
-        values = np.full((len(looks), _CLASSES + MOST_CLASSES), np.nan)
+        values = np.full((len(looks), _COLUMNS), np.nan)
         values[:, _RANKS], values[:, _MEANS] = ranks, means
         values[:, _FAILED], values[:, _SLOW] = failed, slow
         values[:, _STRANGE] = [look.baseline is None for look in looks]
@@ -149,8 +151,9 @@ class Shifts:
         if decided:
             values[_CLASSES:] = 0.0
             for label, count in window.classes.items():
-                column = self._classes.setdefault(label, len(self._classes))
-                values[_CLASSES + min(column, MOST_CLASSES - 1)] += count / decided
+                if len(self._classes) < MOST_CLASSES:
+                    self._classes.setdefault(label, _CLASSES + len(self._classes))
+                values[self._classes.get(label, _OTHERS)] += count / decided
         if look.baseline is not None and look.seen.embedding is not None and look.seen.embedding.dims == DIMS:
             values[_EMBEDDING] = look.seen.embedding.mean()
         self.robots.add(window.device)
@@ -159,10 +162,8 @@ class Shifts:
             self._frames[name] = self._frames.get(name, 0) + window.frames
 
     def _shares(self, means: Floats) -> dict[str, float]:
-        shares = np.nan_to_num(means[_CLASSES:])
-        return {
-            label: float(shares[column]) for label, column in self._classes.items() if column < MOST_CLASSES
-        }
+        shares = np.nan_to_num(means)
+        return {label: float(shares[column]) for label, column in self._classes.items()}
 
     def _moved(self, name: str, means: Floats, baseline: Baseline) -> tuple[Moved, ...]:
         onset = min(self._bank.onset_at(name), self._until)

@@ -145,7 +145,7 @@ class VersionEvidence:
     def observe(self, windows: Sequence[tuple[Window, Seen]]) -> None:
         """Take windows with frames that this version decided, in order."""
         self.first_at = min(self.first_at, *(window.start for window, _ in windows))
-        self._shifts.observe([Look(window, seen, self.baselines.of(window)) for window, seen in windows])
+        self._shifts.observe([self._look(window, seen) for window, seen in windows])
         sure = [
             (window.start, window.device, seen.histograms["confidence"])
             for window, seen in windows
@@ -159,6 +159,10 @@ class VersionEvidence:
                 self.baselines.spoil(window.tag)
             else:
                 self.baselines.learn(window, seen, len(self._shifts.robots))
+
+    def _look(self, window: Window, seen: Seen) -> Look:
+        tag, baseline = self.baselines.told_apart(window.tag), self.baselines.of(window)
+        return Look(msgspec.structs.replace(window, tag=tag), seen, baseline)
 
     def _observe_confidence(self, sure: Sequence[tuple[float, str, Histogram]]) -> None:
         means = [confidence.mean() for _, _, confidence in sure]
@@ -178,7 +182,8 @@ class VersionEvidence:
                 source = OTHER_SOURCES
             if source not in self._told:
                 self._told[source] = Told(self._harm_rate, self._run_length)
-            by_source.setdefault(source, []).append(one)
+            told_apart = one._replace(tag=self.baselines.told_apart(one.tag))
+            by_source.setdefault(source, []).append(told_apart)
         for source, some in by_source.items():
             self._told[source].observe(some)
 
