@@ -11,7 +11,8 @@ listener's matter. Rules:
   alarm besides: once for a version, never for one that no device runs any more. It is stored before its
   listener is told, also while a rebuild of the model is under way.
 - The listener is told of an alarm when its verdict opens a rebuild, at once or after some patience. One that
-  raises is told again when the next windows come, until it has taken the alarm.
+  it cannot take keeps no other from it, and is told again with the next windows, until it is taken.
+- A version whose stored files cannot be read has no evidence, which is an event; all others have theirs.
 - A fallen confidence is an event (``drift.noticed``).
 - Nothing is kept but what the database has: ``replay`` makes the same state again from the stored windows,
   and tells the listener of alarms that are still open, so a listener has to take an alarm twice. Windows that
@@ -20,11 +21,14 @@ listener's matter. Rules:
 A window counts once, and in whatever order it comes. Windows of one batch are taken by their time.
 """
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
+
+import msgspec
 
 from edgewright.controller import findings, labels
 from edgewright.controller.blobs import BlobStore
@@ -35,6 +39,7 @@ from edgewright.controller.events import record
 from edgewright.controller.evidence.counting import Counted
 from edgewright.controller.evidence.plausible import Ledger, why_impossible
 from edgewright.controller.evidence.reference import read_reference
+from edgewright.controller.evidence.seats import OTHER_SOURCES
 from edgewright.controller.evidence.signals import Seen, read_signals
 from edgewright.controller.evidence.sources import judge_source
 from edgewright.controller.evidence.told import Heard
@@ -44,6 +49,7 @@ from edgewright.controller.evidence.version import VersionEvidence, VersionHealt
 from edgewright.controller.findings import About, Key, close_alarms
 from edgewright.controller.model_toml import FILE_NAME, parse_model
 from edgewright.controller.replaying import stored_windows
+from edgewright.wire.errors import EdgewrightError
 from edgewright.wire.messages import Outcomes, Window
 
 __all__ = ["Monitor", "close_alarms"]
@@ -65,6 +71,11 @@ MOST_BEHIND: Final = 20_000
 
 LOOKED_EVERY_S: Final = 5.0
 """Seconds after which audits, and versions that were not known, are looked up again."""
+
+LARGEST_VERSION: Final = 2**31 - 1
+"""That a database takes as a number."""
+
+_log = logging.getLogger(__name__)
 
 
 class Monitor:
@@ -90,10 +101,12 @@ class Monitor:
         self._judged: dict[Key, tuple[float, tuple[object, ...]]] = {}
         self._alarms: dict[Key, list[str]] = {}
         self._audited: dict[str, tuple[float, set[tuple[str, str]]]] = {}
+        self._weighed: dict[str, dict[Key, set[str]]] = {}
         self._looked_at = 0.0
         self._now = 0.0
         self._waiting: dict[Key, int] = {}
         self._untold: list[int] = []
+        self._refused: set[int] = set()
 
     @property
     def is_held(self) -> bool:
@@ -206,7 +219,8 @@ class Monitor:
             for told in window.outcomes:
                 decider = Key(window.model, told.version)
                 if told.labelled > 0 and self._known(decider):
-                    one = Heard(window.start, window.device, window.tag, told)
+                    named = msgspec.structs.replace(told, source=labels.line_source(told.source))
+                    one = Heard(window.start, window.device, window.tag, named)
                     heard.setdefault(decider, []).append(one)
         for key, labels_told in heard.items():
             self._evidence[key].observe_outcomes(labels_told)
@@ -218,8 +232,22 @@ class Monitor:
         """Whether there is something to compare the version with; looked up until there is."""
         if key in self._evidence:
             return True
-        if not key.model or key.version < 1 or time.monotonic() < self._unknown.get(key, 0.0):
+        if not key.model or not 1 <= key.version <= LARGEST_VERSION:
             return False
+        if time.monotonic() < self._unknown.get(key, 0.0):
+            return False
+        try:
+            if self._read_version(key):
+                return True
+        # Damage of whatever kind in the files of one version is no matter of the others.
+        except (EdgewrightError, LookupError, ValueError, ArithmeticError) as error:
+            self._note_unreadable(key, error)
+        self._unknown = {k: at for k, at in self._unknown.items() if at > time.monotonic()}
+        self._unknown[key] = time.monotonic() + LOOKED_EVERY_S
+        return False
+
+    def _read_version(self, key: Key) -> bool:
+        """Begin the evidence of a version; whether the registry has it."""
         with self._db.reading() as session:
             version = session.get(ModelVersion, key)
             profiles = session.exec(
@@ -231,8 +259,6 @@ class Monitor:
             known = findings.open_findings(session, key)
             self._alarms[key] = findings.alarm_signals(session, key)
         if version is None or not profiles:
-            self._unknown = {k: at for k, at in self._unknown.items() if at > time.monotonic()}
-            self._unknown[key] = time.monotonic() + LOOKED_EVERY_S
             return False
         spec = parse_model(self._blobs.read(version.files[FILE_NAME]))
         references = [read_reference(self._blobs.read(sha256)) for sha256 in set(profiles)]
@@ -256,7 +282,10 @@ class Monitor:
         models = {key.model for key in self._evidence}
         with self._db.reading() as session:
             for model in sorted(models):
-                if self._take_audits(session, model):
+                audits = self._take_audits(session, model)
+                named = {key: self._evidence[key].sources for key in self._evidence if key.model == model}
+                if audits or named != self._weighed.get(model):
+                    self._weighed[model] = named
                     self._weigh_sources(session, model)
 
     def _take_audits(self, session: Session, model: str) -> bool:
@@ -278,12 +307,21 @@ class Monitor:
         return new
 
     def _weigh_sources(self, session: Session, model: str) -> None:
-        distrusted: dict[str, bool] = {}
+        """Ask audits which sources of each version are to be believed; the names come from devices.
+
+        Names without a seat are judged together, and one that audits have not met is judged as its line is.
+        """
+        line = labels.source_agreement(session, model, labels.LINE)
         for evidence in (self._evidence[key] for key in self._evidence if key.model == model):
-            for source in evidence.sources - distrusted.keys() - {labels.AUDIT}:
-                agreement = labels.source_agreement(session, model, source or labels.LINE)
-                distrusted[source] = not judge_source(*agreement).trusted
-            evidence.distrusted = frozenset(source for source, is_so in distrusted.items() if is_so)
+            told = evidence.sources - {labels.AUDIT}
+            met = {source: labels.source_agreement(session, model, source or labels.LINE) for source in told}
+            if OTHER_SOURCES in told:
+                met[OTHER_SOURCES] = labels.line_agreement(session, model, told)
+            evidence.distrusted = frozenset(
+                source
+                for source, agreement in met.items()
+                if not judge_source(*(agreement if agreement.compared else line)).trusted
+            )
 
     def _is_due(self, key: Key) -> bool:
         """Whether a version is to be judged: a threshold was crossed, or some time has passed."""
@@ -343,14 +381,29 @@ class Monitor:
         )
 
     def _tell(self) -> None:
-        """Tell the listener of alarms that it has not taken; one that it refuses stays."""
-        while self._untold:
-            self._on_alarm(self._untold[0])
-            del self._untold[0]
+        """Tell the listener of each alarm that it has not taken; one that it refuses stays."""
+        for alarm in list(self._untold):
+            try:
+                self._on_alarm(alarm)
+            # Whatever the listener cannot do about one alarm, it is to hear of the others.
+            except Exception:  # noqa: BLE001
+                if alarm not in self._refused:
+                    _log.exception("Alarm %d could not be answered; it is tried again.", alarm)
+                self._refused.add(alarm)
+            else:
+                self._untold.remove(alarm)
+                self._refused.discard(alarm)
 
     def _note_change(self, key: Key, health: VersionHealth) -> None:
         self._noted.add(key)
-        kind = "drift.noticed"
+        self._note_once(key, "drift.noticed", health.change_sentence)
+
+    def _note_unreadable(self, key: Key, error: Exception) -> None:
+        _log.warning("%s v%d has no evidence", *key, exc_info=error)
+        sentence = f"{key.model} v{key.version} has no evidence: its stored files cannot be read."
+        self._note_once(key, "evidence.unreadable", sentence)
+
+    def _note_once(self, key: Key, kind: str, sentence: str) -> None:
         with self._db.session() as session:
             statement = (
                 select(Event.id)
@@ -359,7 +412,7 @@ class Monitor:
                 .where(col(Event.version) == key.version)
             )
             if session.exec(statement).first() is None:
-                record(session, kind, health.change_sentence, model=key.model, version=key.version)
+                record(session, kind, sentence, model=key.model, version=key.version)
 
 
 def _alarming(verdicts: Iterable[Verdict]) -> list[Verdict]:

@@ -73,6 +73,7 @@ class Told:
         detector: of all robots together.
         labelled, wrong: items so far.
         recent: the last blocks.
+        robots: that have told any.
     """
 
     def __init__(self, rate: float, run_length: float) -> None:
@@ -84,7 +85,7 @@ class Told:
         self._bets: Floats = rate + (1.0 - rate) * np.geomspace(SMALLEST_BET, LARGEST_BET, BETS)
         self._devices = Bank(BETS, run_length)
         self._tags = Bank(BETS, run_length)
-        self._labelling: set[str] = set()
+        self.robots: set[str] = set()
 
     def observe(self, told: Sequence[Heard]) -> None:
         """Take labels of this version and source, in the order of their windows."""
@@ -95,7 +96,7 @@ class Told:
         if not blocks:
             return
         self.recent.extend(blocks)
-        self._labelling.update(block.device for block in blocks)
+        self.robots.update(block.device for block in blocks)
         at, labelled, wrong = (
             np.array([block[field] for block in blocks], dtype=np.float64) for field in (0, 3, 4)
         )
@@ -111,19 +112,28 @@ class Told:
         """Whether all together, a robot or a tag has reached its run length."""
         return self.detector.alarm or bool(self._devices.open or self._tags.open)
 
-    def harm(self, sources: int) -> Harm:
-        """What they say, where so many sources are listened to: each needs that much more evidence."""
+    def harm(self, heard: Sequence["Told"]) -> Harm:
+        """What they say, one of the sources that are heard: each needs that many times the evidence.
+
+        Robots that tell labels are siblings by whatever source: one with a source of its own is not alone.
+        """
+        sources, robots = len(heard), frozenset[str]().union(*(one.robots for one in heard))
         pooled = self.detector.log_evidence >= log(self.detector.run_length * sources)
         apart = self._standing_apart(sources)
         onset = self.detector.onset_at
         if not pooled and not apart and not self._tags.open:
             return Harm(onset_at=onset, log_evidence=self.detector.log_evidence)
-        many = len(apart) > max(1, len(self._labelling) // 2)
-        harmed = many or (pooled and self._others_agree(apart, onset, ""))
+        many = len(apart) > max(1, len(robots) // 2)
+        alone = len(robots) == 1
+        harmed = many or (pooled and (alone or self._others_agree(apart, onset, "", heard)))
         if pooled and not harmed and not apart:
             apart = self._strongest()
-        tags = () if harmed else tuple(t for t in sorted(self._tags.open) if self._tag_is_harmed(t, apart))
-        return Harm(harmed, () if harmed else apart, tags, onset, self.detector.log_evidence)
+        tags = [
+            tag
+            for tag in sorted(self._tags.open)
+            if not harmed and (alone or self._others_agree(apart, self.onset_of(tag=tag), tag, heard))
+        ]
+        return Harm(harmed, () if harmed else apart, tuple(tags), onset, self.detector.log_evidence)
 
     def since(self, onset: float, *, device: str = "", tag: str = "", but: tuple[str, ...] = ()) -> Block:
         """Sums of the blocks since the onset: of one robot, of one tag, or of all but some robots."""
@@ -134,6 +144,14 @@ class Told:
                 labelled += block.labelled
                 wrong += block.wrong
         return Block(onset, device, tag, labelled, wrong)
+
+    def by_robot(self, onset: float) -> dict[str, float]:
+        """Labels since the onset, by robot."""
+        found: dict[str, float] = {}
+        for block in self.recent:
+            if block.at >= onset:
+                found[block.device] = found.get(block.device, 0.0) + block.labelled
+        return found
 
     def onset_of(self, *, device: str = "", tag: str = "") -> float:
         """When harm of one robot or of one tag most likely began."""
@@ -150,7 +168,7 @@ class Told:
 
     def _standing_apart(self, sources: int) -> tuple[str, ...]:
         run_length = self.detector.run_length * sources
-        least = log(run_length / max(len(self._labelling), 1))
+        least = log(run_length / max(len(self.robots), 1))
         found = apart_by_e_bh(self._devices.above(least), run_length)
         return (*found, *sorted(self._devices.open - set(found)))
 
@@ -158,17 +176,23 @@ class Told:
         evidence = self._devices.above(-inf)
         return (max(sorted(evidence), key=lambda device: evidence[device]),) if evidence else ()
 
-    def _others_agree(self, apart: tuple[str, ...], onset: float, tag: str) -> bool:
-        """Whether harm is shown without those robots, and in any case without the one that shows most."""
-        if len(self._labelling) == 1:
-            return True
-        others = self.since(onset, tag=tag, but=(*apart, *self._strongest()))
+    def _others_agree(
+        self, apart: tuple[str, ...], onset: float, tag: str, heard: Sequence["Told"]
+    ) -> bool:
+        """Whether harm is shown without those robots, and in any case without the one that shows most.
+
+        Sources may tell of the same items, so their e-values are averaged: a mean of e-values is one.
+        """
+        but = (*apart, *self._strongest())
+        support = [one.support(onset, tag, but) for one in heard]
+        return float(np.logaddexp.reduce(support)) - log(len(heard)) >= SUPPORT_LOG
+
+    def support(self, onset: float, tag: str, but: tuple[str, ...]) -> float:
+        """What labels since an onset say of harm, without some robots, of a tag or of all: a log e-value."""
+        others = self.since(onset, tag=tag, but=but)
         counts = np.array([[others.labelled], [others.wrong]])
         steps = rate_steps(counts[0], counts[1], self._rate, self._bets)[0]
-        return float(np.logaddexp.reduce(steps)) - log(BETS) >= SUPPORT_LOG
-
-    def _tag_is_harmed(self, tag: str, apart: tuple[str, ...]) -> bool:
-        return self._others_agree(apart, self.onset_of(tag=tag), tag)
+        return float(np.logaddexp.reduce(steps)) - log(BETS)
 
 
 def _effective(told: Outcomes) -> tuple[float, float]:

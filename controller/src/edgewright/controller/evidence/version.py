@@ -25,6 +25,7 @@ from edgewright.controller.evidence.confidence_sequence import Interval, rate_in
 from edgewright.controller.evidence.edetector import MeanDetector
 from edgewright.controller.evidence.estimated import ENOUGH_LABELS, Estimated
 from edgewright.controller.evidence.reference import Reference
+from edgewright.controller.evidence.seats import Seats
 from edgewright.controller.evidence.shifts import ALL, ROBOT, TAG, Look, Shifts
 from edgewright.controller.evidence.signals import Seen
 from edgewright.controller.evidence.told import Harm, Heard, Told
@@ -35,11 +36,6 @@ from edgewright.wire.histograms import Histogram
 from edgewright.wire.messages import Window
 
 INTERVAL_ALPHA: Final = 0.05
-
-MOST_SOURCES: Final = 8
-"""Of labels, that are listened to one by one; later ones count together."""
-
-OTHER_SOURCES: Final = "others"
 
 MOST_NAMED: Final = 16
 """Robots and tags that facts list one by one."""
@@ -137,6 +133,7 @@ class VersionEvidence:
         self._harm_rate = reference.harm_rate(tolerance)
         self._change = MeanDetector(reference.doubt_bound, run_length)
         self._told: dict[str, Told] = {}
+        self._seats = Seats()
         self._shifts = Shifts(run_length, latency_limit_us)
         self._estimated = _estimated(reference, self._harm_rate, run_length)
         self._impossible: dict[str, int] = {}
@@ -177,9 +174,7 @@ class VersionEvidence:
         """Take labels of this version's decisions, in the order of their windows."""
         by_source: dict[str, list[Heard]] = {}
         for one in heard:
-            source = one.told.source
-            if source not in self._told and len(self._told) >= MOST_SOURCES:
-                source = OTHER_SOURCES
+            source = self._seats.of(one.told.source, one.device)
             if source not in self._told:
                 self._told[source] = Told(self._harm_rate, self._run_length)
             told_apart = one._replace(tag=self.baselines.told_apart(one.tag))
@@ -275,7 +270,7 @@ class VersionEvidence:
             run_length=self._run_length,
             devices=robots,
             fleet=fleet,
-            without_apart=self._labels(fleet, leading, harm.onset_at, but=harm.apart),
+            without_apart=self._without(fleet, harm),
             apart=tuple((device, self._robot(device, leading, harm)) for device in named),
             tags=tuple((tag, self._tag(tag, leading, harm)) for tag in tags),
             worse_than_before=self._is_worse(fleet, before),
@@ -283,7 +278,7 @@ class VersionEvidence:
 
     def _fleet(self, leading: Told | None, harm: Harm, moved: "_Struck", faulty: "_Struck") -> Part:
         estimated = self._estimated
-        by_estimate = estimated is not None and estimated.harmed and not self._labels_decide(leading)
+        by_estimate = estimated is not None and estimated.harmed and not self._labels_decide()
         harmed = harm.harmed or by_estimate
         part = self._shifts.part(ALL, self.baselines.testing, settled=harmed)
         since = harm.onset_at if harm.harmed else part.since
@@ -326,19 +321,24 @@ class VersionEvidence:
         *,
         device: str = "",
         tag: str = "",
-        but: tuple[str, ...] = (),
     ) -> Part:
         if leading is None:
             return part
-        block = leading.since(since, device=device, tag=tag, but=but)
+        block = leading.since(since, device=device, tag=tag)
         return msgspec.structs.replace(part, labelled=round(block.labelled), wrong=round(block.wrong))
+
+    def _without(self, fleet: Part, harm: Harm) -> Part:
+        """The fleet with the labels of the others, whatever source told them."""
+        others = [told.since(harm.onset_at, but=harm.apart) for told in self._trusted().values()]
+        labelled, wrong = sum(block.labelled for block in others), sum(block.wrong for block in others)
+        return msgspec.structs.replace(fleet, labelled=round(labelled), wrong=round(wrong))
 
     def _leading(self) -> tuple[Told | None, Harm]:
         """The trusted source that says most, and what it says."""
-        trusted = self._trusted()
+        trusted = tuple(self._trusted().values())
         if not trusted:
             return None, Harm()
-        said = [(told, told.harm(len(trusted))) for told in trusted.values()]
+        said = [(told, told.harm(trusted)) for told in trusted]
         return max(said, key=lambda pair: (pair[1].harmed, bool(pair[1].apart), pair[1].log_evidence))
 
     def _trusted(self) -> dict[str, Told]:
@@ -346,11 +346,19 @@ class VersionEvidence:
             return self._told
         return {source: told for source, told in self._told.items() if source not in self.distrusted}
 
-    def _labels_decide(self, leading: Told | None) -> bool:
-        """Whether enough labels came since the estimate began to rise."""
-        if leading is None or self._estimated is None:
+    def _labels_decide(self) -> bool:
+        """Whether enough labels came since the estimate began to rise: of more than half of the robots.
+
+        A robot that tells many decides for itself, and for no more than its part.
+        """
+        if self._estimated is None:
             return False
-        return leading.since(self._estimated.onset_at).labelled >= ENOUGH_LABELS
+        found: dict[str, float] = {}
+        for told in self._trusted().values():
+            for device, labelled in told.by_robot(self._estimated.onset_at).items():
+                found[device] = found.get(device, 0.0) + labelled
+        needed = len(self._shifts.robots | found.keys()) // 2 + 1
+        return sum(min(labelled * needed / ENOUGH_LABELS, 1.0) for labelled in found.values()) >= needed
 
     def _moved_robots(self) -> tuple[str, ...]:
         run_length, robots = self._shifts.run_length, max(len(self._shifts.robots), 1)
