@@ -90,10 +90,23 @@ def test_truths_that_wait_are_bounded() -> None:
     """What can be sent again is refused as a whole where there is no room; of a topic the oldest give way."""
     truths = Truths()
     many = [Outcome(str(number), "a") for number in range(MAX_WAITING)]
-    assert truths.offer(many)
+    truths.push([*many, Outcome("y", "a")])
     assert not truths.offer([Outcome("x", "a")])
-    truths.push([Outcome("y", "a")])
     assert (truths.dropped, truths.next()) == (1, Outcome("1", "a"))
+
+
+def test_a_topic_in_spate_takes_nothing_that_was_taken() -> None:
+    """Truths of requests and files stay, and have their turn, however many a topic tells meanwhile."""
+    truths = Truths()
+    assert truths.offer([Outcome("asked", "a")])
+    truths.keep([Outcome("filed", "a")])
+    for start in range(3):
+        truths.push([Outcome(f"{start} {number}", "a") for number in range(MAX_WAITING)])
+    assert truths.room == 0
+    items = [outcome.item for outcome in iter(truths.next, None)]
+    assert len(items) == MAX_WAITING
+    assert {"asked", "filed"} <= set(items[:4])
+    assert truths.dropped == 2 * MAX_WAITING + 2
 
 
 def test_complaints_are_counted_all_and_told_once() -> None:

@@ -203,7 +203,7 @@ class TruthFolder:
 
     def _go_on(self, file: _Open) -> None:
         before = file.number
-        self._truths.push(list(file.read(LINES_A_TURN)))
+        self._truths.keep(list(file.read(LINES_A_TURN)))
         if file.number - before < LINES_A_TURN:
             self._open = None
             _log.info("%d truths of %s were taken", file.right, _shown(file.path))

@@ -6,9 +6,10 @@ Topic, HTTP and CSV tell the same thing, one truth of one item::
     {"item": "0042.png", "truth": "Bag", "source": "scanner-2", "probability": 0.05}
 
 ``source`` is who says so, and ``probability`` the chance with which this item was chosen to be told of, above
-0 and at most 1. ``audit`` is no name of a program: it is a person's, who looked at the frame at the controller;
-``line`` is what a source is called there that says no name. What is no truth is counted and told, a few words of the first one in each ten minutes; it
-never holds up those behind it. Truths come later than decisions and are never urgent.
+0 and at most 1. ``audit`` is no name of a program: it is a person's, who looked at the frame at the
+controller; ``line`` is what a source is called there that says no name. What is no truth is counted and told,
+a few words of the first one in each ten minutes; it never holds up those behind it. Truths come later than
+decisions and are never urgent.
 """
 
 import logging
@@ -115,6 +116,9 @@ def outcomes_of_json(payload: bytes) -> tuple[list[Outcome], list[tuple[int, str
 class Truths:
     """Truths that wait for the line, from every side; may be used on any thread.
 
+    What a topic says cannot be held up, so of it the oldest give way where there is no room. What a request
+    or a file said was taken, and gives way to nothing; both have their turn with the line.
+
     Args:
         tell: takes what the supervisor shall know.
 
@@ -124,43 +128,58 @@ class Truths:
 
     def __init__(self, tell: Callable[[Noted], None] = lambda _noted: None) -> None:
         self._tell = tell
-        self._waiting: deque[Outcome] = deque()
+        self._taken: deque[Outcome] = deque()
+        self._heard: deque[Outcome] = deque()
         self._lock = threading.Lock()
         self._told_at: dict[str, float] = {}
+        self._topic_next = False
         self.taken = self.malformed = self.dropped = 0
 
     @property
     def room(self) -> int:
         """How many more may wait."""
-        return MAX_WAITING - len(self._waiting)
+        return MAX_WAITING - len(self._taken) - len(self._heard)
 
     def push(self, outcomes: Sequence[Outcome]) -> None:
-        """They cannot be held up: where there is no room, the oldest that wait give way."""
+        """Those of a topic: where there is no room, the oldest of a topic give way."""
         with self._lock:
-            self._waiting.extend(outcomes)
+            self._heard.extend(outcomes)
             self.taken += len(outcomes)
-            while len(self._waiting) > MAX_WAITING:
-                self._waiting.popleft()
-                self.dropped += 1
+            self._make_room()
+
+    def keep(self, outcomes: Sequence[Outcome]) -> None:
+        """Those of a file, which looks for room before it reads."""
+        with self._lock:
+            self._taken.extend(outcomes)
+            self.taken += len(outcomes)
+            self._make_room()
 
     def offer(self, outcomes: Sequence[Outcome]) -> bool:
         """Take all of them, or none where there is no room for all; whether they were taken."""
         with self._lock:
             if len(outcomes) > self.room:
                 return False
-            self._waiting.extend(outcomes)
+            self._taken.extend(outcomes)
             self.taken += len(outcomes)
             return True
 
     def next(self) -> Outcome | None:
-        """The oldest that waits."""
+        """The oldest that waits, of a topic and of the others in turn."""
         with self._lock:
-            return self._waiting.popleft() if self._waiting else None
+            self._topic_next = not self._topic_next
+            turn = (self._heard, self._taken) if self._topic_next else (self._taken, self._heard)
+            waiting = turn[0] or turn[1]
+            return waiting.popleft() if waiting else None
 
     def give_back(self, outcome: Outcome) -> None:
         """It could not be passed on; it is the next one again."""
         with self._lock:
-            self._waiting.appendleft(outcome)
+            self._taken.appendleft(outcome)
+
+    def _make_room(self) -> None:
+        while self._heard and self.room < 0:
+            self._heard.popleft()
+            self.dropped += 1
 
     def complain(self, place: str, count: int, why: str) -> None:
         """Something from a place was no truth: count it, and tell it where that was not done lately."""
