@@ -80,8 +80,8 @@ def _estimates(seed: int, bytes_per_s: float) -> tuple[float, float, int, float]
 
 
 def test_estimates_from_samples_are_unbiased_whatever_the_budget_does() -> None:
-    """Over 60 seeded days of errors in runs with large pictures, a budget of less than a quarter of what would
-    be taken leaves the weighted sums of samples right: their mean error is within four standard errors of 0.
+    """Over 60 seeded days of errors in runs with large pictures, a budget of less than a quarter of what
+    would be taken leaves the weighted sums of samples right: their mean error is within four standard errors.
     """
     rate = 15_000.0
     runs = [_estimates(seed, rate) for seed in range(60)]
