@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from edgewright.controller.database.evidencetables import Alarm, Rebuild
-from edgewright.controller.database.tables import Device
+from edgewright.controller.database.tables import Artifact, Device, ModelVersion
+from edgewright.controller.errors import DataFolderDamagedError
 from edgewright.controller.monitor import Monitor, close_alarms
 from edgewright.wire.histograms import Histogram
 from edgewright.wire.messages import Outcomes
@@ -112,11 +113,51 @@ def test_an_alarm_that_was_refused_is_told_with_the_next_windows(fleet: Fleet) -
         taken.append(alarm)
 
     fleet.monitor = Monitor(fleet.db, fleet.blobs, refuse_once)
-    with pytest.raises(RuntimeError):
-        fleet.run(20, 0.45)
-    fleet.run(3, 0.45)
+    fleet.run(20, 0.6)
     assert taken == [1]
+    assert refusals == []
     assert len(fleet.events("alarm.raised")) == 1
+
+
+def test_an_alarm_that_is_always_refused_keeps_no_other_from_the_listener(fleet: Fleet) -> None:
+    """Where nobody can answer the first alarm the second one is told, live and after a restart."""
+    taken: list[int] = []
+
+    def refuse_the_first(alarm: int) -> None:
+        if alarm == 1:
+            raise DataFolderDamagedError("A blob cannot be read.")
+        taken.append(alarm)
+
+    fleet.monitor = Monitor(fleet.db, fleet.blobs, refuse_the_first)
+    fleet.run(20, 0.6)
+    fleet.run(20, 0.6, version=2, decided_by=2)
+    assert taken == [2]
+    Monitor(fleet.db, fleet.blobs, refuse_the_first).replay()
+    assert taken == [2, 2]
+
+
+@pytest.mark.parametrize("damage", ["profile", "model.toml"])
+def test_a_damaged_version_takes_no_evidence_from_others(fleet: Fleet, damage: str) -> None:
+    """Robots of a version whose files are gone hide no harm of another one; it is an event, once."""
+    with fleet.db.session() as session:
+        if damage == "profile":
+            session.get_one(Artifact, (MODEL, 2, "x86_64-ort-cpu")).profile_sha256 = ""
+        else:
+            session.get_one(ModelVersion, (MODEL, 2)).files = {}
+    for _ in range(20):
+        damaged = fleet.windows(0.09, version=2, decided_by=2)
+        fleet.send([*damaged[:1], *fleet.windows(0.6)[1:]])
+    assert fleet.alarms == [1]
+    assert len(fleet.events("evidence.unreadable")) == 1
+    fleet.new_monitor().replay()
+    assert fleet.alarms == [1, 1]
+
+
+def test_a_version_that_no_database_takes_is_unknown(fleet: Fleet) -> None:
+    """Labels of a version of sixty-four bits are no evidence, and no error."""
+    huge = (Outcomes(2**63, 6, 6),)
+    fleet.monitor.observe([msgspec.structs.replace(window, outcomes=huge) for window in fleet.windows(0.1)])
+    assert [health.version for health in fleet.monitor.status(MODEL)] == [1]
 
 
 def test_outcomes_count_for_the_version_that_decided(fleet: Fleet) -> None:

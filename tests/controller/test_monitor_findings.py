@@ -9,6 +9,8 @@ import pytest
 from edgewright.controller.database import select
 from edgewright.controller.database.evidencetables import Alarm, Label, TagReference
 from edgewright.controller.database.tables import Sample
+from edgewright.controller.evidence.verdict import Cause, Part, Verdict
+from edgewright.controller.findings import About, Key, write_findings
 from edgewright.wire.messages import Outcomes
 from tests.controller.windows_fleet import DEVICES, MODEL, Fleet
 
@@ -132,6 +134,18 @@ def test_findings_of_a_version_that_was_replaced_are_closed(fleet: Fleet) -> Non
     fleet.run(30, 0.09, brightness=0.62)
     fleet.run(5, 0.09, version=2, decided_by=2, brightness=0.5)
     assert [finding.closed_at > 0.0 for finding in fleet.findings()] == [True]
+
+
+def test_a_finding_whose_cause_changes_keeps_numbers_that_json_takes(fleet: Fleet) -> None:
+    """Evidence that is infinite, as that of labels which never came, is stored as none."""
+    part = msgspec.to_builtins(Part(estimate_harmed=True, log_evidence=float("-inf")))
+    known: dict[About, int] = {}
+    for cause in (Cause.PRODUCT, Cause.OPTICS):
+        verdict = Verdict(cause=cause, harm=True, sentence="s", remedy="r", evidence=part)
+        with fleet.db.session() as session:
+            known = write_findings(session, Key(MODEL, 1), [verdict], known)
+    (finding,) = fleet.findings()
+    assert (finding.cause, finding.evidence["log_evidence"]) == ("optics", None)
 
 
 def look_at(fleet: Fleet, number: int, truth: str, told: str = "") -> None:

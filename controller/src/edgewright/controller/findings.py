@@ -73,7 +73,7 @@ def write_findings(
             row = _new_finding(session, key, verdict)
         elif row.cause != verdict.cause:
             row.cause, row.sentence, row.remedy = verdict.cause, verdict.sentence, verdict.remedy
-            row.evidence = verdict.evidence
+            row.evidence = _finite(verdict.evidence)
             session.add(row)
         now[what] = row.id or 0
     for number in (number for what, number in known.items() if what not in now):

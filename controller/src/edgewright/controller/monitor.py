@@ -30,7 +30,7 @@ from typing import Final
 
 import msgspec
 
-from edgewright.controller import findings, labels
+from edgewright.controller import audits, findings, labels
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
@@ -50,7 +50,7 @@ from edgewright.controller.findings import About, Key, close_alarms
 from edgewright.controller.model_toml import FILE_NAME, parse_model
 from edgewright.controller.replaying import stored_windows
 from edgewright.wire.errors import EdgewrightError
-from edgewright.wire.messages import Outcomes, Window
+from edgewright.wire.messages import Window
 
 __all__ = ["Monitor", "close_alarms"]
 
@@ -100,7 +100,7 @@ class Monitor:
         self._findings: dict[Key, dict[About, int]] = {}
         self._judged: dict[Key, tuple[float, tuple[object, ...]]] = {}
         self._alarms: dict[Key, list[str]] = {}
-        self._audited: dict[str, tuple[float, set[tuple[str, str]]]] = {}
+        self._audited: dict[str, tuple[audits.Mark, frozenset[Key]]] = {}
         self._weighed: dict[str, dict[Key, set[str]]] = {}
         self._looked_at = 0.0
         self._now = 0.0
@@ -289,22 +289,18 @@ class Monitor:
                     self._weigh_sources(session, model)
 
     def _take_audits(self, session: Session, model: str) -> bool:
-        """Count audits of random frames as one more source; returns whether there are any new ones."""
-        since, seen = self._audited.get(model, (time.time() - REPLAY_S, set()))
-        newest, new = since, False
-        for sample, label in labels.audited(session, model, since=since, random_only=True):
-            newest = max(newest, label.at)
-            place = (label.device, label.item)
-            key = Key(model, label.version)
-            if place in seen or not label.truth or not label.decided or not self._known(key):
-                continue
-            seen.add(place)
-            new = True
-            told = Outcomes(label.version, 1, int(label.truth != label.decided), labels.AUDIT)
-            one = Heard(sample.taken_at, label.device, sample.tag, told)
-            self._evidence[key].observe_outcomes([one])
-        self._audited[model] = (newest, seen)
-        return new
+        """Count audits of random frames as one more source; all anew where one came, changed or went."""
+        now, keys = time.time(), frozenset(key for key in self._evidence if key.model == model)
+        found = (audits.mark(session, model, now), keys)
+        if found == self._audited.get(model):
+            return False
+        self._audited[model] = found
+        for key in keys:
+            self._evidence[key].forget_source(labels.AUDIT)
+        for key, one in audits.settled(session, model, now):
+            if key in keys:
+                self._evidence[key].observe_outcomes([one])
+        return True
 
     def _weigh_sources(self, session: Session, model: str) -> None:
         """Ask audits which sources of each version are to be believed; the names come from devices.
@@ -399,9 +395,8 @@ class Monitor:
         self._note_once(key, "drift.noticed", health.change_sentence)
 
     def _note_unreadable(self, key: Key, error: Exception) -> None:
-        _log.warning("%s v%d has no evidence", *key, exc_info=error)
-        sentence = f"{key.model} v{key.version} has no evidence: its stored files cannot be read."
-        self._note_once(key, "evidence.unreadable", sentence)
+        why = str(error) if isinstance(error, EdgewrightError) else "A stored file of it is damaged."
+        self._note_once(key, "evidence.unreadable", f"{key.model} v{key.version} has no evidence. {why}")
 
     def _note_once(self, key: Key, kind: str, sentence: str) -> None:
         with self._db.session() as session:

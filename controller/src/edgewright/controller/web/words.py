@@ -108,6 +108,7 @@ EVENTS: Final[dict[str, Tone]] = {
     "device.refused": "bad",
     "device.rolled-back": "bad",
     "drift.noticed": "warn",
+    "evidence.unreadable": "bad",
     "finding.opened": "warn",
     "finding.closed": "good",
     "alarm.raised": "bad",
