@@ -331,6 +331,30 @@ def test_a_refused_ladder_collects_again_before_it_gives_up(plant: Plant) -> Non
     assert said == [("collecting", 1), ("collecting", 2), ("refused", 2)]
 
 
+def test_a_candidate_that_has_passed_is_built_when_no_more_frames_come(plant: Plant) -> None:
+    """What was shown to be better waits for a person, and is not thrown away for frames that stay away."""
+    plant.change_rules(("unaudited_margin = 0.0", "unaudited_margin = 0.2"))
+    number = plant.workflows().enqueue_for_alarm(raise_alarm(plant, onset_at=1000.0))
+    good = {
+        "measured": msgspec.to_builtins(Measured(Pairs(36, 2, 82), 100, 90, 90)),
+        "metrics": {},
+        "files": {},
+    }
+    with plant.db.session() as session:
+        row = session.get_one(Rebuild, number)
+        row.state, row.rung = RebuildState.GATING, "lazy"
+        row.gates = {"since": 1000.0, "rungs": {"lazy": good}, "labels": ["red"], "audited": 0}
+    context = plant.context()
+    assert carry_on(context, number) == RebuildState.COLLECTING
+    with plant.db.session() as session:
+        session.get_one(Rebuild, number).started_at = 1.0
+    collect(context, plant.rebuild(number))
+    row = plant.rebuild(number)
+    assert (row.state, row.rung) == (RebuildState.BUILDING, "lazy")
+    assert row.gates["rungs"]["lazy"]["passed"]
+    assert "goes on with lazy" in row.detail
+
+
 def test_an_alarm_of_a_model_that_is_rebuilt_by_hand_starts_nothing(plant: Plant) -> None:
     """Where model.toml says that rebuilds are not automatic, an alarm queues none."""
     with plant.db.session() as session:

@@ -22,7 +22,15 @@ from edgewright.controller.rebuild.dataset import (
     snapshot,
 )
 from edgewright.controller.rebuild.ladder import ClassCounts, Measured, judge
-from edgewright.controller.rebuild.orders import Asked, approve, cancel, expired, move, queue_rebuild
+from edgewright.controller.rebuild.orders import (
+    Asked,
+    approve,
+    cancel,
+    expired,
+    move,
+    queue_rebuild,
+    verify_base,
+)
 from edgewright.controller.rebuild.policy import DAY_S, Change, Past, hold, lacks_evidence, why_a_person
 from edgewright.controller.rebuild.states import IN_FLIGHT, TRANSITIONS, RebuildState, advance
 from edgewright.controller.rebuild.trigger import Trigger
@@ -292,6 +300,33 @@ def test_a_rebuild_starts_from_what_most_devices_run(db: Database) -> None:
             )
         session.flush()
         assert queue_rebuild(session, "m", "three run v3.", BY_ADA).from_version == 3
+
+
+def test_a_rebuild_gives_way_to_what_people_roll_out_meanwhile(db: Database) -> None:
+    """When most robots run a newer version than at its asking it is not approved; its own is no reason."""
+    with db.session() as session:
+        session.add(Device(id="r1", target="t", active_model="m", active_version=3, connected=True))
+        for version in (4, 5):
+            session.add(
+                ModelVersion(model="m", version=version, state="ready", source="push", created_at=2.0)
+            )
+        session.flush()
+        row = queue_rebuild(session, "m", "an alarm.", harm(7))
+        row.new_version = 4
+        for running, refused in ((3, False), (4, False), (5, True), (3, False)):
+            session.get_one(Device, "r1").active_version = running
+            session.flush()
+            row.state = "waiting-approval"
+            if refused:
+                with pytest.raises(RebuildStateError, match="v5 runs meanwhile"):
+                    approve(session, row.id or 0, "Ada")
+            else:
+                assert approve(session, row.id or 0, "Ada").state == "signing"
+        row.state = "done"
+        session.get_one(Device, "r1").active_version = 5
+        session.flush()
+        chosen = queue_rebuild(session, "m", "from an old one.", Asked(Trigger.PERSON, "Ada", from_version=3))
+        verify_base(session, chosen)
 
 
 def waiting_rebuild(since: float) -> Rebuild:

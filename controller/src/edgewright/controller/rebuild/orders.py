@@ -74,6 +74,7 @@ def queue_rebuild(session: Session, model: str, cause: str, asked: Asked) -> Reb
         if found is not None:
             return _taken_over(session, found, asked)
     rebuild = Rebuild(
+        gates={"running": _most_run(session, model)},
         model=model,
         from_version=asked.from_version or version_to_start_from(session, model),
         cause=cause,
@@ -126,11 +127,12 @@ def approve(session: Session, number: int, by: str) -> Rebuild:
         by: who approves.
 
     Raises:
-        RebuildStateError: there is none, or it does not wait.
+        RebuildStateError: there is none, it does not wait, or the line runs a newer version by now.
     """
     row = find_rebuild(session, number)
     if row.state != RebuildState.WAITING_APPROVAL:
         raise RebuildStateError(f"Rebuild {number} is {row.state}; it does not wait for approval.")
+    verify_base(session, row)
     changes = {"approved_by": by, "approved_at": time.time()}
     move(session, row, RebuildState.SIGNING, f"v{row.new_version} was approved by {by}.", **changes)
     record(
@@ -203,6 +205,21 @@ def move(session: Session, rebuild: Rebuild, to: RebuildState, sentence: str, **
         record(session, kind, f"Rebuild {rebuild.id}: {sentence}", model=rebuild.model, version=about)
 
 
+def verify_base(session: Session, row: Rebuild) -> None:
+    """Refuse to go on with a rebuild when people have brought a newer version to the line meanwhile.
+
+    What it makes was held against an older one, and would be rolled out over theirs.
+
+    Raises:
+        RebuildStateError: most connected devices run a newer version than when it was asked for.
+    """
+    running = _most_run(session, row.model)
+    if running > max(row.from_version, row.gates.get("running", 0)) and running != row.new_version:
+        raise RebuildStateError(
+            f"v{running} runs meanwhile; rebuild {row.id} began with v{row.from_version}."
+        )
+
+
 def version_to_start_from(session: Session, model: str) -> int:
     """The ready version that most connected devices run, else the newest that is ready.
 
@@ -211,25 +228,29 @@ def version_to_start_from(session: Session, model: str) -> int:
     Raises:
         UnknownModelError: the model has no version that is ready.
     """
-    ready = (
-        select(ModelVersion.version)
-        .where(col(ModelVersion.model) == model)
-        .where(col(ModelVersion.state) == "ready")
-    )
-    running = (
-        select(Device.active_version)
-        .where(col(Device.active_model) == model, col(Device.connected))
-        .where(col(Device.active_version).in_(ready))
-        .group_by(col(Device.active_version))
-        .order_by(func.count().desc(), col(Device.active_version).desc())
-    )
-    found = (
-        session.exec(running).first()
-        or session.exec(ready.order_by(col(ModelVersion.version).desc())).first()
-    )
+    newest = _ready(model).order_by(col(ModelVersion.version).desc())
+    found = _most_run(session, model) or session.exec(newest).first()
     if found is None:
         raise UnknownModelError(f"{model} has no version that is ready.")
     return found
+
+
+def _ready(model: str) -> Any:
+    """Numbers of a model's versions that are ready, as a statement."""
+    of_model = select(ModelVersion.version).where(col(ModelVersion.model) == model)
+    return of_model.where(col(ModelVersion.state) == registry.READY)
+
+
+def _most_run(session: Session, model: str) -> int:
+    """The ready version that most connected devices run; 0 for none."""
+    running = (
+        select(Device.active_version)
+        .where(col(Device.active_model) == model, col(Device.connected))
+        .where(col(Device.active_version).in_(_ready(model)))
+        .group_by(col(Device.active_version))
+        .order_by(func.count().desc(), col(Device.active_version).desc())
+    )
+    return session.exec(running).first() or 0
 
 
 def _end_for_good(session: Session, row: Rebuild, to: RebuildState, why: str) -> Rebuild:

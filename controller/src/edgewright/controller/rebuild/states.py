@@ -8,7 +8,9 @@
 
 Training and gating take turns, one rung of the recipe's ladder after another, until a candidate passes.
 When the last rung is refused the rebuild collects again, twice as many items, and climbs the ladder once
-more; after its last attempt it ends as ``refused``. What cannot be done ends as ``failed``.
+more; after its last attempt it ends as ``refused``. What cannot be done ends as ``failed``. It also collects
+again when a candidate has passed and the gain is not shown to be large enough to go by itself; where those
+frames do not come in time, that candidate is built.
 
 A rebuild that a person has to approve waits when it is compiled: whoever approves sees what would be signed,
 and it is on the line seconds later. Nothing runs while it waits, and it waits for a time only.
@@ -39,7 +41,7 @@ _S = RebuildState
 
 TRANSITIONS: Final[dict[RebuildState, frozenset[RebuildState]]] = {
     _S.QUEUED: frozenset({_S.COLLECTING, _S.FAILED, _S.CANCELLED}),
-    _S.COLLECTING: frozenset({_S.TRAINING, _S.FAILED, _S.CANCELLED}),
+    _S.COLLECTING: frozenset({_S.TRAINING, _S.BUILDING, _S.FAILED, _S.CANCELLED}),
     _S.TRAINING: frozenset({_S.GATING, _S.FAILED, _S.CANCELLED}),
     _S.GATING: frozenset({_S.TRAINING, _S.COLLECTING, _S.BUILDING, _S.REFUSED, _S.FAILED, _S.CANCELLED}),
     _S.BUILDING: frozenset({_S.SIGNING, _S.WAITING_APPROVAL, _S.FAILED, _S.CANCELLED}),

@@ -27,7 +27,7 @@ from edgewright.controller.rebuild.dataset import count_labelled, count_robots, 
 from edgewright.controller.rebuild.frames_chosen import Snapshot, tell_dataset
 from edgewright.controller.rebuild.job import Answer, Job
 from edgewright.controller.rebuild.ladder import GATE_ALPHA, Measured, judge
-from edgewright.controller.rebuild.orders import move, past_of
+from edgewright.controller.rebuild.orders import move, past_of, verify_base
 from edgewright.controller.rebuild.policy import Change, Hold, hold, lacks_evidence, why_a_person
 from edgewright.controller.rebuild.rung import fit_rung
 from edgewright.controller.rebuild.runs import close_run, fail_runs, note_trained, open_run
@@ -42,8 +42,8 @@ COLLECT_LIMIT_S: Final = 900.0
 
 POLL_S: Final = 0.2
 
-DOUBTED_POLL_S: Final = 2.0
-"""The same while there are enough items but not enough that are believed: to find that out takes 50 ms."""
+REST: Final = 10.0
+"""Times as long as a look for items has taken there is a rest before the next one: thousands take 0.1 s."""
 
 ATTEMPTS: Final = 3
 """How often a rebuild collects before it is refused: a gate may only lack items that tell."""
@@ -96,6 +96,7 @@ def wait_turn(context: Context, rebuild: Rebuild) -> None:
         context.pause(POLL_S)
     with context.db.session() as session:
         row = session.get_one(Rebuild, rebuild.id)
+        verify_base(session, row)
         alarm = session.get(Alarm, row.alarm) if row.alarm else None
         onset = alarm.evidence.get("onset_at") if alarm else None
         since = float(onset) if onset else 0.0
@@ -124,10 +125,13 @@ def collect(context: Context, rebuild: Rebuild) -> None:
     """Collecting: until there are enough labelled items since the onset, then the dataset is fixed."""
     spec = _spec(context, rebuild)
     needed = min(spec.rebuild.minimum_samples * 2 ** rebuild.gates.get("refused", 0), MOST_SAMPLES)
+    began = time.monotonic()
     while (chosen := _enough(context, rebuild, spec, needed)) is None:
         if time.time() > rebuild.started_at + COLLECT_LIMIT_S:
-            raise RecipeError(f"No {needed} labelled frames to be believed came in {COLLECT_LIMIT_S:.0f} s.")
-        context.pause(POLL_S)
+            _make_do(context, rebuild, needed)
+            return
+        context.pause(max(POLL_S, REST * (time.monotonic() - began)))
+        began = time.monotonic()
     dataset = {
         "dataset": context.blobs.put(msgspec.json.encode(chosen)),
         "labels": list(chosen.labels),
@@ -146,6 +150,19 @@ def collect(context: Context, rebuild: Rebuild) -> None:
         move(session, row, _S.TRAINING, tell_dataset(chosen, spec.model.labels), gates=gates)
 
 
+def _make_do(context: Context, rebuild: Rebuild, needed: int) -> None:
+    """Go on with a candidate that has passed its gates, where the frames that were to show more do not come.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    kept = rebuild.gates.get("kept")
+    why = f"No {needed} labelled frames to be believed came in {COLLECT_LIMIT_S:.0f} s"
+    if not kept:
+        raise RecipeError(f"{why}.")
+    _move(context, rebuild.id or 0, _S.BUILDING, f"{why}; goes on with {kept['rung']}.", **kept)
+
+
 def _enough(context: Context, rebuild: Rebuild, spec: ModelSpec, needed: int) -> Snapshot | None:
     """What the rebuild works with; None while too few items are there that are believed."""
     since = float(rebuild.gates["since"])
@@ -157,7 +174,6 @@ def _enough(context: Context, rebuild: Rebuild, spec: ModelSpec, needed: int) ->
         gathered = gather(session, rebuild.model, since)
         robots = count_robots(session, rebuild.model)
     if len(gathered.items) < needed:
-        context.pause(DOUBTED_POLL_S)
         return None
     return snapshot(gathered, spec.model.labels, spec.rebuild, robots)
 
@@ -200,12 +216,14 @@ def gate(context: Context, rebuild: Rebuild) -> None:
     alpha = GATE_ALPHA / (len(spec.rebuild.ladder) * ATTEMPTS)
     verdict = judge(measured, margin=spec.drift.harm_tolerance, alpha=alpha)
     result = {**result, "passed": verdict.passed, "sentence": verdict.sentence, "numbers": verdict.numbers}
-    gates = {**rebuild.gates, "rungs": {**rungs, rebuild.rung: result}}
+    gates = {**rebuild.gates, "rungs": {**rungs, rebuild.rung: result}, "kept": None}
     refused = rebuild.gates.get("refused", 0) + 1
     if verdict.passed:
         # What was shown may be enough for the gate and too little to go to the line without a person.
         more = lacks_evidence(spec.rebuild, _change(rebuild, verdict.numbers)) and refused < ATTEMPTS
-        to, gates = (_S.COLLECTING, {**gates, "refused": refused}) if more else (_S.BUILDING, gates)
+        to = _S.COLLECTING if more else _S.BUILDING
+        if more:
+            gates = {**gates, "refused": refused, "kept": {"rung": rebuild.rung, "gates": gates}}
     elif len(rungs) < len(spec.rebuild.ladder):
         to = _S.TRAINING
     elif refused < ATTEMPTS:
@@ -245,6 +263,8 @@ def _change(rebuild: Rebuild, numbers: Mapping[str, float]) -> Change:
 
 def sign(context: Context, rebuild: Rebuild) -> None:
     """Signing: the version is released and published; one that was cancelled meanwhile is taken back."""
+    with context.db.reading() as session:
+        verify_base(session, rebuild)
     release_version(context, rebuild.gates["build"])
     try:
         _move(context, rebuild.id or 0, _S.ROLLING_OUT, f"v{rebuild.new_version} is signed.")
@@ -335,6 +355,8 @@ def _roll_out(context: Context, rebuild: Rebuild) -> int:
     """The rollout of the new version; one that was started before a kill is taken up."""
     with context.db.reading() as session:
         number = _rollout_of(session, rebuild) or 0
+        if not number:
+            verify_base(session, rebuild)
     reason = f"Rebuild {rebuild.id}: {rebuild.cause}"
     number = number or context.rollouts.create(rebuild.model, rebuild.new_version, "", REBUILD_WAVES, reason)
     with context.db.session() as session:
