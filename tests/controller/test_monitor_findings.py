@@ -12,7 +12,7 @@ from edgewright.controller.database.tables import Sample
 from edgewright.controller.evidence.verdict import Cause, Part, Verdict
 from edgewright.controller.findings import About, Key, write_findings
 from edgewright.wire.messages import Outcomes
-from tests.controller.windows_fleet import DEVICES, MODEL, Fleet
+from tests.controller.windows_fleet import DEVICES, MODEL, START, Fleet
 
 replace = msgspec.structs.replace
 BOTH = (0.5, 0.5)
@@ -173,7 +173,7 @@ def look_at(fleet: Fleet, number: int, truth: str, told: str = "") -> None:
         version=1,
         decided="A",
         truth=truth,
-        at=1e10,
+        at=START,
         told_by="eva",
     )
     with fleet.db.session() as session:

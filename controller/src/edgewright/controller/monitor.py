@@ -30,7 +30,7 @@ from typing import Final
 
 import msgspec
 
-from edgewright.controller import audits, findings, labels
+from edgewright.controller import findings, labels, looks
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.engine import Database
@@ -100,7 +100,7 @@ class Monitor:
         self._findings: dict[Key, dict[About, int]] = {}
         self._judged: dict[Key, tuple[float, tuple[object, ...]]] = {}
         self._alarms: dict[Key, list[str]] = {}
-        self._audited: dict[str, tuple[audits.Mark, frozenset[Key]]] = {}
+        self._audited: dict[str, tuple[looks.Mark, frozenset[Key]]] = {}
         self._weighed: dict[str, dict[Key, set[str]]] = {}
         self._looked_at = 0.0
         self._now = 0.0
@@ -291,13 +291,13 @@ class Monitor:
     def _take_audits(self, session: Session, model: str) -> bool:
         """Count audits of random frames as one more source; all anew where one came, changed or went."""
         now, keys = time.time(), frozenset(key for key in self._evidence if key.model == model)
-        found = (audits.mark(session, model, now), keys)
+        found = (looks.mark(session, model, now), keys)
         if found == self._audited.get(model):
             return False
         self._audited[model] = found
         for key in keys:
             self._evidence[key].forget_source(labels.AUDIT)
-        for key, one in audits.settled(session, model, now):
+        for key, one in looks.settled(session, model, now):
             if key in keys:
                 self._evidence[key].observe_outcomes([one])
         return True

@@ -182,6 +182,10 @@ class VersionEvidence:
         for source, some in by_source.items():
             self._told[source].observe(some)
 
+    def forget_source(self, source: str) -> None:
+        """Forget what a source told, before it is told anew."""
+        self._told.pop(source, None)
+
     def set_aside(self, device: str) -> None:
         """Note that a window of a robot told what cannot be."""
         self._impossible[device] = self._impossible.get(device, 0) + 1
