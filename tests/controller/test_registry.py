@@ -121,8 +121,9 @@ def test_a_failed_version_keeps_its_reason(db: Database) -> None:
 def test_a_version_that_is_not_there_is_named(db: Database) -> None:
     """Unknown models and versions raise with their name."""
     with db.reading() as session:
-        with pytest.raises(UnknownModelError, match="small v3"):
-            registry.find_version(session, "small", 3)
+        for version in (3, 2**63, 2**70):
+            with pytest.raises(UnknownModelError, match=f"small v{version}"):
+                registry.find_version(session, "small", version)
         with pytest.raises(UnknownModelError, match="no model 'small'"):
             registry.list_versions(session, "small")
 

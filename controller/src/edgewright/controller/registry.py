@@ -24,7 +24,7 @@ from edgewright.controller.compiler.protocol import (
 )
 from edgewright.controller.compiler.scratch import scratch
 from edgewright.controller.compiler.worker import run_check
-from edgewright.controller.database import Session, col, select
+from edgewright.controller.database import MOST_NUMBER, Session, col, select
 from edgewright.controller.database.tables import Artifact, Model, ModelVersion
 from edgewright.controller.database.versiontables import Alias
 from edgewright.controller.errors import ModelTomlError, UnknownModelError
@@ -265,7 +265,7 @@ def find_version(session: Session, model: str, version: int) -> ModelVersion:
     Raises:
         UnknownModelError: there is none of this number.
     """
-    row = session.get(ModelVersion, (model, version))
+    row = session.get(ModelVersion, (model, version)) if version <= MOST_NUMBER else None
     if row is None:
         raise UnknownModelError(f"There is no {model} v{version}.")
     return row

@@ -18,8 +18,7 @@ from edgewright.controller.api.schemas import (
     VersionView,
 )
 from edgewright.controller.api.seams import Services
-from edgewright.controller.database import Session
-from edgewright.controller.database.tables import Model, ModelVersion
+from edgewright.controller.database.tables import Model
 from edgewright.controller.errors import InvalidRequestError, UnknownModelError
 from edgewright.controller.exchange.origin import Imported
 from edgewright.controller.lineage import of_push
@@ -68,7 +67,7 @@ def create_router(services: Services, references: References) -> APIRouter:
             )
         services.workflows.enqueue_build(model, version)
         with services.db.reading() as session:
-            return VersionView.model_validate(_version(session, model, version))
+            return VersionView.model_validate(registry.find_version(session, model, version))
 
     return router
 
@@ -103,17 +102,10 @@ def _add_reading(router: APIRouter, services: Services) -> None:
     def show_version(model: str, version: int) -> VersionDetail:
         """One version with its artifacts."""
         with services.db.reading() as session:
-            row = _version(session, model, version)
+            row = registry.find_version(session, model, version)
             mine = [a for a in rows.artifacts(session, model) if a.version == version]
             artifacts = [ArtifactView.model_validate(artifact) for artifact in mine]
             return VersionDetail.model_validate(row).model_copy(update={"artifacts": artifacts})
-
-
-def _version(session: Session, model: str, version: int) -> ModelVersion:
-    row = session.get(ModelVersion, (model, version))
-    if row is None:
-        raise UnknownModelError(f"There is no {model} v{version}.")
-    return row
 
 
 def _add_blobs(router: APIRouter, services: Services) -> None:
