@@ -24,7 +24,9 @@ from edgewright.controller.database.tables import (
     Rollout,
     RolloutDevice,
 )
+from edgewright.wire import messages
 from edgewright.wire.histograms import Histogram
+from edgewright.wire.messages import Outcomes, encode
 
 MODEL: Final = "garment-packing"
 TARGETS: Final = ("x86_64-ort-cpu", "aarch64-ort-cpu")
@@ -363,6 +365,7 @@ def _window(robot: str, start: float, step: int, randomness: random.Random) -> d
     p = DRIFTED if drifted else ERRORS[version]
     sure = (DRIFTED_CONFIDENCE if drifted else CONFIDENCE[version]) + randomness.gauss(0, 0.008)
     labelled = LABELLED + randomness.randint(-2, 2)
+    wrong = sum(randomness.random() < p for _ in range(labelled))
     return {
         "ts": start + second,
         "device": robot,
@@ -374,11 +377,31 @@ def _window(robot: str, start: float, step: int, randomness: random.Random) -> d
         "frames": ITEMS,
         "fallback": 0,
         "labelled": labelled,
-        "wrong": sum(randomness.random() < p for _ in range(labelled)),
+        "wrong": wrong,
         "confidence_sum": sure * ITEMS,
         "confidence_count": ITEMS,
-        "payload": b"",
+        "payload": encode(_told(robot, start + second, step, version, Outcomes(version, labelled, wrong))),
     }
+
+
+def _told(robot: str, start: float, step: int, version: int, outcomes: Outcomes) -> messages.Window:
+    return messages.Window(
+        device=robot,
+        stream="s",
+        seq=step + 1,
+        start=start,
+        seconds=PERIOD_S,
+        model=MODEL,
+        version=version,
+        tag="",
+        frames=ITEMS,
+        by_source={"active": ITEMS},
+        causes={},
+        classes={},
+        histograms={},
+        outcomes=(outcomes,),
+        truths={},
+    )
 
 
 def _minutes(windows: list[dict[str, Any]]) -> list[dict[str, Any]]:

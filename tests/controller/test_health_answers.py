@@ -14,6 +14,7 @@ from edgewright.controller.health.facts import (
     Facts,
     Fleet,
     LabelFree,
+    Labels,
     Promise,
     Robot,
     Signal,
@@ -53,7 +54,7 @@ def facts(**more: Any) -> Facts:
         "windows": 40,
         "frames": 400,
         "frames_an_hour": 1000.0,
-        "robots": tuple(Robot(f"robot-{i}", 100, 0, 750, 10, 0.9) for i in range(1, 5)),
+        "robots": tuple(Robot(f"robot-{i}", 100, 0, Labels(750, 10), 0.9) for i in range(1, 5)),
         "span_s": 600.0,
     }
     return Facts(model="m", version=2, state="ready", now=NOW, **(usual | more))
@@ -121,7 +122,7 @@ def test_without_labels_confidence_speaks_and_says_what_it_cannot_see() -> None:
 
 def test_audits_speak_where_no_line_labels() -> None:
     """Without labels of the line the answer rests on audits, and says so."""
-    found = of(Key.PERFORMANCE, labels=None, audits=told(400, 5))
+    found = of(Key.PERFORMANCE, labels=None, audits=msgspec.structs.replace(told(400, 5), source="audit"))
     assert "audits by people" in found.certainty
 
 
@@ -152,8 +153,8 @@ def test_a_finding_says_what_where_and_since_when() -> None:
 
 def test_a_device_above_its_siblings_stands_out() -> None:
     """One device with 30 % wrong beside 39 with 1.3 % is named; the same fleet without it has none."""
-    fleet = tuple(Robot(f"robot-{i}", 100, 0, 300, 4, 0.9) for i in range(1, 40))
-    bad = Robot("robot-40", 100, 0, 300, 90, 0.9)
+    fleet = tuple(Robot(f"robot-{i}", 100, 0, Labels(300, 4), 0.9) for i in range(1, 40))
+    bad = Robot("robot-40", 100, 0, Labels(300, 90), 0.9)
     found = of(Key.DEVICES, robots=(*fleet, bad), fleet=Fleet(40, 40, 40))
     assert found.sentence.startswith(
         "robot-40 differs: 30.0 % of robot-40's labelled decisions were wrong, 1.3 %"
@@ -164,14 +165,16 @@ def test_a_device_above_its_siblings_stands_out() -> None:
 
 def test_an_unlucky_device_does_not_stand_out() -> None:
     """With few labels a rate three times the others' names nobody."""
-    fleet = tuple(Robot(f"robot-{i}", 100, 0, 300, 4, 0.9) for i in range(1, 40))
-    found = of(Key.DEVICES, robots=(*fleet, Robot("robot-40", 100, 0, 24, 1, 0.9)), fleet=Fleet(40, 40, 40))
+    fleet = tuple(Robot(f"robot-{i}", 100, 0, Labels(300, 4), 0.9) for i in range(1, 40))
+    found = of(
+        Key.DEVICES, robots=(*fleet, Robot("robot-40", 100, 0, Labels(24, 1), 0.9)), fleet=Fleet(40, 40, 40)
+    )
     assert found.tone == "good"
 
 
 def test_a_lone_device_has_no_siblings() -> None:
     """With one device there is nobody to compare it with, and away devices are counted as such."""
-    one = (Robot("robot-1", 100, 0, 300, 4, 0.9),)
+    one = (Robot("robot-1", 100, 0, Labels(300, 4), 0.9),)
     assert "no siblings" in of(Key.DEVICES, robots=one, fleet=Fleet(1, 1, 1)).sentence
     assert "1 device of 4 cannot be asked" in of(Key.DEVICES, fleet=Fleet(4, 3, 4)).sentence
 

@@ -3,7 +3,8 @@
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from edgewright.controller.database.evidencetables import Finding, Label
 from edgewright.controller.database.tables import AuditEntry, Sample, Window
 from edgewright.controller.labels import AUDIT
 from edgewright.wire import messages
+from edgewright.wire.histograms import Histogram
 from edgewright.wire.messages import decode_up
 from tests.controller.health_line import Line, fill
 from tests.controller.parts import TOKEN, Parts, make_parts
@@ -78,7 +80,7 @@ def test_the_api_answers_all_seven(client: TestClient, parts: Parts) -> None:
 
 
 def test_harm_is_an_exit_status(parts: Parts, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without harm the command ends with 0; with an open finding of harm, with the number of ``HarmError``."""
+    """Without harm the command ends with 0; while harm is found, with the number of ``HarmError``."""
     told(parts, ALARM - 1.0)
     with served(parts):
         with pytest.raises(SystemExit) as ended:
@@ -86,7 +88,7 @@ def test_harm_is_an_exit_status(parts: Parts, capsys: pytest.CaptureFixture[str]
         assert ended.value.code == 0
         assert json.loads(capsys.readouterr().out)["status"] == "healthy"
         with parts.db.session() as session:
-            found = {"opened_at": 1.0, "cause": "concept", "sentence": "Harm.", "remedy": "Rebuild it."}
+            found: dict[str, Any] = {"opened_at": 1.0, "cause": "concept", "sentence": "S.", "remedy": "R."}
             session.add(Finding(model=MODEL, version=1, harm=True, **found))
         with pytest.raises(SystemExit) as ended:
             main(["health", f"{MODEL}@1", "--data", str(parts.data)])
@@ -122,16 +124,21 @@ def test_label_free_accuracy_answers_where_nothing_is_labelled(client: TestClien
     assert found["answers"][6]["sentence"].startswith("Let somebody label a few random frames")
 
 
-def audit(parts: Parts, looks: int, wrong: int, line_errs: int = 0) -> None:
-    """Let a person look at random frames; the line had told the truth of them, or something else of some."""
+def audit(
+    parts: Parts, looks: int, wrong: int, line_errs: int = 0, days: float = 0.0, name: str = "item"
+) -> None:
+    """Let a person look at random frames; the line had told the truth of them, or something else of some.
+
+    They were taken some days ago.
+    """
     with parts.db.session() as session:
         for i in range(looks):
             truth = "dress" if i < wrong else "coat"
             session.add(
                 Sample(
                     device="robot-1",
-                    item=f"item-{i}",
-                    taken_at=1.0,
+                    item=f"{name}-{i}",
+                    taken_at=time.time() - 60.0 - days * 86400.0,
                     model=MODEL,
                     version=1,
                     label="coat",
@@ -145,7 +152,7 @@ def audit(parts: Parts, looks: int, wrong: int, line_errs: int = 0) -> None:
             session.add(
                 Label(
                     device="robot-1",
-                    item=f"item-{i}",
+                    item=f"{name}-{i}",
                     source=AUDIT,
                     model=MODEL,
                     version=1,
@@ -176,6 +183,80 @@ def test_a_line_that_audits_contradict_is_no_witness(client: TestClient, parts: 
     assert found["answers"][0]["numbers"]["labelled"] == 90
     assert found["answers"][0]["details"][0]["sentence"].startswith("Set aside: line. The source disagrees")
     assert [w["name"] for w in found["witnesses"]] == ["by audits", "with confidence", "by confidence"]
+
+
+def test_audits_of_earlier_days_say_nothing_of_now(client: TestClient, parts: Parts) -> None:
+    """560 looks three months ago (5 % wrong) leave an answer about today to the 40 of today (80 % wrong)."""
+    fill(parts, Line(labelled=False, seconds=120), time.time())
+    audit(parts, looks=560, wrong=28, days=90.0, name="old")
+    before = client.get(f"/api/v1/models/{MODEL}/health", headers=HEADERS).json()["answers"][0]
+    assert "labelled" not in before["numbers"]
+    assert any(d["sentence"].startswith("560 audits of earlier days") for d in before["details"])
+    audit(parts, looks=40, wrong=32)
+    found = client.get(f"/api/v1/models/{MODEL}/health", headers=HEADERS).json()
+    assert (found["answers"][0]["numbers"]["labelled"], found["answers"][0]["numbers"]["wrong"]) == (40, 32)
+    assert {w["name"]: w["low"] > 0.5 for w in found["witnesses"] if w["name"] != "by confidence"} == {
+        "by audits": True,
+        "with confidence": True,
+    }
+
+
+def tell_also(parts: Parts, outcomes: Mapping[str, tuple[messages.Outcomes, ...]]) -> None:
+    """Put outcomes in place of those of all windows, by device."""
+    with parts.db.session() as session:
+        for row in session.exec(select(Window)):
+            window = decode_up(row.payload)
+            assert isinstance(window, messages.Window)
+            row.payload = messages.encode(msgspec.structs.replace(window, outcomes=outcomes[row.device]))
+            session.add(row)
+
+
+def test_labels_are_weighted_and_no_item_counts_twice(client: TestClient, parts: Parts) -> None:
+    """Half of the uncertain items wrong, told with chance 1, and the others with .01: 0.5 %, not 25 %."""
+    fill(parts, Line(seconds=60, devices=2), time.time())
+    uneven = messages.Outcomes(1, 14, 4, "", 707.0, 4.0, 70007.0)
+    both = (uneven, messages.Outcomes(1, 14, 4, "scanner"))
+    tell_also(parts, {"robot-1": both, "robot-2": (uneven, messages.Outcomes(1, 14, 14, "audit"))})
+    found = client.get(f"/api/v1/models/{MODEL}/health", headers=HEADERS).json()
+    numbers, details = found["answers"][0]["numbers"], found["answers"][0]["details"]
+    assert (numbers["labelled"], numbers["wrong"]) == (168, 48)
+    assert numbers["error_rate"] == pytest.approx(4 / 707)
+    assert numbers["error_rate_high"] > 3 * numbers["error_rate"]
+    assert "weighted by how they were chosen" in found["answers"][0]["sentence"]
+    assert [d["sentence"].split(" alone")[0] for d in details if " alone. " in d["sentence"]] == [
+        "By scanner"
+    ]
+    assert [dot["rate"] for dot in found["dots"]] == pytest.approx([4 / 707, 4 / 707])
+
+
+def test_one_device_does_not_choose_the_source_that_answers(client: TestClient, parts: Parts) -> None:
+    """A name that one robot invents answers for nobody, however many labels it tells under it."""
+    fill(parts, Line(seconds=60, devices=3), time.time())
+    usual = (messages.Outcomes(1, 7, 0),)
+    tell_also(
+        parts,
+        dict.fromkeys(("robot-2", "robot-3"), usual)
+        | {"robot-1": (messages.Outcomes(1, 1000, 1000, "evil"),)},
+    )
+    numbers = client.get(f"/api/v1/models/{MODEL}/health", headers=HEADERS).json()["answers"][0]["numbers"]
+    assert (numbers["labelled"], numbers["wrong"]) == (84, 0)
+
+
+def test_a_window_with_more_values_than_frames_counts_nothing(client: TestClient, parts: Parts) -> None:
+    """10^12 confidences in a window of 14 frames move no picture and no estimate."""
+    fill(parts, Line(labelled=False, seconds=60, devices=2), time.time())
+    before = client.get(f"/api/v1/models/{MODEL}/health", headers=HEADERS).json()
+    with parts.db.session() as session:
+        row = session.exec(select(Window).where(Window.device == "robot-1")).first()
+        assert row is not None
+        window = decode_up(row.payload)
+        assert isinstance(window, messages.Window)
+        lie = {"confidence": Histogram("confidence", [0] * 60 + [10**12] + [0] * 3).pack()}
+        row.payload = messages.encode(msgspec.structs.replace(window, histograms=lie))
+        session.add(row)
+    found = client.get(f"/api/v1/models/{MODEL}/health", headers=HEADERS).json()
+    assert found["windows"] == before["windows"] - 1
+    assert found["answers"][1]["numbers"]["frames"] == before["answers"][1]["numbers"]["frames"] - 14
 
 
 @pytest.mark.parametrize("line", [Line(profiled=False, seconds=60), Line(seconds=0), Line(devices=0)])

@@ -9,7 +9,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from edgewright.controller.evidence.confidence_sequence import Interval
+from edgewright.controller.evidence.confidence_sequence import Interval, rate_interval
+from edgewright.controller.evidence.sources import weighted_error_rate
 from edgewright.controller.evidence.version import VersionHealth
 from edgewright.controller.model_toml import DriftPart
 from edgewright.controller.web.words import Tone
@@ -17,6 +18,9 @@ from edgewright.wire.histograms import SCHEMAS, Histogram
 
 CENTRAL: Final = 0.99
 """Share of the frames in testing that the expected range of a signal holds; the rest lies beside it."""
+
+EVEN: Final = 1e-6
+"""Up to so small a part of their number labels may be worth less and still count as evenly chosen."""
 
 _LOGARITHMIC: Final = ("latency_us", "sharpness")
 
@@ -36,11 +40,54 @@ class Promise(msgspec.Struct, frozen=True):
     confidence: float | None = None
 
 
-class Told(msgspec.Struct, frozen=True):
-    """Decisions whose truth somebody told: how many, how many were wrong, since when.
+class Labels(msgspec.Struct, frozen=True):
+    """Decisions whose truth one source told, and their Horvitz-Thompson sums, as in ``Outcomes``.
 
-    ``interval`` is the error rate with its 95 % confidence sequence. With ``from_onset`` they are counted
-    from where the monitor sees a rise begin: a beginning that was chosen by what came after it.
+    Without weights they count as evenly chosen.
+    """
+
+    labelled: int = 0
+    wrong: int = 0
+    weight: float = 0.0
+    wrong_weight: float = 0.0
+    weight_squares: float = 0.0
+
+    @property
+    def sums(self) -> tuple[float, float]:
+        """Weight of all, and of the wrong ones."""
+        return (self.weight, self.wrong_weight) if self.weight else (self.labelled, self.wrong)
+
+    @property
+    def rate(self) -> float | None:
+        """Share of wrong decisions; None without any."""
+        weight, wrong = self.sums
+        return wrong / weight if weight else None
+
+    @property
+    def is_even(self) -> bool:
+        """Whether the items were chosen with equal chances, so that their number says what they are worth."""
+        return self.labelled - self._weighed[1] <= EVEN * self.labelled
+
+    def interval(self, alpha: float) -> Interval:
+        """The rate with its confidence sequence, at Kish's effective number of labels."""
+        estimate, effective = self._weighed
+        return rate_interval(effective, estimate * effective, alpha)
+
+    @property
+    def _weighed(self) -> tuple[float, float]:
+        found = weighted_error_rate(*msgspec.structs.astuple(self))
+        return found.rate.estimate, found.effective
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Decisions whose truth one source told: how many, how many were wrong, since when.
+
+    Attributes:
+        interval: the error rate with its 95 % confidence sequence.
+        from_onset: they are counted from where the monitor sees a rise begin: a beginning that was chosen by
+            what came after it.
+        source: who told; empty for the line.
+        weighted: the rate is weighted by the chances with which the items were chosen.
     """
 
     labelled: int
@@ -48,6 +95,8 @@ class Told(msgspec.Struct, frozen=True):
     interval: Interval
     since: float
     from_onset: bool = False
+    source: str = ""
+    weighted: bool = False
 
 
 class LabelFree(msgspec.Struct, frozen=True):
@@ -162,8 +211,7 @@ class Robot(msgspec.Struct, frozen=True):
     id: str
     frames: int = 0
     fallback: int = 0
-    labelled: int = 0
-    wrong: int = 0
+    labels: Labels = Labels()
     confidence: float | None = None
 
 
@@ -218,8 +266,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one version of a model at one moment; see the parts.
 
     Attributes:
-        labels: what the line and its sources told lately.
-        audits: what people saw in frames that were chosen at random.
+        labels: what was told lately by the source that most devices have, of those that are believed.
+        others: what the other believed sources told; they may tell of the same items.
+        audits: what people saw in frames of the last day that were chosen at random.
+        older_audits: how many looks there were at random frames from before; they say nothing of now.
         distrusted: of each source of labels that audits have set aside, the sentence that says why.
         frames_an_hour: decisions of the version an hour, None without windows in the last hour.
         span_s: seconds that devices are compared over; robots are those of them with windows there.
@@ -237,7 +287,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     promise: Promise | None = None
     weighed: VersionHealth | None = None
     labels: Told | None = None
+    others: tuple[Told, ...] = ()
     audits: Told | None = None
+    older_audits: int = 0
     distrusted: tuple[str, ...] = ()
     label_free: LabelFree | None = None
     powered: Powered | None = None

@@ -1,39 +1,38 @@
-"""What windows, profiles and audits show of a version: signals, classes and estimates of the error rate.
+"""What windows and profiles show of a version: signals, classes and estimates of the error rate.
 
 Read for ``reading``, and bounded as it says.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from math import inf
+from typing import Any, Final
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.database import Session, case, col, func, select
-from edgewright.controller.database.evidencetables import Label
-from edgewright.controller.database.tables import Artifact, ModelVersion, Sample, Window
+from edgewright.controller.database import Session, col, select
+from edgewright.controller.database.tables import Artifact, ModelVersion, Window
 from edgewright.controller.evidence.calibration import Calibration
-from edgewright.controller.evidence.confidence_sequence import Interval, rate_interval
+from edgewright.controller.evidence.confidence_sequence import Interval
 from edgewright.controller.evidence.labelfree import MOST_UNSEEN, estimate, unseen_share
-from edgewright.controller.evidence.prediction_powered import AuditedItem, accuracy_weighed
+from edgewright.controller.evidence.plausible import why_impossible
+from edgewright.controller.evidence.prediction_powered import accuracy_weighed
 from edgewright.controller.evidence.reference import read_reference
-from edgewright.controller.evidence.summing import sum_windows
-from edgewright.controller.health.facts import ClassShare, LabelFree, Powered, Promise, Signal, Told
-from edgewright.controller.labels import AUDIT
+from edgewright.controller.evidence.summing import WindowSum, sum_windows
+from edgewright.controller.health.facts import ClassShare, LabelFree, Powered, Promise, Signal
+from edgewright.controller.health.labelled import DAY_S, Look
 from edgewright.controller.model_toml import DriftPart
 from edgewright.wire import messages
 from edgewright.wire.errors import EdgewrightError, MessageError
 from edgewright.wire.histograms import Histogram
 
-ALPHA: Final = 0.05
-DAY_S: Final = 86400.0
-
 MOST_WINDOWS: Final = 300
 """Windows whose histograms are read: unpacking one takes 0.1 ms."""
 
-MOST_AUDITS: Final = 2000
+QUARTER_S: Final = 900.0
+MOST_OF_QUARTER: Final = 3
+"""So that as many windows of a day are read as of now."""
 
 FEW_AUDITS: Final = 30
 """With fewer the interval's distribution is no good approximation."""
@@ -50,9 +49,6 @@ SIGNALS: Final = (
 )
 """What is compared, in the order in which it is shown."""
 
-_choose: Any = select
-"""SQLModel's types know at most four columns."""
-
 
 class Profile(msgspec.Struct, frozen=True):
     """The entries of ``compiler.reference_profile.ReferenceProfile`` that are read here."""
@@ -66,14 +62,6 @@ class Tested(msgspec.Struct, frozen=True):
 
     promise: Promise | None = None
     profile: Profile = Profile({})
-
-
-class _Counts(NamedTuple):
-    """A histogram that nobody changes."""
-
-    schema: str
-    bins: NDArray[np.int64]
-    invalid: int
 
 
 class Windows(msgspec.Struct, frozen=True):
@@ -111,15 +99,45 @@ def _read_profile(blobs: BlobStore, sha256: str, drift: DriftPart) -> Tested:
 
 def read_windows(session: Session, row: ModelVersion, now: float) -> Windows:
     """The newest windows of the last day; those in the grace after a changeover stand for nothing."""
+    return _summed(_newest(session, row, now - DAY_S, inf, MOST_WINDOWS))
+
+
+def read_day(session: Session, row: ModelVersion, now: float) -> Windows:
+    """Windows from all of the last day: of each quarter of an hour the newest few."""
+    starts = (now - (i + 1) * QUARTER_S for i in range(round(DAY_S / QUARTER_S)))
+    return _summed(
+        [w for start in starts for w in _newest(session, row, start, start + QUARTER_S, MOST_OF_QUARTER)]
+    )
+
+
+def _newest(
+    session: Session, row: ModelVersion, start: float, end: float, most: int
+) -> list[messages.Window]:
     statement = (
         select(Window.payload)
         .where(col(Window.model) == row.model, col(Window.version) == row.version)
-        .where(col(Window.ts) >= now - DAY_S)
+        .where(col(Window.ts) >= start, col(Window.ts) < end)
         .order_by(col(Window.ts).desc())
-        .limit(MOST_WINDOWS)
+        .limit(most)
     )
-    found = [window for payload in session.exec(statement) if (window := _decoded(payload))]
-    total = sum_windows(found)
+    return [window for payload in session.exec(statement) if (window := _decoded(payload))]
+
+
+def _decoded(payload: bytes) -> messages.Window | None:
+    """A window that can be read, is not in grace, and that an honest device can have sent."""
+    try:
+        message = messages.decode_up(payload)
+    except MessageError:
+        return None  # of an older controller, or damaged
+    if not isinstance(message, messages.Window) or message.grace or why_impossible(message):
+        return None
+    return message
+
+
+def _summed(windows: Sequence[messages.Window]) -> Windows:
+    total = sum_windows(windows)
+    if _is_inflated(total):
+        total = sum_windows([window for window in windows if not _is_inflated(sum_windows([window]))])
     return Windows(
         number=total.number,
         frames=total.frames,
@@ -129,12 +147,10 @@ def read_windows(session: Session, row: ModelVersion, now: float) -> Windows:
     )
 
 
-def _decoded(payload: bytes) -> messages.Window | None:
-    try:
-        message = messages.decode_up(payload)
-    except MessageError:
-        return None  # of an older controller, or damaged
-    return message if isinstance(message, messages.Window) and not message.grace else None
+def _is_inflated(total: WindowSum) -> bool:
+    """Whether a signal has more values than there were frames, which no honest device sends."""
+    found = (total.histograms[name] for name, _ in SIGNALS if name in total.histograms)
+    return any(histogram.total + histogram.invalid > total.frames for histogram in found)
 
 
 def _unpacked(data: bytes) -> Histogram | None:
@@ -203,49 +219,17 @@ def classes_of(windows: Windows, profile: Profile) -> tuple[ClassShare, ...]:
     )
 
 
-def powered(session: Session, row: ModelVersion, windows: Windows, profile: Profile) -> Powered | None:
-    """The error rate from the newest random audits, with the confidences of all frames as a help."""
-    confidence, calibration = windows.histograms.get("confidence"), _curve(profile)
-    if confidence is None or not confidence.total or calibration is None:
+def powered(
+    session: Session, row: ModelVersion, looks: Sequence[Look], profile: Profile, now: float
+) -> Powered | None:
+    """The error rate from random audits, with the confidences of all frames of their day as a help."""
+    calibration = _curve(profile)
+    if calibration is None or len(looks) < FEW_AUDITS:
         return None
-    statement = (
-        _choose(Sample.confidence, Label.truth, Sample.label, Sample.probability)
-        .join(Label, (col(Label.device) == col(Sample.device)) & (col(Label.item) == col(Sample.item)))
-        .where(*_is_random_audit(row))
-        .order_by(col(Label.at).desc())
-        .limit(MOST_AUDITS)
-    )
-    items = [
-        AuditedItem(sure, truth == said, chance)
-        for sure, truth, said, chance in session.exec(statement)
-        if 0.0 < chance <= 1.0
-    ]
-    if len(items) < FEW_AUDITS:
+    windows = read_day(session, row, now)
+    confidence = windows.histograms.get("confidence")
+    if confidence is None or not confidence.total:
         return None
+    items = [look.item for look in looks]
     found = accuracy_weighed(confidence, items, calibration, effective=float(windows.number))
     return Powered(Interval(1.0 - found.high, 1.0 - found.estimate, 1.0 - found.low), len(items))
-
-
-def _is_random_audit(row: ModelVersion) -> tuple[Any, ...]:
-    return (
-        col(Label.model) == row.model,
-        col(Label.version) == row.version,
-        col(Label.source) == AUDIT,
-        col(Label.truth) != "",
-        col(Sample.reason) == "random",
-    )
-
-
-def audits(session: Session, row: ModelVersion) -> Told | None:
-    """What people saw in frames that were captured at random: those alone say the rate of all."""
-    label, sample = (col(Label.device), col(Label.item)), (col(Sample.device), col(Sample.item))
-    wrong = func.sum(case((col(Label.truth) != col(Sample.label), 1), else_=0))
-    statement = (
-        select(func.count(), wrong, func.min(col(Label.at)))
-        .join(Sample, (label[0] == sample[0]) & (label[1] == sample[1]))
-        .where(*_is_random_audit(row))
-    )
-    labelled, bad, since = session.exec(statement).one()
-    if not labelled:
-        return None
-    return Told(labelled, int(bad), rate_interval(labelled, int(bad), ALPHA), since)

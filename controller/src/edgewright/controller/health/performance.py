@@ -1,8 +1,9 @@
 """Questions 1, 2 and 6: how right it is, whether its output is what testing showed, what mistakes cost.
 
-Three witnesses speak of the error rate, and a sentence names which one it rests on: labels that the line told
+Three witnesses speak of the error rate, and a sentence names which one it rests on: labels that a source told
 (many, and as good as their source), audits by people (few, and true), and the version's own confidence (no
-label at all, and blind where the truth itself changed). They are never mixed without saying so.
+label at all, and blind where the truth itself changed). They are never mixed without saying so, nor are the
+labels of two sources.
 """
 
 from math import ceil
@@ -11,6 +12,7 @@ from typing import Final
 from edgewright.controller.evidence.confidence_sequence import Interval
 from edgewright.controller.health.answer import QUESTIONS, Answer, Detail, Key, Witness
 from edgewright.controller.health.facts import Facts, LabelFree, Promise, Signal, Told
+from edgewright.controller.labels import AUDIT
 from edgewright.controller.web.words import Tone, clock, count, percent, plural
 
 SURE: Final = "95 % certain at every look"
@@ -100,9 +102,11 @@ def _round_up(number: int) -> int:
 
 
 def _told(labels: Told) -> str:
+    taken = "of frames taken" if labels.source == AUDIT else "told"
+    weighted = "; weighted by how they were chosen" if labels.weighted else ""
     return (
-        f"Of {plural(labels.labelled, 'labelled decision')}, told since {clock(labels.since)}, "
-        f"{count(labels.wrong)} {'was' if labels.wrong == 1 else 'were'} wrong: "
+        f"Of {plural(labels.labelled, 'labelled decision')}, {taken} since {clock(labels.since)}, "
+        f"{count(labels.wrong)} {'was' if labels.wrong == 1 else 'were'} wrong{weighted}: "
         f"{percent(labels.interval.estimate)} ({_between(labels.interval)})."
     )
 
@@ -113,15 +117,17 @@ def _between(interval: Interval) -> str:
 
 def _certainty(facts: Facts, labels: Told) -> str:
     if not labels.from_onset or facts.weighed is None:
-        return f"{SURE}, from {_source(facts, labels)}."
+        return f"{SURE}, from {_source(labels)}."
     return (
         f"By chance once in {facts.weighed.threshold:,.0f} windows, from labels of trusted sources. They are "
         "counted from where the rise most likely began, so the rate is rather too high than too low."
     )
 
 
-def _source(facts: Facts, labels: Told) -> str:
-    return "audits by people" if labels is facts.audits else "labels that the line told"
+def _source(labels: Told) -> str:
+    if labels.source == AUDIT:
+        return "audits by people of frames of the last day, if its rate is the same all day"
+    return f"labels that {labels.source or 'the line'} told"
 
 
 def _without_labels(facts: Facts, promise: Promise) -> Answer:
@@ -132,6 +138,8 @@ def _without_labels(facts: Facts, promise: Promise) -> Answer:
             what = "audits have set aside who tells whether decisions were right"
         elif not facts.frames:
             what = "it decided nothing lately"
+        elif facts.older_audits:
+            what = f"{plural(facts.older_audits, 'audit')} of earlier days say nothing of now"
         return _unknown(
             Key.PERFORMANCE,
             f"Not known, because {what}; labels of the line or an audit of a few random frames would show "
@@ -164,24 +172,8 @@ def _witnesses(facts: Facts) -> tuple[Detail, ...]:
     found = [Detail(f"Set aside: {sentence}", "warn") for sentence in facts.distrusted]
     if facts.weighed and facts.weighed.harmed:
         found.append(Detail(facts.weighed.harm_sentence, "bad", _onset(facts)))
-    if facts.audits and facts.audits.labelled:
-        audits = facts.audits
-        found.append(
-            Detail(
-                f"Audits: {count(audits.wrong)} of {plural(audits.labelled, 'random frame')} wrong, "
-                f"{percent(audits.interval.estimate)} ({_between(audits.interval)}).",
-                at=audits.since,
-            )
-        )
-    if facts.powered:
-        powered = facts.powered
-        found.append(
-            Detail(
-                f"{plural(powered.audits, 'audit')} with the confidences of all frames as a help "
-                f"(prediction-powered inference): {percent(powered.interval.estimate)} wrong "
-                f"({_between(powered.interval)}), 95 % certain at one look."
-            )
-        )
+    found += [Detail(f"By {told.source or 'the line'} alone. {_told(told)}") for told in facts.others]
+    found += _by_audits(facts)
     if facts.label_free:
         free = facts.label_free
         found.append(
@@ -199,6 +191,31 @@ def _witnesses(facts: Facts) -> tuple[Detail, ...]:
             )
         )
     return tuple(found)
+
+
+def _by_audits(facts: Facts) -> list[Detail]:
+    found = []
+    if facts.audits and facts.audits.labelled:
+        audits = facts.audits
+        found.append(
+            Detail(
+                f"Audits: {count(audits.wrong)} of {plural(audits.labelled, 'random frame')} of the last day "
+                f"wrong, {percent(audits.interval.estimate)} ({_between(audits.interval)}).",
+                at=audits.since,
+            )
+        )
+    if facts.powered:
+        powered = facts.powered
+        found.append(
+            Detail(
+                f"{plural(powered.audits, 'audit')} with the confidences of all frames of the day as a help "
+                f"(prediction-powered inference): {percent(powered.interval.estimate)} wrong "
+                f"({_between(powered.interval)}), 95 % certain at one look."
+            )
+        )
+    if facts.older_audits:
+        found.append(Detail(f"{plural(facts.older_audits, 'audit')} of earlier days say nothing of now."))
+    return found
 
 
 def _rates(interval: Interval, promise: Promise) -> dict[str, float]:

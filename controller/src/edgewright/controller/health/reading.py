@@ -6,8 +6,8 @@ windows, an hour's decisions come from sums per minute. What is bounded says so 
 and the number that it was made of.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 from edgewright.controller import registry
 from edgewright.controller.blobs import BlobStore
@@ -16,13 +16,11 @@ from edgewright.controller.database.evidencetables import Alarm, Finding, Rebuil
 from edgewright.controller.database.tables import (
     Device,
     ModelVersion,
-    Outcome,
     Rollout,
     RolloutDevice,
     Rollup,
     Window,
 )
-from edgewright.controller.evidence.confidence_sequence import rate_interval
 from edgewright.controller.evidence.sources import judge_source
 from edgewright.controller.evidence.version import VersionHealth
 from edgewright.controller.health.answer import Health
@@ -32,12 +30,23 @@ from edgewright.controller.health.facts import (
     Deed,
     Facts,
     Fleet,
+    Labels,
     Robot,
     Told,
 )
 from edgewright.controller.health.judging import answer
-from edgewright.controller.health.observed import (
+from edgewright.controller.health.labelled import (
+    MOST_ROWS,
+    SPAN_S,
     audits,
+    by_device,
+    count_older_looks,
+    hear,
+    ranked,
+    read_looks,
+    told_by,
+)
+from edgewright.controller.health.observed import (
     classes_of,
     label_free,
     powered,
@@ -52,16 +61,8 @@ from edgewright.controller.web.words import rollout_word
 from edgewright.wire.deployment import State
 from edgewright.wire.errors import EdgewrightError
 
-SPAN_S: Final = 3600.0
 MINUTE_S: Final = 60
-
-MOST_ROWS: Final = 20_000
-"""Rows of windows and of outcomes that devices are compared over: summing them takes 0.1 s."""
-
-
 MOST_DEEDS: Final = 10
-ALPHA: Final = 0.05
-
 
 _choose: Any = select
 """SQLModel's types know at most four columns."""
@@ -98,8 +99,8 @@ def read(
     tested = read_tested(session, blobs, row, drift)
     weighed = next((w for w in monitor.status(model) if w.version == row.version), None)
     windows = read_windows(session, row, now)
-    robots, labels, since = _compared(session, row, now)
-    distrusted = _distrusted(session, model)
+    words = _words(session, row, now, weighed)
+    looks = read_looks(session, row, now)
     return Facts(
         model=model,
         version=row.version,
@@ -109,11 +110,13 @@ def read(
         drift=drift,
         promise=tested.promise,
         weighed=weighed,
-        labels=_since_onset(weighed) or (None if LINE in distrusted else labels),
-        distrusted=tuple(distrusted.values()),
-        audits=audits(session, row),
+        labels=next(iter(words.told), None),
+        others=tuple(words.told[1:]),
+        distrusted=tuple(words.distrusted.values()),
+        audits=audits(looks),
+        older_audits=count_older_looks(session, row, now),
         label_free=label_free(windows, tested.profile),
-        powered=powered(session, row, windows, tested.profile),
+        powered=powered(session, row, looks, tested.profile, now),
         fleet=_fleet(runs, row.version),
         signals=signals_of(windows, tested.profile),
         classes=classes_of(windows, tested.profile),
@@ -122,8 +125,8 @@ def read(
         fallback=windows.fallback,
         frames_an_hour=_frames_an_hour(session, row, now),
         latency_limit_us=spec.limits.latency_p99_us if spec else 0,
-        robots=robots,
-        span_s=now - since,
+        robots=_compared(session, row, now, words.robots),
+        span_s=now - words.since,
         changes=_changes(session, row),
         deeds=_deeds(session, model),
         action=_action(session, model),
@@ -187,50 +190,59 @@ def _frames_an_hour(session: Session, row: ModelVersion, now: float) -> float | 
 
 
 def _compared(
-    session: Session, row: ModelVersion, now: float
-) -> tuple[tuple[Robot, ...], Told | None, float]:
-    """Devices with windows or labels in the last hour, all their labels, and since when."""
-    seen = _by_device(session, Window, row, now, ("frames", "fallback", "confidence_sum", "confidence_count"))
-    told = _by_device(session, Outcome, row, now, ("labelled", "wrong"))
+    session: Session, row: ModelVersion, now: float, labels: Mapping[str, Labels]
+) -> tuple[Robot, ...]:
+    """Devices with windows or labels in the last hour."""
+    seen = _by_device(session, row, now)
     robots = []
-    for device in sorted(seen.keys() | told.keys()):
-        _, frames, fallback, total, number = seen.get(device, (now, 0, 0, 0.0, 0))
-        _, labelled, wrong = told.get(device, (now, 0, 0))
-        robots.append(Robot(device, frames, fallback, labelled, wrong, total / number if number else None))
-    labelled, wrong = sum(robot.labelled for robot in robots), sum(robot.wrong for robot in robots)
-    since = min((found[0] for found in (told or seen).values()), default=now - SPAN_S)
-    labels = Told(labelled, wrong, rate_interval(labelled, wrong, ALPHA), since) if labelled else None
-    return tuple(robots), labels, since
+    for device in sorted(seen.keys() | labels.keys()):
+        frames, fallback, total, number = seen.get(device, (0, 0, 0.0, 0))
+        confidence = total / number if number else None
+        robots.append(Robot(device, frames, fallback, labels.get(device, Labels()), confidence))
+    return tuple(robots)
 
 
-def _by_device(
-    session: Session, of: Any, row: ModelVersion, now: float, names: Sequence[str]
-) -> dict[str, Any]:
+def _by_device(session: Session, row: ModelVersion, now: float) -> dict[str, Any]:
+    table: Any = Window
+    names = ("frames", "fallback", "confidence_sum", "confidence_count")
     newest = (
-        _choose(of.device, of.ts, *(getattr(of, name) for name in names))
-        .where(of.model == row.model, of.version == row.version, of.ts >= now - SPAN_S)
-        .order_by(of.ts.desc())
+        _choose(table.device, *(getattr(table, name) for name in names))
+        .where(table.model == row.model, table.version == row.version, table.ts >= now - SPAN_S)
+        .order_by(table.ts.desc())
         .limit(MOST_ROWS)
         .subquery()
     )
     sums = (func.sum(newest.c[name]) for name in names)
-    statement = _choose(newest.c.device, func.min(newest.c.ts), *sums).group_by(newest.c.device)
+    statement = _choose(newest.c.device, *sums).group_by(newest.c.device)
     return {device: tuple(found) for device, *found in session.exec(statement)}
 
 
-def _since_onset(weighed: VersionHealth | None) -> Told | None:
-    """The labels since harm began, where it has."""
-    if weighed is None or not weighed.harmed or not weighed.since_onset[0]:
-        return None
-    labelled, wrong = weighed.since_onset
-    interval = rate_interval(labelled, wrong, ALPHA)
-    return Told(labelled, wrong, interval, weighed.onset_at or 0.0, from_onset=True)
+class _Words(NamedTuple):
+    """Labels as answers need them: of the leading source first; ``since`` is when the oldest of them came."""
+
+    told: list[Told]
+    robots: dict[str, Labels]
+    since: float
+    distrusted: dict[str, str]
 
 
-def _distrusted(session: Session, model: str) -> dict[str, str]:
+def _words(session: Session, row: ModelVersion, now: float, weighed: VersionHealth | None) -> _Words:
+    """What believed sources told in the last hour, since the onset where harm began after that."""
+    heard = hear(session, row, now)
+    by_rank = ranked(heard)
+    distrusted = _distrusted(session, row.model, by_rank)
+    believed = [source for source in by_rank if (source or LINE) not in distrusted]
+    onset = (weighed.onset_at or 0.0) if weighed and weighed.harmed else 0.0
+    told = told_by(heard, believed, onset)
+    robots = by_device(heard, believed[0]) if believed else {}
+    since = min((one.at for one in heard), default=now - SPAN_S)
+    return _Words(told, robots, since, distrusted)
+
+
+def _distrusted(session: Session, model: str, heard: Iterable[str]) -> dict[str, str]:
     """Sources of labels that audits contradict too often, and what is said of each."""
-    told = {LINE, *sources(session, model)} - {AUDIT}
-    judged = {source: judge_source(*source_agreement(session, model, source)) for source in sorted(told)}
+    names = {LINE, *sources(session, model), *(source or LINE for source in heard)} - {AUDIT}
+    judged = {source: judge_source(*source_agreement(session, model, source)) for source in sorted(names)}
     return {source: f"{source}. {it.sentence}" for source, it in judged.items() if not it.trusted}
 
 

@@ -9,7 +9,7 @@ them (Bonferroni: the interval of each of ``n`` devices has an ``alpha`` of 5 % 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from edgewright.controller.evidence.confidence_sequence import Interval, rate_interval
+from edgewright.controller.evidence.confidence_sequence import Interval
 from edgewright.controller.health.answer import QUESTIONS, Answer, Detail, Dot, Key
 from edgewright.controller.health.facts import Change, Facts, Robot, Signal
 from edgewright.controller.health.performance import OUTPUTS, amount, is_beyond
@@ -151,7 +151,7 @@ def devices(facts: Facts) -> tuple[Answer, tuple[Dot, ...]]:
 def _of_devices(facts: Facts, dots: Sequence[Dot]) -> Answer:
     apart = [dot for dot in dots if dot.differs]
     told = {change.device: change for change in facts.open_changes if change.device}
-    labelled = sum(robot.labelled for robot in facts.robots)
+    labelled = sum(robot.labels.labelled for robot in facts.robots)
     away = facts.fleet.on_version - facts.fleet.connected
     said = _apart(facts, apart, told) if apart else _alike(facts, labelled)
     if away:
@@ -187,11 +187,11 @@ def _apart(facts: Facts, apart: Sequence[Dot], told: dict[str, Change]) -> str:
     verb = "differs" if len(apart) == 1 else "differ"
     first = apart[0]
     others = [r for r in facts.robots if r.id != first.device]
-    labelled, wrong = sum(r.labelled for r in others), sum(r.wrong for r in others)
-    if first.rate is not None and labelled:
+    weight, wrong = _sums(others)
+    if first.rate is not None and weight:
         return (
             f"{names} {verb}: {percent(first.rate)} of {first.device}'s labelled decisions were wrong, "
-            f"{percent(wrong / labelled)} of the others'."
+            f"{percent(wrong / weight)} of the others'."
         )
     change = told.get(first.device)
     return f"{names} {verb}. {change.sentence if change else ''}".strip()
@@ -199,7 +199,7 @@ def _apart(facts: Facts, apart: Sequence[Dot], told: dict[str, Change]) -> str:
 
 def _alike(facts: Facts, labelled: int) -> str:
     if labelled:
-        rates = [r.wrong / r.labelled for r in facts.robots if r.labelled]
+        rates = [rate for r in facts.robots if (rate := r.labels.rate) is not None]
         spread = f"their error rates lie from {percent(min(rates))} to {percent(max(rates))}"
     else:
         means = [r.confidence for r in facts.robots if r.confidence is not None]
@@ -222,12 +222,13 @@ def _of_dot(dot: Dot, change: Change | None) -> Detail:
 def _dots(facts: Facts) -> tuple[Dot, ...]:
     """The devices of the picture: those that differ, then a fair choice of the others by error rate."""
     robots = sorted(facts.robots, key=_rank)
-    labelled, wrong = sum(r.labelled for r in robots), sum(r.wrong for r in robots)
+    weight, wrong = _sums(robots)
     named = {change.device for change in facts.open_changes if change.device}
     dots = []
     for i, robot in enumerate(robots):
         interval = _interval(robot, len(robots)) if i < MOST_CHECKED else None
-        rest = (wrong - robot.wrong) / (labelled - robot.labelled) if labelled > robot.labelled else None
+        its_weight, its_wrong = robot.labels.sums
+        rest = (wrong - its_wrong) / (weight - its_weight) if weight > its_weight else None
         above = interval is not None and rest is not None and interval.low > rest + facts.drift.harm_tolerance
         dots.append(_dot(robot, interval, above or robot.id in named))
     apart, others = [dot for dot in dots if dot.differs], [dot for dot in dots if not dot.differs]
@@ -235,18 +236,25 @@ def _dots(facts: Facts) -> tuple[Dot, ...]:
     return (*apart[:MOST_DOTS], *others[::every])
 
 
+def _sums(robots: Sequence[Robot]) -> tuple[float, float]:
+    """Weight of all labels of some devices, and of the wrong ones."""
+    sums = [robot.labels.sums for robot in robots]
+    return sum(weight for weight, _ in sums), sum(wrong for _, wrong in sums)
+
+
 def _rank(robot: Robot) -> tuple[float, str]:
-    return (-(robot.wrong / robot.labelled) if robot.labelled else 1.0, robot.id)
+    rate = robot.labels.rate
+    return (1.0 if rate is None else -rate, robot.id)
 
 
 def _interval(robot: Robot, robots: int) -> Interval | None:
-    return rate_interval(robot.labelled, robot.wrong, ALPHA / robots) if robot.labelled else None
+    return robot.labels.interval(ALPHA / robots) if robot.labels.labelled else None
 
 
 def _dot(robot: Robot, interval: Interval | None, differs: bool) -> Dot:
-    rate = robot.wrong / robot.labelled if robot.labelled else None
+    rate = robot.labels.rate
     low, high = (interval.low, interval.high) if interval else (rate or 0.0, rate or 0.0)
-    return Dot(robot.id, rate, low, high, robot.labelled, robot.confidence, differs)
+    return Dot(robot.id, rate, low, high, robot.labels.labelled, robot.confidence, differs)
 
 
 def done(facts: Facts) -> Answer:
