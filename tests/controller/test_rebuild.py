@@ -355,6 +355,21 @@ def test_a_candidate_that_has_passed_is_built_when_no_more_frames_come(plant: Pl
     assert "goes on with lazy" in row.detail
 
 
+def test_what_is_better_now_and_forgets_waits_for_a_person_in_the_end(plant: Plant) -> None:
+    """The last refusal of a candidate that is better on fresh frames leaves the old labels to a person."""
+    number = plant.workflows().enqueue_for_alarm(raise_alarm(plant, onset_at=1000.0))
+    changed = {"measured": msgspec.to_builtins(Measured(Pairs(100, 2, 98), 400, 380, 340)), "metrics": {}}
+    with plant.db.session() as session:
+        row = session.get_one(Rebuild, number)
+        row.state, row.rung = RebuildState.GATING, "centroids"
+        rungs = {"lazy": changed, "centroids": changed}
+        row.gates = {"since": 1000.0, "rungs": rungs, "audited": 0, "refused": ATTEMPTS - 1}
+    gate(plant.context(), plant.rebuild(number))
+    row = plant.rebuild(number)
+    assert row.state == RebuildState.BUILDING
+    assert not row.gates["rungs"]["centroids"]["passed"]
+
+
 def test_an_alarm_of_a_model_that_is_rebuilt_by_hand_starts_nothing(plant: Plant) -> None:
     """Where model.toml says that rebuilds are not automatic, an alarm queues none."""
     with plant.db.session() as session:

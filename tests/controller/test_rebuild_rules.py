@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edgewright.controller.compiler.frames import read_frames, write_frames
 from edgewright.controller.database import select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.evidencetables import Rebuild
@@ -21,6 +23,7 @@ from edgewright.controller.rebuild.dataset import (
     share_out,
     snapshot,
 )
+from edgewright.controller.rebuild.frame_files import extend_frames
 from edgewright.controller.rebuild.ladder import ClassCounts, Measured, judge
 from edgewright.controller.rebuild.orders import (
     Asked,
@@ -34,6 +37,7 @@ from edgewright.controller.rebuild.orders import (
 from edgewright.controller.rebuild.policy import DAY_S, Change, Past, hold, lacks_evidence, why_a_person
 from edgewright.controller.rebuild.states import IN_FLIGHT, TRANSITIONS, RebuildState, advance
 from edgewright.controller.rebuild.trigger import Trigger
+from tests.controller.colour_model import png
 
 BY_ADA = Asked(Trigger.PERSON, "Ada")
 
@@ -190,6 +194,23 @@ def test_the_only_robot_that_tells_is_not_the_only_robot() -> None:
     assert snapshot(told, ("a", "b"), trusting, robots=2).one_device == ""
 
 
+@pytest.mark.parametrize("form", ["frames", "pictures"])
+def test_a_file_of_frames_takes_each_picture_once_and_stays_bounded(tmp_path: Path, form: str) -> None:
+    """The same pictures again add nothing, a corrected label counts, and a large file is thinned evenly."""
+    rng = np.random.default_rng(3)
+    frames = [rng.integers(0, 255, (8, 8, 3), np.uint8) for _ in range(9)]
+    pictures, path = [png(frame) for frame in frames], tmp_path / "holdout.npz"
+    if form == "frames":
+        np.savez_compressed(path, frames=np.stack(frames[:2]), labels=np.array(["a", "b"]))
+    else:
+        path.write_bytes(write_frames(pictures[:2], ["a", "b"]))
+    for label in ("c", "c", "d"):
+        path.write_bytes(extend_frames(path, [(picture, label) for picture in pictures[1:5]]))
+    assert read_frames(path).labels == ("a", "d", "d", "d", "d")
+    path.write_bytes(extend_frames(path, [(picture, "e") for picture in pictures[5:]], most=6))
+    assert read_frames(path).labels == ("a", "d", "d", "d", "e", "e")
+
+
 def test_where_enough_were_audited_they_alone_judge() -> None:
     """Sixty audited items in the gate part judge without the others; fewer judge beside them."""
     audits = [item(i, "a", source="audit") for i in range(200)]
@@ -209,6 +230,7 @@ def test_where_enough_were_audited_they_alone_judge() -> None:
         (RebuildPart(), Change(0, 59, 0.05), "59 audited frames judged it, not 60"),
         (RebuildPart(), Change(3, 60, 0.5), "3 new classes, more than 2"),
         (RebuildPart(), Change(0, 60, 0.5, "r7"), "r7 supplied most"),
+        (RebuildPart(), Change(0, 60, 0.5, forgets=True), "do their labels still hold?"),
         (RebuildPart(approval="person"), Change(0, 60, 0.5), "leaves it to a person"),
     ],
 )

@@ -8,6 +8,10 @@ A rung of the recipe's ladder makes a candidate, and two gates look at it:
 - *Nothing forgotten*: on the holdout frames of the running version it may lose a few points at most, and no
   class may be given up for the others. These are plain differences on a fixed set.
 
+What is better now and forgets is refused; but what a class means may have changed, or old labels be wrong,
+and no gate can tell that from forgetting. So the last candidate of a rebuild that is better now waits for a
+person, who can.
+
 >>> now = Pairs(gained=30, lost=2, same=58)
 >>> verdict = judge(Measured(now, 400, 364, 360), margin=0.02, alpha=0.025)
 >>> verdict.passed, verdict.sentence
@@ -78,11 +82,12 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class RungVerdict(msgspec.Struct, frozen=True):
-    """May it pass, a sentence that says why, and the numbers behind it."""
+    """May it pass, a sentence that says why, the numbers behind it, and whether it is better now."""
 
     passed: bool
     sentence: str
     numbers: dict[str, float]
+    better: bool
 
 
 def judge(measured: Measured, *, margin: float, alpha: float) -> RungVerdict:
@@ -121,4 +126,4 @@ def judge(measured: Measured, *, margin: float, alpha: float) -> RungVerdict:
     if most > MOST_FORGOTTEN_CLASS:
         sentence += f"; {worst} alone lost {100 * most:.0f}, more than {100 * MOST_FORGOTTEN_CLASS:.0f}"
     sentence += "."
-    return RungVerdict(better and kept, sentence, numbers)
+    return RungVerdict(better and kept, sentence, numbers, better)

@@ -57,12 +57,14 @@ class Change(msgspec.Struct, frozen=True):
         audited: frames labelled by a person among those that judged.
         gain_at_least: lower bound of the gain in accuracy on the frames that judged.
         one_device: the robot that supplied more than its share; empty for none.
+        forgets: it loses more on old frames than a gate lets pass.
     """
 
     new_labels: int
     audited: int
     gain_at_least: float
     one_device: str = ""
+    forgets: bool = False
 
 
 def hold(trigger: str, rules: RebuildPart, past: Past, now: float) -> Hold | None:
@@ -87,6 +89,7 @@ def why_a_person(rules: RebuildPart, change: Change) -> str:
         _too_new(rules, change),
         _too_little_shown(rules, change),
         f"{change.one_device} supplied most of what it learned from." if change.one_device else "",
+        "It loses more on old frames than may be: do their labels still hold?" if change.forgets else "",
     )
     return " ".join(reason for reason in reasons if reason)
 

@@ -229,7 +229,8 @@ def gate(context: Context, rebuild: Rebuild) -> None:
     elif refused < ATTEMPTS:
         to, gates = _S.COLLECTING, {**gates, "refused": refused}
     else:
-        to = _S.REFUSED
+        # What forgets may be right: only a person can say that the old labels do not hold any more.
+        to = _S.BUILDING if verdict.better else _S.REFUSED
     with context.db.session() as session:
         row = session.get_one(Rebuild, rebuild.id)
         close_run(session, row, rebuild.rung, verdict)
@@ -240,8 +241,9 @@ def build(context: Context, rebuild: Rebuild) -> None:
     """Building: the candidate becomes a version of the registry and is compiled for all targets."""
     version = rebuild.new_version or _register(context, rebuild)
     result = compile_version(context, rebuild.model, version)
-    numbers = rebuild.gates["rungs"][rebuild.rung]["numbers"]
-    why = why_a_person(_spec(context, rebuild).rebuild, _change(rebuild, numbers))
+    judged = rebuild.gates["rungs"][rebuild.rung]
+    change = msgspec.structs.replace(_change(rebuild, judged["numbers"]), forgets=not judged["passed"])
+    why = why_a_person(_spec(context, rebuild).rebuild, change)
     to = _S.WAITING_APPROVAL if why else _S.SIGNING
     sentence = f"v{version} is compiled." + (f" It waits for a person to approve it: {why}" if why else "")
     with context.db.session() as session:
