@@ -11,6 +11,7 @@ from edgewright.controller.database.evidencetables import Alarm, Label, TagRefer
 from edgewright.controller.database.tables import Sample
 from edgewright.controller.evidence.verdict import Cause, Part, Verdict
 from edgewright.controller.findings import About, Key, write_findings
+from edgewright.wire.histograms import Histogram
 from edgewright.wire.messages import Outcomes
 from tests.controller.windows_fleet import DEVICES, MODEL, START, Fleet
 
@@ -106,6 +107,20 @@ def test_a_tag_is_held_against_its_own_reference_which_outlives_a_restart(fleet:
     assert fleet.findings() == []
     fleet.run(30, 0.09, brightness=0.55, tag="sku-7")
     assert [finding.cause for finding in fleet.findings()] == ["benign"]
+
+
+def test_no_reference_is_made_of_counts_that_cannot_be(fleet: Fleet) -> None:
+    """A window with more values than frames is a finding on its robot, and its tag's reference is others'."""
+    fleet.run(3, 0.09)
+    lie = Histogram("confidence", [0] * 20 + [10**9] + [0] * 43).pack()
+    windows = fleet.windows(0.09, tag="sku-7")
+    fleet.send([replace(windows[0], histograms={"confidence": lie}), *windows[1:]])
+    fleet.run(40, 0.09, tag="sku-7")
+    assert [(finding.device, finding.harm) for finding in fleet.findings()] == [("r1", False)]
+    with fleet.db.reading() as session:
+        (stored,) = session.exec(select(TagReference)).all()
+    reference = msgspec.msgpack.decode(stored.payload)["histograms"]["confidence"]
+    assert Histogram.unpack(reference).total == stored.frames
 
 
 def test_no_reference_is_made_of_harm(fleet: Fleet) -> None:

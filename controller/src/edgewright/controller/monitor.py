@@ -32,12 +32,12 @@ import msgspec
 
 from edgewright.controller import findings, labels, looks
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.database import Session, col, select
+from edgewright.controller.database import MOST_NUMBER, Session, col, select
 from edgewright.controller.database.engine import Database
 from edgewright.controller.database.tables import Artifact, Event, ModelVersion
 from edgewright.controller.events import record
 from edgewright.controller.evidence.counting import Counted
-from edgewright.controller.evidence.plausible import Ledger, why_impossible
+from edgewright.controller.evidence.plausible import Ledger, why_impossible, why_impossible_signals
 from edgewright.controller.evidence.reference import read_reference
 from edgewright.controller.evidence.seats import OTHER_SOURCES
 from edgewright.controller.evidence.signals import Seen, read_signals
@@ -71,9 +71,6 @@ MOST_BEHIND: Final = 20_000
 
 LOOKED_EVERY_S: Final = 5.0
 """Seconds after which audits, and versions that were not known, are looked up again."""
-
-LARGEST_VERSION: Final = 2**31 - 1
-"""That a database takes as a number."""
 
 _log = logging.getLogger(__name__)
 
@@ -215,7 +212,12 @@ class Monitor:
             if window.grace:
                 continue
             if window.version and window.frames and self._known(key):
-                decided.setdefault(key, []).append((window, read_signals(window)))
+                seen = read_signals(window)
+                if why_impossible_signals(window, seen):
+                    self._evidence[key].set_aside(window.device)
+                    touched[key] = None
+                    continue
+                decided.setdefault(key, []).append((window, seen))
             for told in window.outcomes:
                 decider = Key(window.model, told.version)
                 if told.labelled > 0 and self._known(decider):
@@ -232,7 +234,7 @@ class Monitor:
         """Whether there is something to compare the version with; looked up until there is."""
         if key in self._evidence:
             return True
-        if not key.model or not 1 <= key.version <= LARGEST_VERSION:
+        if not key.model or not 1 <= key.version <= MOST_NUMBER:
             return False
         if time.monotonic() < self._unknown.get(key, 0.0):
             return False

@@ -8,6 +8,7 @@ stored and shown, and is no evidence of anything but of its device.
 from math import isfinite
 from typing import Final
 
+from edgewright.controller.evidence.signals import Seen
 from edgewright.wire.messages import Outcomes, Window
 
 MOST_FRAMES_PER_S: Final = 10_000.0
@@ -46,6 +47,14 @@ def why_impossible(window: Window) -> str:
         if sum(counts.values()) > window.frames:
             return f"more decisions by {name} than frames"
     return next((why for outcome in window.outcomes if (why := why_impossible_outcome(outcome))), "")
+
+
+def why_impossible_signals(window: Window, seen: Seen) -> str:
+    """The same of what was read of its signals: each frame has one value of a signal at most."""
+    histograms = [*seen.histograms.values(), *([seen.latency] if seen.latency else [])]
+    counts = [histogram.total + histogram.invalid for histogram in histograms]
+    counts += [seen.embedding.n] if seen.embedding else []
+    return "more values of a signal than frames" if max(counts, default=0) > window.frames else ""
 
 
 def why_impossible_outcome(told: Outcomes) -> str:
