@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edgewright.controller.database import delete
+from edgewright.controller.database.tables import Device
 from edgewright.controller.database.tables import Window as WindowRow
 from edgewright.controller.ingest.rows import window_row
 from edgewright.controller.replaying import Replaying, stored_windows
@@ -104,3 +106,19 @@ def test_the_newest_windows_are_replayed(fleet: Fleet) -> None:
     assert starts == sorted(starts)
     everything = [w for page in stored_windows(fleet.db, 0.0) for w in page]
     assert [w for page in pages for w in page] == everything[-1100:]
+
+
+def test_findings_of_a_version_that_nobody_has_are_closed_after_a_restart(fleet: Fleet) -> None:
+    """A finding ends with its version also where the controller was off; one that a device runs goes on."""
+    fleet.run(5, 0.09)
+    fleet.run(20, 0.5)
+    (finding,) = fleet.findings()
+    with fleet.db.session() as session:
+        session.exec(delete(WindowRow))
+        session.add(Device(id="r1", target="t", active_model=MODEL, active_version=1))
+    fleet.new_monitor().replay()
+    assert [row.closed_at for row in fleet.findings()] == [finding.closed_at] == [0.0]
+    with fleet.db.session() as session:
+        session.get_one(Device, "r1").active_version = 2
+    fleet.new_monitor().replay()
+    assert [row.closed_at > 0.0 for row in fleet.findings()] == [True]

@@ -8,7 +8,7 @@ rebuild, and when, is the verdict's matter (``evidence.verdict.PATIENCE_S``).
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -57,6 +57,14 @@ def open_findings(session: Session, key: Key) -> dict[About, int]:
         About(row.device, row.tag, row.harm, row.cause == Cause.MODEL_FAULT): row.id or 0
         for row in session.exec(statement).all()
     }
+
+
+def abandoned(session: Session, watched: Container[Key]) -> list[Key]:
+    """Versions with open findings that nobody watches any more and no device has."""
+    running = session.exec(select(Device.active_model, Device.active_version).distinct()).all()
+    told = select(Finding.model, Finding.version).where(Finding.closed_at == 0.0).distinct()
+    keys = [Key(model, version) for model, version in session.exec(told).all()]
+    return [key for key in keys if key not in watched and tuple(key) not in running]
 
 
 def write_findings(

@@ -279,7 +279,7 @@ class Monitor:
         return True
 
     def _look(self) -> None:
-        """Take audits that came since the last look, and ask them which sources are to be believed."""
+        """Take audits, ask them which sources are to be believed, and close findings of the past."""
         self._looked_at = time.monotonic()
         models = {key.model for key in self._evidence}
         with self._db.reading() as session:
@@ -289,6 +289,10 @@ class Monitor:
                 if audits or named != self._weighed.get(model):
                     self._weighed[model] = named
                     self._weigh_sources(session, model)
+            left = findings.abandoned(session, self._evidence)
+        for key in left:
+            with self._db.session() as session:
+                findings.write_findings(session, key, (), findings.open_findings(session, key))
 
     def _take_audits(self, session: Session, model: str) -> bool:
         """Count audits of random frames as one more source; all anew where one came, changed or went."""
