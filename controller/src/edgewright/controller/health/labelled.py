@@ -42,11 +42,12 @@ _choose: Any = select
 
 
 class Heard(NamedTuple):
-    """What one source told of one device's decisions in one window."""
+    """What one source told of one device's decisions in one window; ``sums`` as the fields of ``Labels``."""
 
     at: float
     device: str
-    told: messages.Outcomes
+    source: str
+    sums: tuple[float, ...]
 
 
 class Look(NamedTuple):
@@ -71,7 +72,7 @@ def hear(session: Session, row: ModelVersion, now: float) -> list[Heard]:
         newest, and_(*same, col(Window.seq) == newest.c.seq)
     )
     return [
-        Heard(at, device, told)
+        Heard(at, device, told.source, _counted(told))
         for at, device, payload in session.exec(statement)
         for told in _outcomes(payload)
         if told.version == row.version
@@ -99,10 +100,10 @@ def _outcomes(payload: bytes) -> tuple[messages.Outcomes, ...]:
 
 def by_device(heard: Iterable[Heard], source: str) -> dict[str, Labels]:
     """What a source told of each device."""
-    parts: dict[str, list[Sequence[float]]] = defaultdict(list)
-    for _, device, told in heard:
-        if told.source == source:
-            parts[device].append(_counted(told))
+    parts: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+    for one in heard:
+        if one.source == source:
+            parts[one.device].append(one.sums)
     return {device: _total(mine) for device, mine in parts.items()}
 
 
@@ -112,10 +113,10 @@ def ranked(heard: Sequence[Heard]) -> list[str]:
     By devices, because a single one may invent a name and tell whatever it likes under it.
     """
     devices: dict[str, set[str]] = defaultdict(set)
-    labelled: dict[str, int] = defaultdict(int)
-    for _, device, told in heard:
-        devices[told.source].add(device)
-        labelled[told.source] += told.labelled
+    labelled: dict[str, float] = defaultdict(float)
+    for one in heard:
+        devices[one.source].add(one.device)
+        labelled[one.source] += one.sums[0]
     order = sorted(devices, key=lambda source: (-len(devices[source]), -labelled[source], source))
     return order[:MOST_SOURCES]
 
@@ -124,9 +125,9 @@ def told_by(heard: Sequence[Heard], sources: Collection[str], onset: float = 0.0
     """What each of the sources told; with an onset, since then."""
     found = []
     for source in sources:
-        mine = [one for one in heard if one.told.source == source and one.at >= onset]
+        mine = [one for one in heard if one.source == source and one.at >= onset]
         if mine:
-            total = _total(_counted(one.told) for one in mine)
+            total = _total(one.sums for one in mine)
             found.append(_told(total, min(one.at for one in mine), source, from_onset=onset > 0.0))
     return found
 
@@ -160,7 +161,7 @@ def audits(looks: Sequence[Look]) -> Told | None:
     weights = [1.0 / look.item.probability for look in looks]
     wrong = [not look.item.right for look in looks]
     amounts = zip(weights, wrong, strict=True)
-    total = _total([1, int(bad), weight, bad * weight, weight**2] for weight, bad in amounts)
+    total = _total((1, int(bad), weight, bad * weight, weight**2) for weight, bad in amounts)
     return _told(total, min(look.taken_at for look in looks), AUDIT)
 
 
@@ -176,20 +177,17 @@ def _told(total: Labels, since: float, source: str, *, from_onset: bool = False)
     )
 
 
-def _counted(told: messages.Outcomes) -> list[float]:
+def _counted(told: messages.Outcomes) -> tuple[float, ...]:
     """The sums of one window; chances are at most 1, so weights below 1 are none that were counted."""
     weight, squares = told.weight, told.weight_squares
     if weight < told.labelled * ROUNDING or squares < weight * ROUNDING:
-        return [told.labelled, told.wrong, told.labelled, told.wrong, told.labelled]
-    return [told.labelled, told.wrong, weight, min(told.wrong_weight, weight), squares]
+        return (told.labelled, told.wrong, told.labelled, told.wrong, told.labelled)
+    return (told.labelled, told.wrong, weight, min(told.wrong_weight, weight), squares)
 
 
-def _total(parts: Iterable[Sequence[float]]) -> Labels:
-    return _labels(*(sum(column) for column in zip(*parts, strict=True)))
-
-
-def _labels(labelled: float, wrong: float, weight: float, wrong_weight: float, squares: float) -> Labels:
-    return Labels(int(labelled), int(wrong), weight, wrong_weight, squares)
+def _total(parts: Iterable[tuple[float, ...]]) -> Labels:
+    labelled, wrong, *weights = map(sum, zip(*parts, strict=True))
+    return Labels(int(labelled), int(wrong), *weights)
 
 
 def _is_of_sample() -> Any:
