@@ -58,6 +58,29 @@ def test_harm_in_moved_light_is_optics_and_waits_before_a_rebuild(fleet: Fleet) 
     assert fleet.alarms == [1]
 
 
+def test_a_wiped_lens_opens_no_rebuild(fleet: Fleet) -> None:
+    """When light and decisions are right again, harm that has been is no concept drift of now."""
+    fleet.run(20, 0.09, brightness=0.5)
+    fleet.run(60, 0.4, brightness=0.7)
+    fleet.run(60, 0.09, brightness=0.5)
+    fleet.monitor = fleet.new_monitor()
+    fleet.monitor.replay()
+    fleet.run(40, 0.09, brightness=0.5)
+    assert fleet.alarms == []
+    assert len(fleet.events("alarm.raised")) == 1
+
+
+def test_errors_that_go_on_after_the_lens_was_wiped_open_a_rebuild(fleet: Fleet) -> None:
+    """Labels of pictures that are right again show harm by themselves, a minute later and not before."""
+    fleet.run(20, 0.09, brightness=0.5)
+    fleet.run(20, 0.4, brightness=0.7)
+    fleet.run(20, 0.4, brightness=0.5)
+    assert fleet.alarms == []
+    fleet.wait(60.0)
+    fleet.run(15, 0.4, brightness=0.5)
+    assert fleet.alarms == [1]
+
+
 def test_errors_on_other_goods_are_product_and_open_a_rebuild_at_once(fleet: Fleet) -> None:
     """Errors with another class mix and lower confidence are the goods'; the listener is told at once."""
     fleet.run(20, 0.09, brightness=0.5, classes=BOTH)

@@ -12,6 +12,8 @@ listener's matter. Rules:
   listener is told, also while a rebuild of the model is under way.
 - The listener is told of an alarm when its verdict opens a rebuild, at once or after some patience. One that
   it cannot take keeps no other from it, and is told again with the next windows, until it is taken.
+- An alarm that waited, as wiping a lens needs time, opens no rebuild because the pictures are right again: of
+  a cause without patience the labels from then on have to show harm by themselves.
 - A version whose stored files cannot be read has no evidence, which is an event; all others have theirs.
 - A fallen confidence is an event (``drift.noticed``).
 - Nothing is kept but what the database has: ``replay`` makes the same state again from the stored windows,
@@ -72,6 +74,9 @@ MOST_BEHIND: Final = 20_000
 LOOKED_EVERY_S: Final = 5.0
 """Seconds after which audits, and versions that were not known, are looked up again."""
 
+LATE_S: Final = 60.0
+"""Labels that come within this time may be of frames from before."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -102,6 +107,7 @@ class Monitor:
         self._looked_at = 0.0
         self._now = 0.0
         self._waiting: dict[Key, int] = {}
+        self._otherwise: dict[Key, float] = {}
         self._untold: list[int] = []
         self._refused: set[int] = set()
 
@@ -352,10 +358,20 @@ class Monitor:
             findings.store_references(session, key, fresh)
             self._findings[key] = findings.write_findings(session, key, verdicts, known)
         for verdict in _alarming(verdicts):
-            if self._lacks_alarm(key, verdict):
+            fresh = self._lacks_alarm(key, verdict)
+            if fresh:
                 self._raise_alarm(key, verdict)
-            if key in self._waiting and verdict.opens_rebuild(self._now):
+            still = key in self._waiting and (fresh or self._still_harms(key, verdict))
+            if still and verdict.opens_rebuild(self._now):
                 self._untold.append(self._waiting.pop(key))
+
+    def _still_harms(self, key: Key, verdict: Verdict) -> bool:
+        """Whether harm that had another cause goes on since it has this one; an estimate is of now anyway."""
+        if verdict.patience_s != 0.0 or not verdict.evidence.get("harmed"):
+            self._otherwise.pop(key, None)
+            return True
+        since = self._otherwise.setdefault(key, self._now + LATE_S)
+        return self._evidence[key].shows_harm(since, verdict.tag)
 
     def _lacks_alarm(self, key: Key, verdict: Verdict) -> bool:
         """Whether an alarm was not raised: a version has one that a rebuild answers, and one of a fault."""

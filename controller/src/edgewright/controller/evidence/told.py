@@ -176,16 +176,9 @@ class Told:
         evidence = self._devices.above(-inf)
         return (max(sorted(evidence), key=lambda device: evidence[device]),) if evidence else ()
 
-    def _others_agree(
-        self, apart: tuple[str, ...], onset: float, tag: str, heard: Sequence["Told"]
-    ) -> bool:
-        """Whether harm is shown without those robots, and in any case without the one that shows most.
-
-        Sources may tell of the same items, so their e-values are averaged: a mean of e-values is one.
-        """
-        but = (*apart, *self._strongest())
-        support = [one.support(onset, tag, but) for one in heard]
-        return float(np.logaddexp.reduce(support)) - log(len(heard)) >= SUPPORT_LOG
+    def _others_agree(self, apart: tuple[str, ...], onset: float, tag: str, heard: Sequence["Told"]) -> bool:
+        """Whether harm is shown without those robots, and in any case without the one that shows most."""
+        return supported(heard, onset, tag, (*apart, *self._strongest()))
 
     def support(self, onset: float, tag: str, but: tuple[str, ...]) -> float:
         """What labels since an onset say of harm, without some robots, of a tag or of all: a log e-value."""
@@ -193,6 +186,15 @@ class Told:
         counts = np.array([[others.labelled], [others.wrong]])
         steps = rate_steps(counts[0], counts[1], self._rate, self._bets)[0]
         return float(np.logaddexp.reduce(steps)) - log(BETS)
+
+
+def supported(heard: Sequence[Told], onset: float, tag: str, but: tuple[str, ...] = ()) -> bool:
+    """Whether labels since an onset show harm by themselves, whatever came before: without some robots.
+
+    Sources may tell of the same items, so their e-values are averaged: a mean of e-values is one.
+    """
+    support = [one.support(onset, tag, but) for one in heard]
+    return bool(support) and float(np.logaddexp.reduce(support)) - log(len(support)) >= SUPPORT_LOG
 
 
 def _effective(told: Outcomes) -> tuple[float, float]:

@@ -28,7 +28,7 @@ from edgewright.controller.evidence.reference import Reference
 from edgewright.controller.evidence.seats import Seats
 from edgewright.controller.evidence.shifts import ALL, ROBOT, TAG, Look, Shifts
 from edgewright.controller.evidence.signals import Seen
-from edgewright.controller.evidence.told import Harm, Heard, Told
+from edgewright.controller.evidence.told import Harm, Heard, Told, supported
 from edgewright.controller.evidence.two_rates import Counts, log_evidence_worse
 from edgewright.controller.evidence.verdict import Facts, Part, apart_by_e_bh
 from edgewright.wire.errors import MessageError
@@ -218,6 +218,10 @@ class VersionEvidence:
         labels = any(told.flagged for told in self._told.values())
         estimated = self._estimated is not None and self._estimated.harmed
         return bool(labels or estimated or self._shifts.open_rows or self._impossible)
+
+    def shows_harm(self, since: float, tag: str) -> bool:
+        """Whether the trusted labels from then on show harm by themselves: of one tag, or of all."""
+        return supported(tuple(self._trusted().values()), since, tag)
 
     def lately(self, until: float) -> Counts:
         """What its trusted labels said in the last half hour before a time."""
