@@ -250,6 +250,10 @@ def test_labels_of_unequal_chances_count_by_their_weights(fleet: Fleet) -> None:
     for _ in range(60):
         fleet.send([replace(window, outcomes=tuple(wrong)) for window in fleet.windows(0.09)])
     assert fleet.alarms == []
+
+
+def test_the_same_labels_without_weights_are_harm(fleet: Fleet) -> None:
+    """Where no chances are told, items that are wrong more often than tested are harm."""
     plain = [Outcomes(1, 19, 4)]
     for _ in range(60):
         fleet.send([replace(window, outcomes=tuple(plain)) for window in fleet.windows(0.09)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from edgewright.controller import labels
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Sample
+from edgewright.controller.evidence.told import Heard, Told
 from edgewright.controller.evidence.version import VersionEvidence
+from edgewright.controller.evidence.weights import Weights
 from edgewright.controller.findings import Key
 from edgewright.wire.messages import Outcomes, Window
 from tests.controller.windows_fleet import MODEL, START, Fleet
@@ -112,7 +115,7 @@ def audited(fleet: Fleet, truths: dict[str, str], looks: int = 30) -> None:
 def test_a_source_that_names_itself_is_set_aside_by_its_own_truths(fleet: Fleet) -> None:
     """Audits that contradict scanners of a line set aside those, or the pool they are in, and no more."""
     fleet.run(2, 0.09)
-    names = ("liar", "honest", "third", "fourth")
+    names: tuple[str, ...] = ("liar", "honest", "third", "fourth")
     for device in ("r1", "r2"):
         fleet.send(beside(fleet.windows(0.09), *(Outcomes(1, 2, 0, name) for name in names), of=device))
         names = names[:2]
@@ -131,3 +134,36 @@ def test_a_source_that_audits_never_meet_is_believed_as_its_line_is(fleet: Fleet
     fleet.send(beside(fleet.windows(0.09), Outcomes(1, 2, 0, "fresh")))
     fleet.monitor._look()
     assert the_evidence(fleet).distrusted == {"", "scanner", "fresh"}
+
+
+def chosen_by_suspicion(seed: int, windows: int) -> list[Heard]:
+    """Labels of two robots, one a window: all of the suspicious items, and one in twenty of the others."""
+    chance, told = Random(seed), list[Heard]()
+    while len(told) < windows:
+        suspicious = chance.random() < 0.05
+        wrong = chance.random() < (0.3 if suspicious else 0.005)
+        weight = 1.0 if suspicious else 20.0
+        if chance.random() < 1.0 / weight:
+            one = Outcomes(1, 1, wrong, "station", weight, weight * wrong, weight**2)
+            told.append(Heard(30.0 * len(told), f"r{len(told) % 2}", "", one))
+    return told
+
+
+def test_weights_count_across_windows_with_one_label_each() -> None:
+    """A station that looks at all suspicious items, and says so, shows the rate of all items: no harm."""
+    harmed = 0
+    for seed in range(10):
+        told = Told(0.05, 10_000.0)
+        told.observe(chosen_by_suspicion(seed, 600))
+        harmed += told.harm([told]).harmed
+        assert told.wrong / told.labelled > 0.1
+        assert told.sums.wrong / told.sums.weight < 0.05
+    assert harmed == 0
+
+
+def test_weights_of_one_robot_scale_nobody_elses_labels() -> None:
+    """A robot that claims the smallest chances silences its own labels, and none of its siblings'."""
+    weights = Weights()
+    weights.count("r1", Outcomes(1, 1, 0, "", 1000.0, 0.0, 1e6))
+    assert weights.count("r1", Outcomes(1, 10, 2)) == pytest.approx((0.01, 0.002))
+    assert weights.count("r2", Outcomes(1, 10, 2)) == (10.0, 2.0)

@@ -5,9 +5,8 @@ all are struck; of each robot, which tells who is struck; of each tag. A robot's
 (``plausible``), and even so one robot that lies must not speak for all: ``harm`` asks whether the others,
 without it, say the same.
 
-Labels that were chosen with known chances count by their effective number: with weights ``1/p`` (Horvitz and
-Thompson 1952) that is Kish's ``(sum of weights)^2 / sum of squared weights`` (1965), of which the weighted
-share is wrong. For equal chances both are the plain counts.
+Labels that were chosen with known chances count by their weights, in parts of the largest (``weights``). For
+equal chances those are the plain counts.
 """
 
 from collections import deque
@@ -20,6 +19,7 @@ import numpy as np
 from edgewright.controller.evidence.bank import Bank, Floats, rate_steps
 from edgewright.controller.evidence.edetector import BETS, LARGEST_BET, SMALLEST_BET, ErrorRateDetector
 from edgewright.controller.evidence.verdict import apart_by_e_bh
+from edgewright.controller.evidence.weights import Sums, Weights, sums_of
 from edgewright.wire.messages import Outcomes
 
 RECENT_BLOCKS: Final = 4096
@@ -72,6 +72,7 @@ class Told:
     Attributes:
         detector: of all robots together.
         labelled, wrong: items so far.
+        sums: of their weights.
         recent: the last blocks.
         robots: that have told any.
     """
@@ -80,18 +81,22 @@ class Told:
         self.detector = ErrorRateDetector(rate, run_length)
         self.labelled = 0
         self.wrong = 0
+        self.sums = Sums(0.0, 0.0, 0.0)
         self.recent: deque[Block] = deque(maxlen=RECENT_BLOCKS)
         self._rate = rate
         self._bets: Floats = rate + (1.0 - rate) * np.geomspace(SMALLEST_BET, LARGEST_BET, BETS)
         self._devices = Bank(BETS, run_length)
         self._tags = Bank(BETS, run_length)
         self.robots: set[str] = set()
+        self._weights = Weights()
 
     def observe(self, told: Sequence[Heard]) -> None:
         """Take labels of this version and source, in the order of their windows."""
-        blocks = [Block(one.at, one.device, one.tag, *_effective(one.told)) for one in told]
+        counts = [self._weights.count(one.device, one.told) for one in told]
+        blocks = [Block(w.at, w.device, w.tag, *n) for w, n in zip(told, counts, strict=True)]
         self.labelled += sum(one.told.labelled for one in told)
         self.wrong += sum(one.told.wrong for one in told)
+        self.sums = Sums(*map(sum, zip(self.sums, *(sums_of(one.told) for one in told), strict=True)))
         blocks = [block for block in blocks if block.labelled]
         if not blocks:
             return
@@ -195,11 +200,3 @@ def supported(heard: Sequence[Told], onset: float, tag: str, but: tuple[str, ...
     """
     support = [one.support(onset, tag, but) for one in heard]
     return bool(support) and float(np.logaddexp.reduce(support)) - log(len(support)) >= SUPPORT_LOG
-
-
-def _effective(told: Outcomes) -> tuple[float, float]:
-    """Effective numbers of labelled and wrong items."""
-    if not told.weight or not told.weight_squares:
-        return float(told.labelled), float(told.wrong)
-    labelled = min(told.weight**2 / told.weight_squares, float(told.labelled))
-    return labelled, labelled * min(told.wrong_weight / told.weight, 1.0)

@@ -54,7 +54,7 @@ class VersionHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         labelled, wrong: outcomes of its decisions so far.
-        error_rate: estimate and 95 % confidence sequence over all of them.
+        error_rate: estimate and 95 % confidence sequence over all of them, each with its weight.
         reference_rate, harm_rate: promised by testing, and from where on it is harm.
         evidence, threshold: e-detector of harm, and the average run length at which it alarms, in windows.
         harmed: whether the threshold is reached.
@@ -247,7 +247,7 @@ class VersionEvidence:
             version=self._of[1],
             labelled=labelled,
             wrong=wrong,
-            error_rate=rate_interval(labelled, wrong, INTERVAL_ALPHA),
+            error_rate=_error_rate(tuple(trusted.values())),
             reference_rate=reference.error_rate,
             harm_rate=self._harm_rate,
             evidence=leading.evidence() if leading is not None else 0.0,
@@ -387,6 +387,13 @@ class VersionEvidence:
             return False
         now = Counts(fleet.labelled, fleet.wrong)
         return log_evidence_worse(now, before, self._tolerance) >= WORSE_LOG
+
+
+def _error_rate(heard: Sequence[Told]) -> Interval:
+    """Of weighted labels: as many evenly chosen ones as would tell as much (Kish 1965)."""
+    weight, wrong, squares = (sum(told.sums[field] for told in heard) for field in range(3))
+    items = weight**2 / squares if squares else 0.0
+    return rate_interval(items, items * wrong / weight if items else 0.0, INTERVAL_ALPHA)
 
 
 class _Struck(msgspec.Struct, frozen=True):
