@@ -358,10 +358,10 @@ class Monitor:
             findings.store_references(session, key, fresh)
             self._findings[key] = findings.write_findings(session, key, verdicts, known)
         for verdict in _alarming(verdicts):
-            fresh = self._lacks_alarm(key, verdict)
-            if fresh:
+            new = self._lacks_alarm(key, verdict)
+            if new:
                 self._raise_alarm(key, verdict)
-            still = key in self._waiting and (fresh or self._still_harms(key, verdict))
+            still = key in self._waiting and (new or self._still_harms(key, verdict))
             if still and verdict.opens_rebuild(self._now):
                 self._untold.append(self._waiting.pop(key))
 
