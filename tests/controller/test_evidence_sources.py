@@ -1,16 +1,9 @@
-"""Sources of labels are judged by audits, and their rates corrected; all streams are seeded."""
+"""Sources of labels are judged by audits, and their labels weighted; all streams are seeded."""
 
 import numpy as np
 import pytest
 
-from edgewright.controller.evidence.sources import (
-    Cohort,
-    SourceErrors,
-    corrected_error_rate,
-    delayed_error_rate,
-    judge_source,
-    weighted_error_rate,
-)
+from edgewright.controller.evidence.sources import judge_source, weighted_error_rate
 
 
 def test_an_honest_source_is_kept_for_ever() -> None:
@@ -66,49 +59,6 @@ def test_an_agent_without_weights_is_taken_as_even() -> None:
     assert (weighted_error_rate(0, 0).rate.low, weighted_error_rate(0, 0).rate.high) == (0.0, 1.0)
 
 
-def test_late_labels_count_by_their_decisions() -> None:
-    """An hour of which half the labels came counts in full; one of which 5 % came does not count yet."""
-    old, new = Cohort(100, 100, 4), Cohort(100, 50, 20)
-    assert delayed_error_rate([old, new]).rate.estimate == pytest.approx(0.22)
-    assert delayed_error_rate([old, new, Cohort(100, 5, 5)]).rate.estimate == pytest.approx(0.22)
-    assert delayed_error_rate([old, Cohort(100, 5, 5)], usual_share=0.2).rate.estimate > 0.5
-
-
-@pytest.mark.parametrize(
-    ("rate", "hits", "passes", "labels", "audits"),
-    [(0.1, 0.9, 0.97, 300, 60), (0.3, 0.8, 0.9, 100, 50), (0.02, 0.9, 0.99, 500, 200)],
-)
-def test_a_corrected_rate_holds_the_truth(
-    rate: float, hits: float, passes: float, labels: int, audits: int
-) -> None:
-    """95 % intervals of the corrected rate hold the true one where the apparent rate is off."""
-    rng, held = np.random.default_rng(0), 0
-    for _ in range(400):
-        apparent = rng.binomial(labels, rate * hits + (1 - rate) * (1 - passes)) / labels
-        wrong = int(rng.binomial(audits, rate))
-        errors = SourceErrors(
-            wrong, int(rng.binomial(wrong, hits)), audits - wrong, int(rng.binomial(audits - wrong, passes))
-        )
-        found = corrected_error_rate(apparent, labels, errors)
-        held += found.low <= rate <= found.high
-    assert held >= 368
-
-
-def test_the_correction_moves_the_rate() -> None:
-    """A source that calls one right item in ten wrong and misses none shows 19 % where 10 % are wrong."""
-    found = corrected_error_rate(0.19, 10_000, SourceErrors(1000, 1000, 1000, 900))
-    assert found.estimate == pytest.approx(0.1, abs=0.01)
-    assert found.high < 0.16
-
-
-def test_a_source_no_better_than_chance_says_nothing() -> None:
-    """Where a source tells wrong of right and wrong items alike, or has no labels, all rates are possible."""
-    coin = corrected_error_rate(0.5, 100, SourceErrors(20, 9, 20, 9))
-    assert (coin.low, coin.high) == (0.0, 1.0)
-    silent = corrected_error_rate(0.0, 0, SourceErrors(20, 20, 20, 20))
-    assert (silent.low, silent.high) == (0.0, 1.0)
-
-
 def test_nonsense_is_refused() -> None:
     """Counts and sums that cannot be are refused, each with a sentence."""
     with pytest.raises(ValueError, match="compared"):
@@ -122,11 +72,3 @@ def test_nonsense_is_refused() -> None:
             weighted_error_rate(5, 1, *sums)
     with pytest.raises(ValueError, match="squares"):
         weighted_error_rate(5, 1, 10.0, 2.0, 0.0)
-    with pytest.raises(ValueError, match="cohort"):
-        delayed_error_rate([Cohort(5, 6, 0)])
-    with pytest.raises(ValueError, match="share"):
-        delayed_error_rate([], usual_share=0.0)
-    with pytest.raises(ValueError, match="error rate"):
-        corrected_error_rate(1.1, 10, SourceErrors(1, 1, 1, 1))
-    with pytest.raises(ValueError, match="truth"):
-        corrected_error_rate(0.1, 10, SourceErrors(1, 2, 1, 1))

@@ -1,15 +1,14 @@
-"""Whether a source of labels is to be believed, and what its labels say when it errs now and then.
+"""Whether a source of labels is to be believed, and what labels of unequal chances say.
 
 The machine tells outcomes on its own: a downstream scanner, the gripper, an operator's override. Such labels
 are cheap, late, partial and sometimes wrong; somebody may even poison them. A person's audits of the same
-items are the yardstick. Three questions, each a function:
+items are the yardstick. Two questions, each a function:
 
 - ``judge_source``: does the source disagree with audits more often than is tolerated? The interval is a
   confidence sequence, so asking after every audit sets an honest source aside with probability ``alpha``
   at most, for ever.
 - ``weighted_error_rate``: the error rate of labels that were chosen with unequal chances, with Kish's
-  effective number; ``delayed_error_rate``: of labels that come late, some hours later than others.
-- ``corrected_error_rate``: the error rate behind a source that itself errs at rates known from audits.
+  effective number.
 
 >>> judge_source(agree=97, compared=100).trusted
 True
@@ -17,11 +16,10 @@ True
 'The source disagrees with audits on 30 of 100 items (30 %, at least 17 %); 5 % are tolerated.'
 """
 
-from collections.abc import Sequence
-from math import isfinite, sqrt
+from math import isfinite
 from typing import Final, NamedTuple
 
-from scipy.special import betaincinv, ndtri
+from scipy.special import betaincinv
 
 from edgewright.controller.evidence.confidence_sequence import Interval, rate_interval
 
@@ -29,9 +27,6 @@ ALPHA: Final = 0.05
 
 TOLERANCE: Final = 0.05
 """Share of items on which a source may disagree with audits; a person errs on one or two in a hundred."""
-
-MATURE_SHARE: Final = 0.2
-"""A cohort of decisions counts once so large a part of its usual labels has come."""
 
 
 class SourceVerdict(NamedTuple):
@@ -138,108 +133,3 @@ def _exact(rate: float, n: float, alpha: float) -> Interval:
     low = float(betaincinv(wrong, right + 1.0, alpha / 2)) if wrong > 0.0 else 0.0
     high = float(betaincinv(wrong + 1.0, right, 1.0 - alpha / 2)) if right > 0.0 else 1.0
     return Interval(low, rate, high)
-
-
-class Cohort(NamedTuple):
-    """Decisions of one time: how many, and what has been told of them until now."""
-
-    decided: int
-    labelled: int
-    wrong: int
-
-
-def delayed_error_rate(
-    cohorts: Sequence[Cohort], usual_share: float = 1.0, *, alpha: float = ALPHA
-) -> WeightedRate:
-    """Error rate where labels come late: each cohort counts by its decisions, not by its labels so far.
-
-    Otherwise the newest hours, few of whose labels have come, would hardly count, and a fall would be seen
-    late. Within a cohort the labels that came are taken to be like those that have not. Cohorts with less
-    than ``MATURE_SHARE`` of the usual labels are left out: the first to be told of are often the worst.
-
-    Args:
-        cohorts: in any order.
-        usual_share: share of decisions that ever get a label, in (0, 1].
-        alpha: chance of an interval that misses.
-
-    Raises:
-        ValueError: the counts or the share make no sense.
-    """
-    if not 0.0 < usual_share <= 1.0:
-        raise ValueError(f"The usual share lies in (0, 1], not {usual_share}.")
-    if any(not 0 <= c.wrong <= c.labelled <= c.decided for c in cohorts):
-        raise ValueError("A cohort has at most as many wrong items as labelled, and labelled as decided.")
-    ripe = [c for c in cohorts if c.labelled and c.labelled >= MATURE_SHARE * usual_share * c.decided]
-    weights = [c.decided / c.labelled for c in ripe]
-    return weighted_error_rate(
-        sum(c.labelled for c in ripe),
-        sum(c.wrong for c in ripe),
-        sum(w * c.labelled for w, c in zip(weights, ripe, strict=True)),
-        sum(w * c.wrong for w, c in zip(weights, ripe, strict=True)),
-        sum(w * w * c.labelled for w, c in zip(weights, ripe, strict=True)),
-        alpha=alpha,
-    )
-
-
-class SourceErrors(NamedTuple):
-    """What audits showed of a source, by the audit's truth.
-
-    Attributes:
-        wrong, told_wrong: decisions that were wrong, and how many of those the source told to be wrong.
-        right, told_right: decisions that were right, and how many of those the source told to be right.
-    """
-
-    wrong: int
-    told_wrong: int
-    right: int
-    told_right: int
-
-
-def corrected_error_rate(
-    apparent: float, effective: float, errors: SourceErrors, *, alpha: float = ALPHA
-) -> Interval:
-    """The error rate behind labels of a source that errs; for one look.
-
-    Rogan and Gladen 1978: ``(apparent + specificity - 1) / (sensitivity + specificity - 1)``. The interval is
-    that of Lang and Reiczigel, "Confidence limits for prevalence of disease adjusted for estimated
-    sensitivity and specificity", Preventive Veterinary Medicine 2014. All of [0, 1] where the source tells
-    nothing: it is not better than chance.
-
-    Args:
-        apparent: error rate by the source's labels.
-        effective: effective number of those labels.
-        errors: from items that were audited as well.
-        alpha: chance of an interval that misses.
-
-    Raises:
-        ValueError: the numbers make no sense.
-    """
-    if not (0.0 <= apparent <= 1.0 and effective >= 0.0):
-        raise ValueError("The error rate lies in [0, 1], and its number of labels is not negative.")
-    if not (0 <= errors.told_wrong <= errors.wrong and 0 <= errors.told_right <= errors.right):
-        raise ValueError("A source tells the truth of between 0 and all audited items.")
-    z = float(-ndtri(alpha / 2))
-    n = effective + z * z
-    told = (effective * apparent + z * z / 2) / n
-    hits, passes = (errors.told_wrong + 1) / (errors.wrong + 2), (errors.told_right + 1) / (errors.right + 2)
-    informs = hits + passes - 1.0
-    if not effective or informs <= 0.0:
-        return Interval(0.0, 0.5, 1.0)
-    rate = (told + passes - 1.0) / informs
-    spread = sqrt(
-        told * (1 - told) / n
-        + (1 - rate) ** 2 * passes * (1 - passes) / (errors.right + 2)
-        + rate**2 * hits * (1 - hits) / (errors.wrong + 2)
-    )
-    shift = (
-        2
-        * z
-        * z
-        * (
-            rate * hits * (1 - hits) / (errors.wrong + 2)
-            - (1 - rate) * passes * (1 - passes) / (errors.right + 2)
-        )
-    )
-    slack = z * spread / informs
-    low, middle, high = (min(max(x, 0.0), 1.0) for x in (rate + shift - slack, rate, rate + shift + slack))
-    return Interval(low, min(max(middle, low), high), high)
