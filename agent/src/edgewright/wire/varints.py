@@ -33,6 +33,8 @@ def get_varint(data: bytes, at: int) -> tuple[int, int]:
     Raises:
         MalformedMessageError: the bytes end in it, or it is longer than any that is written.
     """
+    if at < len(data) and data[at] < 0x80:  # nearly all are so small
+        return data[at], at + 1
     value = 0
     for i, byte in enumerate(data[at : at + MAX_VARINT_BYTES]):
         value |= (byte & 0x7F) << (7 * i)
