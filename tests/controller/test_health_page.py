@@ -16,7 +16,7 @@ from edgewright.controller.api.app import create_app
 from edgewright.controller.cli.program import main
 from edgewright.controller.database import col, select
 from edgewright.controller.database.evidencetables import Finding, Label
-from edgewright.controller.database.tables import AuditEntry, Sample, Window
+from edgewright.controller.database.tables import Artifact, AuditEntry, Device, Sample, Window
 from edgewright.controller.labels import AUDIT
 from edgewright.wire import messages
 from edgewright.wire.histograms import Histogram
@@ -259,6 +259,26 @@ def test_a_window_with_more_values_than_frames_counts_nothing(client: TestClient
     assert found["answers"][1]["numbers"]["frames"] == before["answers"][1]["numbers"]["frames"] - 14
 
 
+def test_a_targets_windows_are_held_against_its_own_profile(client: TestClient, parts: Parts) -> None:
+    """Beside a second target, whose test showed dark pictures, three devices of the first look as tested."""
+    fill(parts, Line(seconds=60, labelled=False), time.time())
+    with parts.db.session() as session:
+        first = session.exec(select(Artifact)).one()
+        dark = json.loads(parts.blobs.read(first.profile_sha256)) | {"error_rate": 0.02}
+        dark["histograms"]["brightness"] = dark["histograms"]["saturation"]
+        other = {"target": "arm64-tflite-cpu", "profile_sha256": parts.blobs.put(json.dumps(dark).encode())}
+        session.add(Artifact(**first.model_dump() | other))
+        odd = session.get(Device, "robot-4")
+        assert odd is not None
+        odd.target = "arm64-tflite-cpu"
+        session.add(odd)
+    found = client.get(f"/api/v1/models/{MODEL}/health", headers=HEADERS).json()
+    assert found["promised"] == 0.02
+    assert found["windows"] == 18
+    assert "18 windows of x86_64-ort-cpu" in found["answers"][1]["certainty"]
+    assert next(s["outside"] for s in found["signals"] if s["name"] == "brightness") < 0.05
+
+
 @pytest.mark.parametrize("line", [Line(profiled=False, seconds=60), Line(seconds=0), Line(devices=0)])
 def test_what_is_missing_leaves_a_sound_page(client: TestClient, parts: Parts, line: Line) -> None:
     """Without a profile, without windows or without devices the page stands and says so."""
@@ -282,7 +302,10 @@ def test_damaged_and_graceful_windows_are_left_out(client: TestClient, parts: Pa
     assert sum(found["signals"][0]["now"]) == 4 * 14
 
 
-def test_a_model_that_is_not_there_is_told(client: TestClient) -> None:
-    """Neither API nor page invents a model."""
+def test_a_model_that_is_not_there_is_told(client: TestClient, parts: Parts) -> None:
+    """Neither API nor page invents a model, nor a version that no database can hold."""
+    fill(parts, Line(seconds=0), time.time())
+    beyond = {"version": 2**63}
+    assert client.get(f"/api/v1/models/{MODEL}/health", headers=HEADERS, params=beyond).status_code == 404
     assert client.get("/api/v1/models/nobody/health", headers=HEADERS).status_code == 404
     assert client.get("/models/nobody/health").status_code == 404

@@ -13,7 +13,7 @@ from edgewright.controller.evidence.confidence_sequence import Interval, rate_in
 from edgewright.controller.evidence.sources import weighted_error_rate
 from edgewright.controller.evidence.version import VersionHealth
 from edgewright.controller.model_toml import DriftPart
-from edgewright.controller.web.words import Tone
+from edgewright.controller.web.words import Tone, plural
 from edgewright.wire.histograms import SCHEMAS, Histogram
 
 CENTRAL: Final = 0.99
@@ -274,6 +274,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         frames_an_hour: decisions of the version an hour, None without windows in the last hour.
         span_s: seconds that devices are compared over; robots are those of them with windows there.
         windows: how many of the newest windows the signals are made of.
+        target: whose devices' windows; empty where all were tested as one.
         latency_limit_us: 99th percentile that the model may take on a device; 0 where none is declared.
         before: a version that a rollback could bring back, 0 for none.
     """
@@ -297,6 +298,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     signals: tuple[Signal, ...] = ()
     classes: tuple[ClassShare, ...] = ()
     windows: int = 0
+    target: str = ""
     frames: int = 0
     fallback: int = 0
     frames_an_hour: float | None = None
@@ -322,6 +324,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         """
         found = any(c.harm and not c.device and not c.tag for c in self.open_changes)
         return found or bool(self.weighed and self.weighed.harmed)
+
+    @property
+    def counted(self) -> str:
+        """What signals were counted in, in words."""
+        return plural(self.windows, "window") + (f" of {self.target}" if self.target else "")
 
     @property
     def open_changes(self) -> tuple[Change, ...]:

@@ -3,7 +3,7 @@
 Read for ``reading``, and bounded as it says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from math import inf
 from typing import Any, Final
@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.database import Session, col, select
-from edgewright.controller.database.tables import Artifact, ModelVersion, Window
+from edgewright.controller.database import Session, col, func, select
+from edgewright.controller.database.tables import Artifact, Device, ModelVersion, Window
 from edgewright.controller.evidence.calibration import Calibration
 from edgewright.controller.evidence.confidence_sequence import Interval
 from edgewright.controller.evidence.labelfree import MOST_UNSEEN, estimate, unseen_share
@@ -50,6 +50,10 @@ SIGNALS: Final = (
 """What is compared, in the order in which it is shown."""
 
 
+_choose: Any = select
+"""SQLModel's types know some columns only."""
+
+
 class Profile(msgspec.Struct, frozen=True):
     """The entries of ``compiler.reference_profile.ReferenceProfile`` that are read here."""
 
@@ -58,10 +62,11 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 class Tested(msgspec.Struct, frozen=True):
-    """What testing left: the promise, and the profile that it stands in."""
+    """What testing left: the promise, and a profile with its target; empty where it is of all."""
 
     promise: Promise | None = None
     profile: Profile = Profile({})
+    target: str = ""
 
 
 class Windows(msgspec.Struct, frozen=True):
@@ -75,14 +80,33 @@ class Windows(msgspec.Struct, frozen=True):
 
 
 def read_tested(session: Session, blobs: BlobStore, row: ModelVersion, drift: DriftPart) -> Tested:
-    """Of the target whose promise is the weakest, which is the one that all keep; as the monitor does."""
-    statement = select(Artifact.profile_sha256).where(
+    """The weakest promise, which all targets keep, with the profile of the target that most devices have.
+
+    Each target decides a little otherwise, so its windows are held against its own profile only.
+    """
+    statement = _choose(Artifact.target, Artifact.profile_sha256).where(
         col(Artifact.model) == row.model, col(Artifact.version) == row.version
     )
-    found = [_read_profile(blobs, sha256, drift) for sha256 in set(session.exec(statement)) if sha256]
-    return max(
-        found, key=lambda tested: tested.promise.harm_rate if tested.promise else 0.0, default=Tested()
+    profiles = {target: sha256 for target, sha256 in session.exec(statement) if sha256}
+    found = {sha256: _read_profile(blobs, sha256, drift) for sha256 in set(profiles.values())}
+    weakest = max(
+        found.values(), key=lambda it: it.promise.harm_rate if it.promise else 0.0, default=Tested()
     )
+    target = _usual_target(session, row, profiles) if len(found) > 1 else ""
+    return Tested(weakest.promise, found[profiles[target]].profile, target) if target else weakest
+
+
+def _usual_target(session: Session, row: ModelVersion, among: Collection[str]) -> str:
+    """The target of most devices that run a version; empty where none of these targets has any."""
+    statement = (
+        select(Device.target)
+        .where(col(Device.active_model) == row.model, col(Device.active_version) == row.version)
+        .where(col(Device.revoked_at) == 0.0, col(Device.target).in_(among))
+        .group_by(col(Device.target))
+        .order_by(func.count().desc(), col(Device.target))
+        .limit(1)
+    )
+    return session.exec(statement).first() or ""
 
 
 def _read_profile(blobs: BlobStore, sha256: str, drift: DriftPart) -> Tested:
@@ -97,9 +121,12 @@ def _read_profile(blobs: BlobStore, sha256: str, drift: DriftPart) -> Tested:
     return Tested(Promise(reference.error_rate, reference.error_rate_n, harm_rate, confidence), profile)
 
 
-def read_windows(session: Session, row: ModelVersion, now: float) -> Windows:
-    """The newest windows of the last day; those in the grace after a changeover stand for nothing."""
-    return _summed(_newest(session, row, now - DAY_S, inf, MOST_WINDOWS))
+def read_windows(session: Session, row: ModelVersion, now: float, target: str = "") -> Windows:
+    """The newest windows of the last day, of one target's devices if so asked.
+
+    Those in the grace after a changeover stand for nothing.
+    """
+    return _summed(_newest(session, row, now - DAY_S, inf, MOST_WINDOWS, target))
 
 
 def read_day(session: Session, row: ModelVersion, now: float) -> Windows:
@@ -111,7 +138,7 @@ def read_day(session: Session, row: ModelVersion, now: float) -> Windows:
 
 
 def _newest(
-    session: Session, row: ModelVersion, start: float, end: float, most: int
+    session: Session, row: ModelVersion, start: float, end: float, most: int, target: str = ""
 ) -> list[messages.Window]:
     statement = (
         select(Window.payload)
@@ -120,6 +147,9 @@ def _newest(
         .order_by(col(Window.ts).desc())
         .limit(most)
     )
+    if target:
+        devices = select(Device.id).where(col(Device.target) == target)
+        statement = statement.where(col(Window.device).in_(devices))
     return [window for payload in session.exec(statement) if (window := _decoded(payload))]
 
 

@@ -268,8 +268,7 @@ def bounds(facts: Facts) -> Answer:
         question=QUESTIONS[Key.BOUNDS],
         sentence=" ".join([sentence, *(fault.sentence for fault in faults)]),
         tone=tone,
-        certainty=f"Counted in the newest {plural(facts.windows, 'window')}; 1 % outside is what testing "
-        "itself had.",
+        certainty=f"Counted in the newest {facts.counted}; 1 % outside is what testing itself had.",
         numbers=numbers | {"fallback": facts.fallback, "frames": facts.frames},
         details=tuple(_said(signal) for signal in judged),
     )

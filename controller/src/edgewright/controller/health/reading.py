@@ -98,7 +98,7 @@ def read(
     drift = spec.drift if spec else DriftPart()
     tested = read_tested(session, blobs, row, drift)
     weighed = next((w for w in monitor.status(model) if w.version == row.version), None)
-    windows = read_windows(session, row, now)
+    windows = read_windows(session, row, now, tested.target)
     words = _words(session, row, now, weighed)
     looks = read_looks(session, row, now)
     return Facts(
@@ -121,6 +121,7 @@ def read(
         signals=signals_of(windows, tested.profile),
         classes=classes_of(windows, tested.profile),
         windows=windows.number,
+        target=tested.target,
         frames=windows.frames,
         fallback=windows.fallback,
         frames_an_hour=_frames_an_hour(session, row, now),

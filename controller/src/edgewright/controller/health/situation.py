@@ -63,7 +63,7 @@ def changes(facts: Facts) -> Answer:
         Key.CHANGES,
         said,
         tone="quiet" if noticed else "good",
-        certainty=f"The monitor has no finding; counted in {plural(facts.windows, 'window')}.",
+        certainty=f"The monitor has no finding; counted in {facts.counted}.",
         details=_looks(facts),
     )
 
