@@ -328,6 +328,11 @@ TABLE: Final = (
         ("test_source_tells_lies", "test_formula_in_a_label", "test_page_in_place_of_a_picture"),
     ),
     Row(
+        "a robot that speaks as a person, or under names of its own",
+        "no device has a person's name; robots are held against all that tell labels; few names a robot",
+        ("test_robot_speaks_as_a_person", "test_robot_invents_sources"),
+    ),
+    Row(
         "an edited audit log",
         "a chain of digests, and signed heads that lie elsewhere",
         (

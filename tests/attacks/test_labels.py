@@ -98,7 +98,8 @@ def test_source_tells_lies(plant: Plant) -> None:
     assert operator.post(LABELS, json=body("poisoner", "boot", *items)).json()["joined"] == 40
     assert operator.post(LABELS, json=body("audit", "bag", *items[:30])).json()["joined"] == 30
     with plant.parts.db.reading() as session:
-        aside = labels.set_aside(session, MODEL)
+        judged = labels.judged_sources(session, MODEL)
+        aside = {source for source, verdict in judged.items() if not verdict.trusted}
         samples = [session.get(Sample, ("robot-1", item)) for item in items]
         known = labels.effective_truths(session, [s for s in samples if s is not None], aside)
     assert aside == {"poisoner"}
