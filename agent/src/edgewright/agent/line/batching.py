@@ -4,9 +4,9 @@ Finding a value's bin costs scalar Python 0.3 us, and numpy a tenth of that wher
 What is counted is exactly what ``Histogram.add`` and ``Moments.add`` would count.
 """
 
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from struct import pack
 from typing import Final
 
 import numpy as np
@@ -39,7 +39,8 @@ class Counts:
         """Count values by signal."""
         found = [columns.get(signal, ()) for signal, _ in self._signals]
         lengths = [len(values) for values in found]
-        values = np.frombuffer(array("d", chain.from_iterable(found)))
+        # struct takes numbers out of their objects in a third of the time of array and of numpy.
+        values = np.frombuffer(pack(f"{sum(lengths)}d", *chain.from_iterable(found)))
         signals = np.repeat(np.arange(len(lengths)), lengths)
         bins = signals * BINS
         for schema, start, end in self._of_schemas(lengths):

@@ -83,7 +83,7 @@ class Observer:
         decision = ruling.decision
         tag = clipped(frame.tag)
         grace = self._changeovers.grace(tag)
-        tally = self._tally(tag, decided_at, wall, grace=grace)
+        tally = self._tallies.get((tag, grace)) or self._tally(tag, decided_at, wall, grace=grace)
         tally.add(decision, ruling.scores, ruling.cause, (decided_at - read_at) * 1e6)
         if seen is not None:
             tally.add_look(seen)
