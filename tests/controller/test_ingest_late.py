@@ -166,6 +166,9 @@ def test_the_past_is_stored_and_is_no_evidence_of_now(db: Database, tmp_path: Pa
     _, batch = store(db, tmp_path, HELLO, now, past, now=1e6)
     assert batch.windows == [now]
     assert total(db, Window.frames) == 20
+    with db.reading() as session:
+        rows = session.exec(select(Window.ts, Window.is_past)).all()
+    assert sorted(rows) == [(past.start, True), (now.start, False)]
 
 
 def test_a_late_report_says_when_it_happened(db: Database, tmp_path: Path) -> None:
