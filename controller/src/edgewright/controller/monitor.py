@@ -6,6 +6,7 @@ listener's matter. Rules:
 
 - Evidence belongs to the version that decided. A window of a new version may bring outcomes of the old one;
   they count for the old one. A version's evidence starts with its own windows.
+- A robot's windows are held against the test of its own target (``evidence.targets``).
 - Windows with numbers that cannot be are set aside (``evidence.plausible``), and so are those in grace.
 - Every verdict is a stored finding, opened and closed by events. Harm of more than a minority of robots is an
   alarm besides: once for a version, never for one that no device runs any more. It is stored before its
@@ -36,7 +37,7 @@ from edgewright.controller import findings, labels, looks
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import MOST_NUMBER, Session, col, select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Artifact, Event, ModelVersion
+from edgewright.controller.database.tables import Artifact, Device, Event, ModelVersion
 from edgewright.controller.events import record
 from edgewright.controller.evidence.counting import Counted
 from edgewright.controller.evidence.plausible import Ledger, why_impossible, why_impossible_signals
@@ -44,6 +45,7 @@ from edgewright.controller.evidence.reference import read_reference
 from edgewright.controller.evidence.seats import OTHER_SOURCES
 from edgewright.controller.evidence.signals import Seen, read_signals
 from edgewright.controller.evidence.sources import judge_source
+from edgewright.controller.evidence.targets import UNKNOWN, Targets
 from edgewright.controller.evidence.told import Heard
 from edgewright.controller.evidence.two_rates import Counts
 from edgewright.controller.evidence.verdict import Verdict, judge
@@ -93,6 +95,7 @@ class Monitor:
 
     def _forget(self) -> None:
         self._evidence: dict[Key, VersionEvidence] = {}
+        self._target_of: dict[str, str] = {}
         self._counted = Counted()
         self._deciding: dict[tuple[str, str], tuple[float, int]] = {}
         self._ledger = Ledger()
@@ -204,7 +207,7 @@ class Monitor:
         decided: dict[Key, list[tuple[Window, Seen]]] = {}
         heard: dict[Key, list[Heard]] = {}
         touched: dict[Key, None] = {}
-        for window in sorted(windows, key=lambda window: (window.start, window.device, window.seq)):
+        for window in self._ordered(windows):
             key = Key(window.model, window.version)
             if why_impossible(window) or self._ledger.why_impossible(window):
                 if self._known(key):
@@ -236,6 +239,15 @@ class Monitor:
             self._evidence[key].observe(looked)
         return {**touched, **dict.fromkeys([*heard, *decided])}
 
+    def _ordered(self, windows: Iterable[Window]) -> list[Window]:
+        """Windows by time, once the targets of their robots are known."""
+        ordered = sorted(windows, key=lambda window: (window.start, window.device, window.seq))
+        if strangers := {window.device for window in ordered} - self._target_of.keys():
+            self._target_of.update(dict.fromkeys(strangers, UNKNOWN))
+            with self._db.reading() as session:
+                self._learn_targets(session)
+        return ordered
+
     def _known(self, key: Key) -> bool:
         """Whether there is something to compare the version with; looked up until there is."""
         if key in self._evidence:
@@ -258,23 +270,20 @@ class Monitor:
         """Begin the evidence of a version; whether the registry has it."""
         with self._db.reading() as session:
             version = session.get(ModelVersion, key)
-            profiles = session.exec(
-                select(Artifact.profile_sha256)
+            artifacts = session.exec(
+                select(Artifact.target, Artifact.profile_sha256)
                 .where(col(Artifact.model) == key.model)
                 .where(col(Artifact.version) == key.version)
             ).all()
             stored = findings.stored_references(session, key)
             known = findings.open_findings(session, key)
             self._alarms[key] = findings.alarm_signals(session, key)
-        if version is None or not profiles:
+        if version is None or not artifacts:
             return False
         spec = parse_model(self._blobs.read(version.files[FILE_NAME]))
-        references = [read_reference(self._blobs.read(sha256)) for sha256 in set(profiles)]
-        # Windows do not say the target; the weakest promise among the targets is the one that all keep.
-        reference = max(references, key=lambda r: r.harm_rate(spec.drift.harm_tolerance))
         self._evidence[key] = VersionEvidence(
             *key,
-            reference,
+            self._targets(artifacts, spec.drift.harm_tolerance),
             tolerance=spec.drift.harm_tolerance,
             run_length=spec.drift.average_run_length,
             latency_limit_us=float(spec.limits.latency_p99_us),
@@ -284,11 +293,24 @@ class Monitor:
             self._findings[key] = known
         return True
 
+    def _targets(self, artifacts: Sequence[tuple[str, str]], tolerance: float) -> Targets:
+        """What testing showed of each target; where all showed the same the robots' targets do not matter."""
+        read = {sha256: read_reference(self._blobs.read(sha256)) for _, sha256 in artifacts}
+        # The weakest promise among the targets is the one that all keep.
+        weakest = max(read.values(), key=lambda reference: reference.harm_rate(tolerance))
+        by_target = {target: read[sha256] for target, sha256 in artifacts} if len(read) > 1 else {}
+        return Targets(weakest, by_target, self._target_of)
+
+    def _learn_targets(self, session: Session) -> None:
+        """Look up which robot is of which target; one that is set up anew may be of another."""
+        self._target_of.update(session.exec(select(Device.id, Device.target)).all())
+
     def _look(self) -> None:
         """Take audits, ask them which sources are to be believed, and close findings of the past."""
         self._looked_at = time.monotonic()
         models = {key.model for key in self._evidence}
         with self._db.reading() as session:
+            self._learn_targets(session)
             for model in sorted(models):
                 audits = self._take_audits(session, model)
                 named = {key: self._evidence[key].sources for key in self._evidence if key.model == model}

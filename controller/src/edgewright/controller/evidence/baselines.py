@@ -1,22 +1,22 @@
 """References by tag: what a version does with one SKU's goods while it does no harm.
 
-Without a tag windows are held against testing. A tag's goods may look otherwise and be rightly so; therefore
-each tag gets a reference of its own, of the first windows that it brings while no harm is shown. Until it is
-ready, nothing of the tag's input is compared; its labels always are, because a promise on errors holds for
-every SKU. A ready reference is stored, and used at once when the tag returns, after a restart too.
+Without a tag windows are held against testing (``targets``). A tag's goods may look otherwise and be rightly
+so; therefore each tag gets a reference of its own, of the first windows that it brings while no harm is
+shown. Until it is ready, nothing of the tag's input is compared; its labels always are, because a promise on
+errors holds for every SKU. A ready reference is stored, and used at once when the tag returns, after a
+restart too.
 
 The time of a window decides which reference it meets, never the time at which it is looked at, so a replay
 makes the same state. No robot gives more than half of a reference where there are others.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import msgspec
 
-from edgewright.controller.evidence.reference import Reference
 from edgewright.controller.evidence.signals import SIGNALS, Baseline, Seen
-from edgewright.wire.errors import MessageError
+from edgewright.controller.evidence.targets import Targets, baseline_of
 from edgewright.wire.histograms import Histogram
 from edgewright.wire.messages import Window
 from edgewright.wire.moments import Moments
@@ -87,12 +87,11 @@ class Baselines:
     """See the module's text.
 
     Attributes:
-        testing: what windows without a tag are held against.
         fresh: references that became ready and wait to be stored.
     """
 
-    def __init__(self, reference: Reference, stored: Iterable[StoredReference]) -> None:
-        self.testing = _baseline(reference.histograms, reference.classes, reference.embedding)
+    def __init__(self, targets: Targets, stored: Iterable[StoredReference]) -> None:
+        self._targets = targets
         self.fresh: list[StoredReference] = []
         self._ready: dict[str, tuple[float, Baseline]] = {}
         self._growing: dict[str, _Growing] = {}
@@ -111,14 +110,14 @@ class Baselines:
     def of(self, window: Window) -> Baseline | None:
         """What a window is held against; None where its tag has nothing yet."""
         if not window.tag:
-            return self.testing
+            return self._targets.baseline(window.device)
         ready = self._ready.get(window.tag)
         return ready[1] if ready is not None and window.start >= ready[0] else None
 
-    def of_tag(self, tag: str) -> Baseline:
-        """What a tag is held against, testing where it has nothing of its own."""
+    def of_tag(self, tag: str) -> Baseline | None:
+        """What a tag is held against; None where it has nothing of its own."""
         ready = self._ready.get(tag)
-        return ready[1] if ready is not None else self.testing
+        return ready[1] if ready is not None else None
 
     def learn(self, window: Window, seen: Seen, robots: int) -> None:
         """Take a window of a time without harm into its tag's reference, if that is not ready."""
@@ -143,23 +142,8 @@ class Baselines:
     def _take(self, one: StoredReference) -> None:
         try:
             payload = msgspec.msgpack.decode(one.payload, type=_Payload)
-            baseline = _baseline(payload.histograms, payload.classes, payload.embedding)
+            baseline = baseline_of(payload.histograms, payload.classes, payload.embedding)
         except (msgspec.ValidationError, msgspec.DecodeError):
             return  # it grows again
         self._tags.add(one.tag)
         self._ready[one.tag] = (one.ready_at, baseline)
-
-
-def _baseline(histograms: Mapping[str, bytes], classes: Mapping[str, int], embedding: bytes) -> Baseline:
-    read = {}
-    for signal, packed in histograms.items():
-        if signal in SIGNALS:
-            try:
-                read[signal] = Histogram.unpack(packed)
-            except MessageError:
-                continue  # of another release: nothing is compared with it
-    try:
-        moments = Moments.unpack(embedding) if embedding else None
-    except MessageError:
-        moments = None
-    return Baseline(read, classes, moments)

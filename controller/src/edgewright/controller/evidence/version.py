@@ -20,19 +20,16 @@ from typing import Final
 import msgspec
 
 from edgewright.controller.evidence.baselines import Baselines, StoredReference
-from edgewright.controller.evidence.calibration import Calibration
 from edgewright.controller.evidence.confidence_sequence import Interval, rate_interval
 from edgewright.controller.evidence.edetector import MeanDetector
-from edgewright.controller.evidence.estimated import ENOUGH_LABELS, Estimated
-from edgewright.controller.evidence.reference import Reference
+from edgewright.controller.evidence.estimated import ENOUGH_LABELS, Estimated, Sure
 from edgewright.controller.evidence.seats import Seats
 from edgewright.controller.evidence.shifts import ALL, ROBOT, TAG, Look, Shifts
-from edgewright.controller.evidence.signals import Seen
+from edgewright.controller.evidence.signals import Baseline, Seen
+from edgewright.controller.evidence.targets import Targets
 from edgewright.controller.evidence.told import Harm, Heard, Told, supported
 from edgewright.controller.evidence.two_rates import Counts, log_evidence_worse
 from edgewright.controller.evidence.verdict import Facts, Part, apart_by_e_bh
-from edgewright.wire.errors import MessageError
-from edgewright.wire.histograms import Histogram
 from edgewright.wire.messages import Window
 
 INTERVAL_ALPHA: Final = 0.05
@@ -116,26 +113,27 @@ class VersionEvidence:
         self,
         model: str,
         version: int,
-        reference: Reference,
+        targets: Targets,
         *,
         tolerance: float,
         run_length: float,
         latency_limit_us: float = 0.0,
         stored: Iterable[StoredReference] = (),
     ) -> None:
-        self.baselines = Baselines(reference, stored)
+        self.baselines = Baselines(targets, stored)
         self.distrusted: frozenset[str] = frozenset()
         self.first_at = float("inf")
         self._of = (model, version)
-        self._reference = reference
+        self._targets = targets
+        self._reference = reference = targets.weakest
         self._tolerance = tolerance
         self._run_length = run_length
         self._harm_rate = reference.harm_rate(tolerance)
-        self._change = MeanDetector(reference.doubt_bound, run_length)
+        self._change = MeanDetector(targets.doubt_bound, run_length)
         self._told: dict[str, Told] = {}
         self._seats = Seats()
         self._shifts = Shifts(run_length, latency_limit_us)
-        self._estimated = _estimated(reference, self._harm_rate, run_length)
+        self._estimated = Estimated.of(targets.references, self._harm_rate, run_length)
         self._impossible: dict[str, int] = {}
         self._confidence = (0.0, 0)
 
@@ -144,7 +142,7 @@ class VersionEvidence:
         self.first_at = min(self.first_at, *(window.start for window, _ in windows))
         self._shifts.observe([self._look(window, seen) for window, seen in windows])
         sure = [
-            (window.start, window.device, seen.histograms["confidence"])
+            Sure(window.start, window.device, self._targets.of(window.device), seen.histograms["confidence"])
             for window, seen in windows
             if "confidence" in seen.histograms
         ]
@@ -161,12 +159,13 @@ class VersionEvidence:
         tag, baseline = self.baselines.told_apart(window.tag), self.baselines.of(window)
         return Look(msgspec.structs.replace(window, tag=tag), seen, baseline)
 
-    def _observe_confidence(self, sure: Sequence[tuple[float, str, Histogram]]) -> None:
-        means = [confidence.mean() for _, _, confidence in sure]
+    def _observe_confidence(self, sure: Sequence[Sure]) -> None:
+        means = [one.confidence.mean() for one in sure]
         total, windows = self._confidence
         self._confidence = (total + sum(means), windows + len(means))
-        if self._reference.doubt_n:
-            self._change.observe([1.0 - mean for mean in means], [at for at, _, _ in sure])
+        doubts = [self._targets.doubt(one.target, 1.0 - mean) for one, mean in zip(sure, means, strict=True)]
+        known = [number for number, doubt in enumerate(doubts) if isfinite(doubt)]
+        self._change.observe([doubts[number] for number in known], [sure[number].at for number in known])
         if self._estimated is not None:
             self._estimated.observe(sure)
 
@@ -236,6 +235,7 @@ class VersionEvidence:
     def health(self) -> VersionHealth:
         """The evidence now."""
         trusted, reference = self._trusted(), self._reference
+        tested = self._targets.references[self._targets.of_most(self._shifts.robots)]
         leading, harm = self._leading()
         onset = harm.onset_at if isfinite(harm.onset_at) else None
         since = leading.since(onset) if leading is not None and onset is not None else None
@@ -256,7 +256,7 @@ class VersionEvidence:
             onset_at=onset,
             since_onset=(round(since.labelled), round(since.wrong)) if since else (0, 0),
             confidence=total / windows if windows else None,
-            reference_confidence=1.0 - reference.doubt if reference.doubt_n else None,
+            reference_confidence=1.0 - tested.doubt if tested.doubt_n else None,
             change_evidence=self._change.evidence,
             changed=self.changed,
         )
@@ -288,7 +288,7 @@ class VersionEvidence:
         estimated = self._estimated
         by_estimate = estimated is not None and estimated.harmed and not self._labels_decide()
         harmed = harm.harmed or by_estimate
-        part = self._shifts.part(ALL, self.baselines.testing, settled=harmed)
+        part = self._shifts.part(ALL, self._testing(), settled=harmed)
         since = harm.onset_at if harm.harmed else part.since
         if by_estimate and not harm.harmed and estimated is not None:
             since = estimated.onset_at
@@ -305,9 +305,13 @@ class VersionEvidence:
         )
         return self._labels(part, leading, part.since)
 
+    def _testing(self) -> Baseline:
+        """What the fleet as one is compared with: the test of the target that most robots have."""
+        return self._targets.baseline_of_most(self._shifts.robots)
+
     def _robot(self, device: str, leading: Told | None, harm: Harm) -> Part:
         harmed = device in harm.apart
-        part = self._shifts.part(ROBOT + device, self.baselines.testing, settled=harmed)
+        part = self._shifts.part(ROBOT + device, self._targets.baseline(device), settled=harmed)
         part = msgspec.structs.replace(part, harmed=harmed, impossible=self._impossible.get(device, 0))
         if harmed and leading is not None:
             onset = leading.onset_of(device=device)
@@ -316,7 +320,7 @@ class VersionEvidence:
 
     def _tag(self, tag: str, leading: Told | None, harm: Harm) -> Part:
         harmed = tag in harm.tags
-        part = self._shifts.part(TAG + tag, self.baselines.of_tag(tag), settled=harmed)
+        part = self._shifts.part(TAG + tag, self.baselines.of_tag(tag) or self._testing(), settled=harmed)
         if harmed and leading is not None:
             part = msgspec.structs.replace(part, harmed=True, since=leading.onset_of(tag=tag))
         return self._labels(part, leading, part.since, tag=tag)
@@ -401,16 +405,3 @@ class _Struck(msgspec.Struct, frozen=True):
 
     robots: tuple[str, ...]
     all_of_them: bool
-
-
-def _estimated(reference: Reference, harm_rate: float, run_length: float) -> Estimated | None:
-    """The evidence of confidences alone, where testing told what they are worth."""
-    try:
-        labelled, right, confidence = (
-            Histogram.unpack(reference.histograms[name])
-            for name in ("labelled_confidence", "right_confidence", "confidence")
-        )
-        calibration = Calibration.fit(labelled, right)
-    except (KeyError, ValueError, MessageError):
-        return None
-    return Estimated(calibration, confidence, harm_rate, run_length) if labelled.total else None
