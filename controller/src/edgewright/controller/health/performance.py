@@ -15,7 +15,7 @@ from edgewright.controller.health.facts import Facts, LabelFree, Promise, Signal
 from edgewright.controller.labels import AUDIT
 from edgewright.controller.web.words import Tone, clock, count, percent, plural
 
-SURE: Final = "95 % certain at every look"
+SURE: Final = "95 % certain at every look where mistakes do not come in runs"
 
 FEW_FRAMES: Final = 100
 """Below so many frames the share that lies outside of a range says little."""
