@@ -173,3 +173,13 @@ def test_what_is_no_observation_is_refused(wrong_call: Callable[[], object]) -> 
     """Rates outside (0, 1), counts that cannot be and values that are no numbers raise at once."""
     with pytest.raises(ValueError, match=r"must be|has between|has items|has at least"):
         wrong_call()
+
+
+def test_evidence_that_is_capped_ends_with_what_it_saw() -> None:
+    """After two thousand bad blocks, fifty good ones end an alarm that has a ceiling, and no other."""
+    capped, free = ErrorRateDetector(0.126, 100_000, ceiling=3.0), ErrorRateDetector(0.126, 100_000)
+    for detector in (capped, free):
+        detector.observe([20] * 2000, [8] * 2000, [float(at) for at in range(2000)])
+        assert detector.alarm
+        detector.observe([20] * 50, [1] * 50, [float(at) for at in range(2000, 2050)])
+    assert (capped.alarm, free.alarm) == (False, True)

@@ -104,7 +104,9 @@ class Nulls(NamedTuple):
 class EDetector:
     """A mixture of Shiryaev-Roberts e-detectors, one a null and a bet, kept as logarithms.
 
-    Subclasses turn observations into the logarithms of one-step e-values.
+    Subclasses turn observations into the logarithms of one-step e-values. Evidence may be kept up to
+    ``e^ceiling`` times what an alarm needs: what is thrown away leaves an e-detector one, and an alarm ends
+    soon after what it saw.
 
     Attributes:
         run_length: average number of blocks without a false alarm.
@@ -113,12 +115,13 @@ class EDetector:
             were taken at once; infinite before.
     """
 
-    def __init__(self, nulls: Nulls, run_length: float, bets: int = BETS) -> None:
+    def __init__(self, nulls: Nulls, run_length: float, bets: int = BETS, *, ceiling: float = inf) -> None:
         if not run_length > 1.0:
             raise ValueError(f"The average run length must be above 1, not {run_length}.")
         self.run_length = run_length
         self.nulls = nulls
         self.alarmed_at = inf
+        self._most = log(run_length) + ceiling + log(bets)
         lanes = (nulls.means.size, bets)
         self._log_sums: Floats = np.full(lanes, -inf)
         self._best: Floats = np.zeros(lanes)
@@ -166,7 +169,7 @@ class EDetector:
         # M_T = e^(S_T) (M_0 + sum over blocks j up to T of e^(-S_before_j)), for all T, in logarithms.
         born = np.logaddexp.accumulate(-before, axis=0)
         path = sums + np.logaddexp(self._log_sums, born)
-        self._log_sums = path[-1]
+        self._log_sums = np.minimum(path[-1], self._most)
         reached = np.min(self._each_null(path), axis=1) >= log(self.run_length)
         if self.alarmed_at == inf and np.any(reached):
             self.alarmed_at = float(at[int(np.argmax(reached))])
@@ -194,10 +197,12 @@ class ErrorRateDetector(EDetector):
         rate: from where on it is harm; of a sampled reference the sample's rate plus the tolerance.
     """
 
-    def __init__(self, rate: float, run_length: float, nulls: Nulls | None = None) -> None:
+    def __init__(
+        self, rate: float, run_length: float, nulls: Nulls | None = None, *, ceiling: float = inf
+    ) -> None:
         if not 0.0 < rate < 1.0:
             raise ValueError(f"The rate must be between 0 and 1, not {rate}.")
-        super().__init__(nulls or Nulls.known(rate), run_length)
+        super().__init__(nulls or Nulls.known(rate), run_length, ceiling=ceiling)
         null = self.nulls.means[:, None]
         worse = null + (1.0 - null) * np.geomspace(SMALLEST_BET, LARGEST_BET, BETS)
         self.rate = rate

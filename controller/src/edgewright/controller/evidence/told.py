@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from edgewright.controller.evidence.bank import Bank, Floats, rate_steps
+from edgewright.controller.evidence.bank import CAP_LOG, Bank, Floats, rate_steps
 from edgewright.controller.evidence.edetector import BETS, LARGEST_BET, SMALLEST_BET, ErrorRateDetector
 from edgewright.controller.evidence.verdict import apart_by_e_bh
 from edgewright.controller.evidence.weights import Sums, Weights, sums_of
@@ -78,7 +78,7 @@ class Told:
     """
 
     def __init__(self, rate: float, run_length: float) -> None:
-        self.detector = ErrorRateDetector(rate, run_length)
+        self.detector = ErrorRateDetector(rate, run_length, ceiling=CAP_LOG)
         self.labelled = 0
         self.wrong = 0
         self.sums = Sums(0.0, 0.0, 0.0)
