@@ -3,8 +3,8 @@
 A finding is a verdict from its day to its end. It is one row as long as it is about the same robot or tag and
 says harm or none; a cause that becomes clearer changes the row. Opening and closing are events.
 
-An alarm is raised once for a version, and once more for a fault of the version itself. Which alarms open a
-rebuild, and when, is the verdict's matter (``evidence.verdict.PATIENCE_S``).
+A version has one open alarm, and one more of a fault of the version itself. Which alarms open a rebuild, and
+when, is the verdict's matter (``evidence.verdict.PATIENCE_S``).
 """
 
 import time
@@ -15,7 +15,7 @@ import msgspec
 
 from edgewright.controller.database import Session, col, select
 from edgewright.controller.database.evidencetables import Alarm, Finding, TagReference
-from edgewright.controller.database.tables import Device
+from edgewright.controller.database.tables import Device, Event
 from edgewright.controller.events import record
 from edgewright.controller.evidence.baselines import StoredReference
 from edgewright.controller.evidence.verdict import Cause, Verdict
@@ -115,9 +115,21 @@ def signal_of(verdict: Verdict) -> str:
 
 
 def alarm_signals(session: Session, key: Key) -> list[str]:
-    """Signals of all alarms that a version ever raised."""
-    statement = select(Alarm.signal).where(Alarm.model == key.model, Alarm.version == key.version)
-    return list(session.exec(statement).all())
+    """Signals of a version's alarms that are open."""
+    return [alarm.signal for alarm in _alarms_of(session, key) if not alarm.closed_at]
+
+
+def closed_at(session: Session, key: Key) -> float:
+    """When a version's newest closed alarm was closed, seconds since the epoch; 0 where there is none."""
+    return max((alarm.closed_at for alarm in _alarms_of(session, key)), default=0.0)
+
+
+def end_alarms(session: Session, key: Key, at: float) -> None:
+    """Close a version's open alarms, because the harm is over."""
+    for alarm in _alarms_of(session, key):
+        if not alarm.closed_at:
+            sentence = f"The alarm of {key.model} v{key.version} is closed: the harm is over."
+            _close_alarm(session, alarm, at, sentence)
 
 
 def open_alarms(session: Session) -> list[Alarm]:
@@ -155,10 +167,26 @@ def close_alarms(session: Session, model: str, below_version: int) -> None:
         .where(col(Alarm.version).not_in(running.where(col(Device.connected))))
     )
     for alarm in session.exec(statement).all():
-        alarm.closed_at = time.time()
-        session.add(alarm)
         sentence = f"The alarm of {model} v{alarm.version} is closed: no connected device runs it any more."
-        record(session, "alarm.closed", sentence, model=model, version=alarm.version)
+        _close_alarm(session, alarm, time.time(), sentence)
+
+
+def note_once(session: Session, key: Key, kind: str, sentence: str) -> None:
+    """Record an event of a version, unless there is one of its kind already."""
+    there = select(Event.id).where(Event.kind == kind, Event.model == key.model, Event.version == key.version)
+    if session.exec(there).first() is None:
+        record(session, kind, sentence, model=key.model, version=key.version)
+
+
+def _alarms_of(session: Session, key: Key) -> list[Alarm]:
+    statement = select(Alarm).where(Alarm.model == key.model, Alarm.version == key.version)
+    return list(session.exec(statement).all())
+
+
+def _close_alarm(session: Session, alarm: Alarm, at: float, sentence: str) -> None:
+    alarm.closed_at = at
+    session.add(alarm)
+    record(session, "alarm.closed", sentence, model=alarm.model, version=alarm.version)
 
 
 def _new_finding(session: Session, key: Key, verdict: Verdict) -> Finding:

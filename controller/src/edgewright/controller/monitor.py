@@ -9,8 +9,10 @@ listener's matter. Rules:
 - A robot's windows are held against the test of its own target (``evidence.targets``).
 - Windows with numbers that cannot be are set aside (``evidence.plausible``), and so are those in grace.
 - Every verdict is a stored finding, opened and closed by events. Harm of more than a minority of robots is an
-  alarm besides: once for a version, never for one that no device runs any more. It is stored before its
-  listener is told, also while a rebuild of the model is under way.
+  alarm besides: one is open for a version, never for one that no device runs any more. It is stored before
+  its listener is told, also while a rebuild of the model is under way. It is closed when no device runs the
+  version any more, or when the harm has been over for some time.
+- A closed alarm ends the evidence that raised it: for another one only windows after that are evidence.
 - The listener is told of an alarm when its verdict opens a rebuild, at once or after some patience. One that
   it cannot take keeps no other from it, and is told again with the next windows, until it is taken.
 - An alarm that waited, as wiping a lens needs time, opens no rebuild because the pictures are right again: of
@@ -37,8 +39,7 @@ from edgewright.controller import findings, labels, looks
 from edgewright.controller.blobs import BlobStore
 from edgewright.controller.database import MOST_NUMBER, Session, col, select
 from edgewright.controller.database.engine import Database
-from edgewright.controller.database.tables import Artifact, Device, Event, ModelVersion
-from edgewright.controller.events import record
+from edgewright.controller.database.tables import Artifact, Device, ModelVersion
 from edgewright.controller.evidence.counting import Counted
 from edgewright.controller.evidence.plausible import Ledger, why_impossible, why_impossible_signals
 from edgewright.controller.evidence.reference import read_reference
@@ -48,7 +49,7 @@ from edgewright.controller.evidence.sources import judge_source
 from edgewright.controller.evidence.targets import UNKNOWN, Targets
 from edgewright.controller.evidence.told import Heard
 from edgewright.controller.evidence.two_rates import Counts
-from edgewright.controller.evidence.verdict import Verdict, judge
+from edgewright.controller.evidence.verdict import Verdict, alarming, judge
 from edgewright.controller.evidence.version import VersionEvidence, VersionHealth
 from edgewright.controller.findings import About, Key, close_alarms
 from edgewright.controller.model_toml import FILE_NAME, parse_model
@@ -79,6 +80,9 @@ LOOKED_EVERY_S: Final = 5.0
 LATE_S: Final = 60.0
 """Labels that come within this time may be of frames from before."""
 
+QUIET_S: Final = 600.0
+"""Time of windows without harm after which an alarm is closed: harm that comes and goes is one alarm."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -104,7 +108,8 @@ class Monitor:
         self._verdicts: dict[Key, tuple[Verdict, ...]] = {}
         self._findings: dict[Key, dict[About, int]] = {}
         self._judged: dict[Key, tuple[float, tuple[object, ...]]] = {}
-        self._alarms: dict[Key, list[str]] = {}
+        self._since: dict[Key, float] = {}
+        self._quiet: dict[Key, float] = {}
         self._audited: dict[str, tuple[looks.Mark, frozenset[Key]]] = {}
         self._weighed: dict[str, dict[Key, set[str]]] = {}
         self._looked_at = 0.0
@@ -163,9 +168,11 @@ class Monitor:
         """Remember the alarms that are open; those without patience are told again."""
         with self._db.reading() as session:
             for alarm in findings.open_alarms(session):
+                key = Key(alarm.model, alarm.version)
+                self._quiet[key] = self._now
                 # One without patience was told before, or would have been at once.
                 if alarm.evidence.get("patience_s"):
-                    self._waiting[Key(alarm.model, alarm.version)] = alarm.id or 0
+                    self._waiting[key] = alarm.id or 0
                 else:
                     self._untold.append(alarm.id or 0)
 
@@ -220,7 +227,7 @@ class Monitor:
                 self._deciding[place] = max(self._deciding.get(place, said), said)
             if window.grace:
                 continue
-            if window.version and window.frames and self._known(key):
+            if window.version and window.frames and self._is_evidence(key, window):
                 seen = read_signals(window)
                 if why_impossible_signals(window, seen):
                     self._evidence[key].set_aside(window.device)
@@ -229,7 +236,7 @@ class Monitor:
                 decided.setdefault(key, []).append((window, seen))
             for told in window.outcomes:
                 decider = Key(window.model, told.version)
-                if told.labelled > 0 and self._known(decider):
+                if told.labelled > 0 and self._is_evidence(decider, window):
                     named = msgspec.structs.replace(told, source=labels.line_source(told.source))
                     one = Heard(window.start, window.device, window.tag, named)
                     heard.setdefault(decider, []).append(one)
@@ -247,6 +254,10 @@ class Monitor:
             with self._db.reading() as session:
                 self._learn_targets(session)
         return ordered
+
+    def _is_evidence(self, key: Key, window: Window) -> bool:
+        """Whether a window tells of a version, and not of the time before its last alarm was closed."""
+        return self._known(key) and window.start >= self._since[key]
 
     def _known(self, key: Key) -> bool:
         """Whether there is something to compare the version with; looked up until there is."""
@@ -277,7 +288,7 @@ class Monitor:
             ).all()
             stored = findings.stored_references(session, key)
             known = findings.open_findings(session, key)
-            self._alarms[key] = findings.alarm_signals(session, key)
+            self._since[key] = findings.closed_at(session, key)
         if version is None or not artifacts:
             return False
         spec = parse_model(self._blobs.read(version.files[FILE_NAME]))
@@ -332,7 +343,7 @@ class Monitor:
         for key in keys:
             self._evidence[key].forget_source(labels.AUDIT)
         for key, one in looks.settled(session, model, now):
-            if key in keys:
+            if key in keys and one.at >= self._since[key]:
                 self._evidence[key].observe_outcomes([one])
         return True
 
@@ -359,7 +370,8 @@ class Monitor:
         judged_at, signature = self._judged.get(key, (0.0, ()))
         if evidence.baselines.fresh:
             return True
-        if not evidence.flagged and not evidence.changed and not self._findings.get(key):
+        some = evidence.flagged or evidence.changed or self._findings.get(key) or key in self._quiet
+        if not some:
             return False
         return self._now >= judged_at + JUDGED_EVERY_S or evidence.signature != signature
 
@@ -369,6 +381,11 @@ class Monitor:
         self._judged[key] = (self._now, evidence.signature)
         runs = self._runs_somewhere(key)
         verdicts = judge(evidence.facts(self._before(key))) if runs else ()
+        if alarming(verdicts) and self._is_of_the_past(key):
+            self._begin_again(key)
+            return
+        if runs:
+            self._follow_harm(key, verdicts)
         self._verdicts[key] = verdicts
         if evidence.changed and key not in self._noted:
             self._note_change(key, evidence.health())
@@ -379,7 +396,7 @@ class Monitor:
         with self._db.session() as session:
             findings.store_references(session, key, fresh)
             self._findings[key] = findings.write_findings(session, key, verdicts, known)
-        for verdict in _alarming(verdicts):
+        for verdict in alarming(verdicts):
             new = self._lacks_alarm(key, verdict)
             if new:
                 self._raise_alarm(key, verdict)
@@ -395,16 +412,47 @@ class Monitor:
         since = self._otherwise.setdefault(key, self._now + LATE_S)
         return self._evidence[key].shows_harm(since, verdict.tag)
 
+    def _is_of_the_past(self, key: Key) -> bool:
+        """Whether an alarm was closed since the evidence began: what it shows has been answered."""
+        with self._db.reading() as session:
+            return findings.closed_at(session, key) > self._since[key]
+
+    def _begin_again(self, key: Key) -> None:
+        """Forget the evidence of a version; its next window begins it anew."""
+        for kept in (
+            self._evidence,
+            self._findings,
+            self._verdicts,
+            self._judged,
+            self._waiting,
+            self._quiet,
+        ):
+            kept.pop(key, None)
+        for by_model in (self._audited, self._weighed):
+            by_model.pop(key.model, None)
+
+    def _follow_harm(self, key: Key, verdicts: Sequence[Verdict]) -> None:
+        """Close the alarm of harm that has been over for some time."""
+        if alarming(verdicts):
+            self._quiet.pop(key, None)
+        elif alarming(self._verdicts.get(key, ())):
+            self._quiet[key] = self._now
+        elif self._now >= self._quiet.get(key, self._now) + QUIET_S:
+            del self._quiet[key]
+            self._waiting.pop(key, None)
+            with self._db.session() as session:
+                findings.end_alarms(session, key, self._now)
+
     def _lacks_alarm(self, key: Key, verdict: Verdict) -> bool:
-        """Whether an alarm was not raised: a version has one that a rebuild answers, and one of a fault."""
+        """Whether none is open: a version has one that a rebuild answers, and one of a fault."""
         fault = findings.signal_of(verdict) == findings.FAULT_SIGNAL
-        raised = (signal == findings.FAULT_SIGNAL for signal in self._alarms.get(key, ()))
-        return fault not in raised
+        with self._db.reading() as session:
+            opened = findings.alarm_signals(session, key)
+        return fault not in (signal == findings.FAULT_SIGNAL for signal in opened)
 
     def _raise_alarm(self, key: Key, verdict: Verdict) -> None:
         with self._db.session() as session:
             number = findings.raise_alarm(session, key, verdict, self._evidence[key].health())
-        self._alarms.setdefault(key, []).append(findings.signal_of(verdict))
         if verdict.patience_s is not None:
             self._waiting[key] = number
 
@@ -444,27 +492,4 @@ class Monitor:
 
     def _note_once(self, key: Key, kind: str, sentence: str) -> None:
         with self._db.session() as session:
-            statement = (
-                select(Event.id)
-                .where(col(Event.kind) == kind)
-                .where(col(Event.model) == key.model)
-                .where(col(Event.version) == key.version)
-            )
-            if session.exec(statement).first() is None:
-                record(session, kind, sentence, model=key.model, version=key.version)
-
-
-def _alarming(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Verdicts that are worth an alarm: harm of more than single robots, shown by wrong decisions.
-
-    Frames that get no decision are a finding: a machine that is busy for a minute loses some.
-    """
-    harm = [
-        verdict
-        for verdict in verdicts
-        if verdict.harm
-        and not verdict.device
-        and (verdict.evidence.get("harmed") or verdict.evidence.get("estimate_harmed"))
-    ]
-    answered = [verdict for verdict in harm if verdict.patience_s is not None]
-    return answered or harm
+            findings.note_once(session, key, kind, sentence)

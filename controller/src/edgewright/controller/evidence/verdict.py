@@ -28,7 +28,7 @@ Rules:
 - A minority of robots cannot make a verdict on all: ``apart`` are taken away first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from math import log
@@ -276,13 +276,33 @@ def _of_tag(facts: Facts, tag: str, part: Part, *, said: bool, harm: bool) -> li
     return []
 
 
+def is_optics(part: Part) -> bool:
+    """Whether the pictures are otherwise than in testing by more than new goods make them."""
+    return any(abs(moved.size) >= OPTICS_SIZE for moved in part.moved if moved.signal in PICTURE)
+
+
+def alarming(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Verdicts that are worth an alarm: harm of more than single robots, shown by wrong decisions.
+
+    Frames that get no decision are a finding: a machine that is busy for a minute loses some.
+    """
+    harm = [
+        verdict
+        for verdict in verdicts
+        if verdict.harm
+        and not verdict.device
+        and (verdict.evidence.get("harmed") or verdict.evidence.get("estimate_harmed"))
+    ]
+    answered = [verdict for verdict in harm if verdict.patience_s is not None]
+    return answered or harm
+
+
 def _cause_of_harm(facts: Facts, part: Part) -> Cause:
-    picture = max((abs(moved.size) for moved in part.moved if moved.signal in PICTURE), default=0.0)
     doubt = max((abs(moved.size) for moved in part.moved if moved.signal not in PICTURE), default=0.0)
     others = (
         part.mix >= MIX_SIZE or (part.embedding or 0.0) >= EMBEDDING_SIZE or part.strange >= STRANGE_SHARE
     )
-    if picture >= OPTICS_SIZE:
+    if is_optics(part):
         return Cause.OPTICS
     if facts.worse_than_before and not others:
         return Cause.MODEL_FAULT

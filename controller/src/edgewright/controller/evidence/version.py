@@ -29,7 +29,7 @@ from edgewright.controller.evidence.signals import Baseline, Seen
 from edgewright.controller.evidence.targets import Targets
 from edgewright.controller.evidence.told import Harm, Heard, Told, supported
 from edgewright.controller.evidence.two_rates import Counts, log_evidence_worse
-from edgewright.controller.evidence.verdict import Facts, Part, apart_by_e_bh
+from edgewright.controller.evidence.verdict import Facts, Part, apart_by_e_bh, is_optics
 from edgewright.wire.messages import Window
 
 INTERVAL_ALPHA: Final = 0.05
@@ -287,8 +287,10 @@ class VersionEvidence:
     def _fleet(self, leading: Told | None, harm: Harm, moved: "_Struck", faulty: "_Struck") -> Part:
         estimated = self._estimated
         by_estimate = estimated is not None and estimated.harmed and not self._labels_decide()
+        part = self._shifts.part(ALL, self._testing(), settled=harm.harmed or by_estimate)
+        # In another light the same confidence need not be worth the same: then only labels can tell.
+        by_estimate = by_estimate and not is_optics(part)
         harmed = harm.harmed or by_estimate
-        part = self._shifts.part(ALL, self._testing(), settled=harmed)
         since = harm.onset_at if harm.harmed else part.since
         if by_estimate and not harm.harmed and estimated is not None:
             since = estimated.onset_at
