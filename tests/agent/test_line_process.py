@@ -183,6 +183,9 @@ def test_a_stopped_runner_is_replaced_and_frames_keep_their_deadlines(tmp_path: 
         stopped = rig.signal_runner(new, signal.SIGSTOP)
         decisions = _ask_while(rig, lambda _: not rig.saw(RunnerReplaced), level=200, deadline_ms=400)
         assert [r.error for r in rig.saw(RunnerReplaced)] == [RunnerHangError.number]
+        # The new runner may be ready before the news of it is read here.
+        while decisions[-1].source == "active":
+            decisions.pop()
         assert {d.source for d in decisions} == {"standby"}
         rig.wait_for(lambda: stopped not in rig.runner_pids())
         assert _ask_until(rig, "active")[-1].version == 2
