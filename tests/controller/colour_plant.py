@@ -21,6 +21,7 @@ from edgewright.controller.database.evidencetables import Rebuild
 from edgewright.controller.database.tables import Event, Rollout, Sample
 from edgewright.controller.errors import BrokerFullError, DataFolderDamagedError
 from edgewright.controller.rebuild.context import Context, Rollouts
+from edgewright.controller.rebuild.trigger import Asked, Trigger
 from edgewright.controller.rebuild.workflows import Workflows
 from edgewright.controller.rollouts.policy import RolloutState, Wave
 from edgewright.controller.trust.keys import KeyStore
@@ -28,6 +29,7 @@ from edgewright.controller.trust.repository import ImageRepository
 from tests.controller import colour_model
 
 MODEL = "colours"
+BY_ADA = Asked(Trigger.PERSON, "Ada")
 
 
 class Shelf:

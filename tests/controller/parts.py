@@ -22,6 +22,7 @@ from edgewright.controller.identity.authority import CertificateAuthority
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.publisher import Damaged, PublishedBlob, Publisher
 from edgewright.controller.qualification.service import Qualifications
+from edgewright.controller.rebuild.trigger import Asked
 from edgewright.controller.retained import Figure, Figures
 from edgewright.controller.retirement import Retirement
 from edgewright.controller.rollouts.assigner import Assigner
@@ -115,20 +116,10 @@ class SimulatedBuilds:
         self.queued.append((model, version))
         self.end(model, version)
 
-    def enqueue_rebuild(
-        self,
-        model: str,
-        cause: str,
-        *,
-        trigger: str,
-        asked_by: str,
-        alarm: int = 0,
-        from_version: int = 0,
-        again: bool = False,
-    ) -> int:
+    def enqueue_rebuild(self, model: str, cause: str, asked: Asked) -> int:
         """Take a rebuild; its number is how many there were."""
-        del cause, alarm, from_version, again
-        self.rebuilds.append((model, trigger, asked_by))
+        del cause
+        self.rebuilds.append((model, asked.trigger, asked.asked_by))
         return len(self.rebuilds)
 
     def approve_rebuild(self, number: int, by: str) -> None:

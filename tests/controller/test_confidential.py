@@ -33,10 +33,10 @@ from edgewright.controller.database.tables import Artifact, Device
 from edgewright.controller.errors import DataFolderDamagedError
 from edgewright.controller.model_toml import ConfidentialPart
 from edgewright.controller.publisher import Publisher
-from edgewright.controller.rebuild.orders import Asked, queue_rebuild
+from edgewright.controller.rebuild.orders import queue_rebuild
 from edgewright.controller.rebuild.states import IN_FLIGHT, RebuildState
 from edgewright.controller.rebuild.steps import carry_on
-from edgewright.controller.rebuild.trigger import Trigger
+from edgewright.controller.rebuild.trigger import Asked, Trigger
 from edgewright.controller.rebuild.versions import compile_version, release_version
 from edgewright.wire.assignment import Orders, TargetCustom
 from edgewright.wire.encryption import FRAME_BYTES, Place, sealed_length

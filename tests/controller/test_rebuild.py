@@ -26,7 +26,7 @@ from edgewright.controller.rebuild.states import IN_FLIGHT, RebuildState
 from edgewright.controller.rebuild.steps import ATTEMPTS, build, carry_on, collect, follow, gate, wait_turn
 from edgewright.controller.rebuild.versions import compile_version, release_version
 from edgewright.controller.rollouts.policy import RolloutState
-from tests.controller.colour_plant import MODEL, Plant, Shelf, wait_until
+from tests.controller.colour_plant import BY_ADA, MODEL, Plant, Shelf, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,7 +116,7 @@ def kill_in(plant: Plant, number: int, state: RebuildState) -> None:
 def test_a_controller_that_is_killed_at_any_step_goes_on(plant: Plant) -> None:
     """Killed with -9 in training and in building, a rebuild ends with one version and one rollout."""
     plant.capture(90)
-    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
+    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", BY_ADA)
     for state in (RebuildState.TRAINING, RebuildState.BUILDING, RebuildState.DONE):
         kill_in(plant, number, state)
         assert plant.rebuild(number).state == state
@@ -238,7 +238,7 @@ def test_a_version_that_is_cancelled_while_it_is_published_is_taken_back(
 
 def test_a_candidate_of_a_cancelled_rebuild_is_no_version(plant: Plant) -> None:
     """A cancel after the step has read its row leaves no version that builds for ever."""
-    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
+    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", BY_ADA)
     files = {what: plant.blobs.put(what.encode()) for what in ("candidate", "holdout", "replay")}
     with plant.db.session() as session:
         row = session.get_one(Rebuild, number)
@@ -260,7 +260,7 @@ def test_more_frames_than_a_rebuild_takes_are_never_waited_for(
         monkeypatch.setattr(module, "MOST_SAMPLES", 90)
     plant.capture(100)
     context = plant.context()
-    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
+    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", BY_ADA)
     wait_turn(context, plant.rebuild(number))
     with plant.db.session() as session:
         row = session.get_one(Rebuild, number)
@@ -282,11 +282,11 @@ def test_a_recipe_that_fails_ends_the_rebuild_with_its_words(
         row.files = {**row.files, "recipe.py": plant.blobs.put(recipe + b"Dataset = lambda *_: None\n")}
     plant.capture(90)
     context = plant.context()
-    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
+    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", BY_ADA)
     states = [carry_on(context, number) for _ in range(3)]
     assert states == ["collecting", "training", "failed"]
     assert "PIN none" in plant.rebuild(number).detail
-    assert plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada") != number
+    assert plant.workflows().enqueue_rebuild(MODEL, "a person.", BY_ADA) != number
 
 
 def test_collecting_takes_only_what_came_since_the_onset(plant: Plant) -> None:
@@ -401,14 +401,14 @@ def test_an_alarm_waits_for_the_cooldown_and_a_person_does_not(plant: Plant) -> 
         wait_turn(context, plant.rebuild(waiting))
     assert plant.rebuild(waiting).state == RebuildState.QUEUED
     workflows.cancel_rebuild(waiting, "Ada")
-    asked = workflows.enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
+    asked = workflows.enqueue_rebuild(MODEL, "a person.", BY_ADA)
     assert carry_on(context, asked) == RebuildState.COLLECTING
 
 
 def test_a_cancelled_rebuild_does_nothing_more(plant: Plant) -> None:
     """After cancelling, carrying on changes nothing, and cancelling again is refused."""
     workflows = plant.workflows()
-    number = workflows.enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
+    number = workflows.enqueue_rebuild(MODEL, "a person.", BY_ADA)
     workflows.cancel_rebuild(number, "Ada")
     assert carry_on(plant.context(), number) == RebuildState.CANCELLED
     with pytest.raises(RebuildStateError, match="is cancelled"):

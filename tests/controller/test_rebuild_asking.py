@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,9 +13,9 @@ from edgewright.controller.database.tables import Device, Sample
 from edgewright.controller.model_toml import RebuildPart
 from edgewright.controller.rebuild.asking import Asking
 from edgewright.controller.rebuild.dataset import count_new, gather
-from edgewright.controller.rebuild.orders import Asked, past_of, queue_rebuild
+from edgewright.controller.rebuild.orders import past_of, queue_rebuild
 from edgewright.controller.rebuild.policy import hold
-from edgewright.controller.rebuild.trigger import Trigger
+from edgewright.controller.rebuild.trigger import Asked, Trigger
 from tests.controller.colour_plant import MODEL, Plant
 
 
@@ -27,11 +26,11 @@ class Desk:
         self._plant = plant
         self.asked: list[tuple[str, int]] = []
 
-    def enqueue(self, model: str, cause: str, *, trigger: str, asked_by: str, **more: Any) -> int:
+    def enqueue(self, model: str, cause: str, asked: Asked) -> int:
         """Queue it."""
-        self.asked.append((trigger, more["from_version"]))
+        self.asked.append((asked.trigger, asked.from_version))
         with self._plant.db.session() as session:
-            row = queue_rebuild(session, model, cause, Asked(Trigger(trigger), asked_by, **more))
+            row = queue_rebuild(session, model, cause, asked)
             session.flush()
             return row.id or 0
 

@@ -15,7 +15,7 @@ from edgewright.controller.rebuild.orders import approve
 from edgewright.controller.rebuild.states import AT_WORK, RebuildState
 from edgewright.controller.rebuild.steps import WORK, carry_on
 from edgewright.controller.rebuild.workflows import SCHEMA_FILE
-from tests.controller.colour_plant import MODEL, Plant, wait_until
+from tests.controller.colour_plant import BY_ADA, MODEL, Plant, wait_until
 from tests.controller.postgres import postgres
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def test_what_is_done_again_in_any_state_is_done_once(plant: Plant) -> None:
     """Each state's work, killed after its last act and before its end is noted, ends with the same rows."""
     context, number = (
         plant.context(),
-        plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada"),
+        plant.workflows().enqueue_rebuild(MODEL, "a person.", BY_ADA),
     )
     seen = []
     while (state := plant.rebuild(number).state) != RebuildState.DONE:
@@ -92,7 +92,7 @@ def kill_in(plant: Plant, number: int, state: RebuildState, database: str = "") 
 @pytest.mark.slow
 def test_a_rebuild_that_waits_for_a_person_outlives_the_controller(plant: Plant) -> None:
     """Killed with -9 while it waits, after the approval and while it rolls out, it ends right."""
-    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
+    number = plant.workflows().enqueue_rebuild(MODEL, "a person.", BY_ADA)
     kill_in(plant, number, RebuildState.WAITING_APPROVAL)
     kill_in(plant, number, RebuildState.WAITING_APPROVAL)
     plant.workflows().approve_rebuild(number, "Ada")
@@ -104,7 +104,7 @@ def test_a_rebuild_that_waits_for_a_person_outlives_the_controller(plant: Plant)
 def test_workflows_in_postgresql_outlive_the_controller(plant: Plant) -> None:
     """The same on a real PostgreSQL, in a schema of the data folder's own."""
     with postgres() as address:
-        number = plant.workflows().enqueue_rebuild(MODEL, "a person.", trigger="person", asked_by="Ada")
+        number = plant.workflows().enqueue_rebuild(MODEL, "a person.", BY_ADA)
         kill_in(plant, number, RebuildState.TRAINING, address)
         kill_in(plant, number, RebuildState.WAITING_APPROVAL, address)
         plant.workflows().approve_rebuild(number, "Ada")

@@ -26,7 +26,6 @@ from edgewright.controller.rebuild.dataset import (
 from edgewright.controller.rebuild.frame_files import extend_frames
 from edgewright.controller.rebuild.ladder import ClassCounts, Measured, judge
 from edgewright.controller.rebuild.orders import (
-    Asked,
     approve,
     cancel,
     expired,
@@ -36,7 +35,7 @@ from edgewright.controller.rebuild.orders import (
 )
 from edgewright.controller.rebuild.policy import DAY_S, Change, Past, hold, lacks_evidence, why_a_person
 from edgewright.controller.rebuild.states import IN_FLIGHT, TRANSITIONS, RebuildState, advance
-from edgewright.controller.rebuild.trigger import Trigger
+from edgewright.controller.rebuild.trigger import Asked, Trigger
 from tests.controller.colour_model import png
 
 BY_ADA = Asked(Trigger.PERSON, "Ada")

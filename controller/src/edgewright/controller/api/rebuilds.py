@@ -14,7 +14,7 @@ from edgewright.controller.database import MOST_NUMBER, Session
 from edgewright.controller.rebuild import runs
 from edgewright.controller.rebuild.comparing import compare_runs
 from edgewright.controller.rebuild.orders import find_rebuild
-from edgewright.controller.rebuild.trigger import Trigger
+from edgewright.controller.rebuild.trigger import Asked, Trigger
 from edgewright.controller.versionfacts import read_words
 from edgewright.controller.web import rows
 from edgewright.controller.web.references import References
@@ -74,13 +74,10 @@ def create_router(services: Services, references: References) -> APIRouter:
         with services.db.reading() as session:
             registry.verify_model(session, model)
             base = aliases.resolve(session, model, body.from_version) if body.from_version else 0
-        number = services.workflows.enqueue_rebuild(
-            model,
-            body.reason or f"{person.name} asks for it.",
-            trigger=Trigger.PERSON if body.in_person else Trigger.API,
-            asked_by=person.actor,
-            from_version=base,
-        )
+        trigger = Trigger.PERSON if body.in_person else Trigger.API
+        cause = body.reason or f"{person.name} asks for it."
+        asked = Asked(trigger, person.actor, from_version=base)
+        number = services.workflows.enqueue_rebuild(model, cause, asked)
         return NewRebuild(id=number)
 
     @router.get("/rebuilds", operation_id="list_rebuilds", dependencies=[need("evidence.read")])

@@ -13,6 +13,7 @@ from edgewright.controller.evidence.version import VersionHealth
 from edgewright.controller.identity.authority import Issued
 from edgewright.controller.identity.register import DeviceRegister
 from edgewright.controller.publisher import PublishedBlob
+from edgewright.controller.rebuild.trigger import Asked
 from edgewright.controller.rollouts.policy import Wave
 from edgewright.controller.signing import Signing
 from edgewright.controller.trust.director_seam import State
@@ -91,17 +92,7 @@ class Builds(Protocol):
         """Build a version that the registry holds."""
         ...
 
-    def enqueue_rebuild(
-        self,
-        model: str,
-        cause: str,
-        *,
-        trigger: str,
-        asked_by: str,
-        alarm: int = 0,
-        from_version: int = 0,
-        again: bool = False,
-    ) -> int:
+    def enqueue_rebuild(self, model: str, cause: str, asked: Asked) -> int:
         """Ask for a rebuild; returns its number, or that of the one that is under way."""
         ...
 

@@ -23,7 +23,6 @@ asks here is worked out from what is stored, so nothing is asked twice after a r
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 import msgspec
 
@@ -39,7 +38,7 @@ from edgewright.controller.rebuild.calendar import last_moment
 from edgewright.controller.rebuild.dataset import count_new
 from edgewright.controller.rebuild.orders import URGENCY, expired, version_to_start_from
 from edgewright.controller.rebuild.states import IN_FLIGHT, RebuildState
-from edgewright.controller.rebuild.trigger import Trigger
+from edgewright.controller.rebuild.trigger import Asked, Trigger
 from edgewright.controller.registry import READY
 from edgewright.wire.errors import EdgewrightError
 
@@ -48,22 +47,8 @@ LED_NOWHERE = (RebuildState.FAILED, RebuildState.REFUSED)
 _log = logging.getLogger(__name__)
 
 
-class Enqueue(Protocol):
-    """How a rebuild is asked for; ``Workflows.enqueue_rebuild`` is one."""
-
-    def __call__(
-        self,
-        model: str,
-        cause: str,
-        *,
-        trigger: str,
-        asked_by: str,
-        alarm: int = 0,
-        from_version: int = 0,
-        again: bool = False,
-    ) -> int:
-        """Queue a rebuild; returns its number."""
-        ...
+Enqueue = Callable[[str, str, Asked], int]
+"""How a rebuild of a model is asked for, with its cause; ``Workflows.enqueue_rebuild`` is one."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -159,15 +144,9 @@ class Asking:
             facts = self._facts(session, model)
         asked = due(facts, now) if facts else None
         if asked:
-            self._enqueue(
-                model,
-                asked.cause,
-                trigger=asked.trigger,
-                asked_by="",
-                alarm=asked.alarm,
-                from_version=asked.from_version,
-                again=bool(asked.alarm),
-            )
+            again = bool(asked.alarm)
+            order = Asked(asked.trigger, alarm=asked.alarm, again=again, from_version=asked.from_version)
+            self._enqueue(model, asked.cause, order)
 
     def _facts(self, session: Session, model: str) -> Facts | None:
         ready, under_way = _ready_versions(session, model), _under_way(session, model)

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from edgewright.controller import registry
 from edgewright.controller.database import MOST_NUMBER, Session, col, func, select
 from edgewright.controller.database.evidencetables import Rebuild
@@ -21,7 +19,7 @@ from edgewright.controller.errors import RebuildStateError, UnknownModelError
 from edgewright.controller.events import record
 from edgewright.controller.rebuild.policy import DAY_S, Past
 from edgewright.controller.rebuild.states import IN_FLIGHT, TRANSITIONS, RebuildState, advance
-from edgewright.controller.rebuild.trigger import Trigger
+from edgewright.controller.rebuild.trigger import Asked, Trigger
 
 URGENCY = {Trigger.HARM: 1, Trigger.PERSON: 2}
 """Who takes over a rebuild that waits for its turn: a person from all, harm from what is not urgent."""
@@ -35,24 +33,6 @@ _EVENT_OF_STATE = {
     RebuildState.REFUSED: "rebuild.failed",
     RebuildState.CANCELLED: "rebuild.failed",
 }
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """Who asks for a rebuild, and why.
-
-    Attributes:
-        trigger: what asks.
-        asked_by: who asks; empty where nobody does.
-        alarm: the alarm that asks, 0 for none.
-        again: the alarm has had a rebuild that led nowhere, and asks for another one.
-        from_version: version to start from; 0 for the one that most devices run.
-    """
-
-    trigger: Trigger
-    asked_by: str = ""
-    alarm: int = 0
-    again: bool = False
-    from_version: int = 0
 
 
 def queue_rebuild(session: Session, model: str, cause: str, asked: Asked) -> Rebuild:

@@ -40,10 +40,10 @@ from edgewright.controller.durable import write_durably
 from edgewright.controller.errors import BuildInterruptedError, InvalidRequestError
 from edgewright.controller.model_toml import FILE_NAME, parse_model
 from edgewright.controller.rebuild.context import Context, Measuring, Publishing, Releases, Rollouts
-from edgewright.controller.rebuild.orders import Asked, approve, cancel, queue_rebuild
+from edgewright.controller.rebuild.orders import approve, cancel, queue_rebuild
 from edgewright.controller.rebuild.states import AT_WORK
 from edgewright.controller.rebuild.steps import carry_on, clear_left_overs, end_failed
-from edgewright.controller.rebuild.trigger import Trigger
+from edgewright.controller.rebuild.trigger import Asked, Trigger
 from edgewright.controller.rebuild.versions import compile_version, release_version
 from edgewright.wire.errors import EdgewrightError
 
@@ -138,32 +138,17 @@ class Workflows:
         if self._running and has_work:
             self._start(f"build-{model}-{version}", self._declared.build, model, version)
 
-    def enqueue_rebuild(
-        self,
-        model: str,
-        cause: str,
-        *,
-        trigger: str,
-        asked_by: str,
-        alarm: int = 0,
-        from_version: int = 0,
-        again: bool = False,
-    ) -> int:
+    def enqueue_rebuild(self, model: str, cause: str, asked: Asked) -> int:
         """Queue a rebuild and start it; returns its number, or that of the one that is under way.
 
         Args:
             model: its name.
             cause: one sentence.
-            trigger: an ``orders.Trigger``; see there for the others.
-            asked_by: who asks; empty where nobody does.
-            alarm: the alarm that asks.
-            from_version: version to start from; 0 for the one that most devices run.
-            again: the alarm has had a rebuild that led nowhere.
+            asked: who asks, and from which version it shall start.
 
         Raises:
             UnknownModelError: the model has no version that is ready.
         """
-        asked = Asked(Trigger(trigger), asked_by, alarm, again, from_version)
         with self._context.db.session() as session:
             number = queue_rebuild(session, model, cause, asked).id or 0
         self._start_rebuild(number)
@@ -176,14 +161,8 @@ class Workflows:
             version = registry.find_version(session, row.model, row.version)
         if not parse_model(self._context.blobs.read(version.files[FILE_NAME])).rebuild.automatic:
             return 0
-        return self.enqueue_rebuild(
-            row.model,
-            row.sentence,
-            trigger=Trigger.HARM,
-            asked_by="",
-            alarm=alarm,
-            from_version=row.version,
-        )
+        asked = Asked(Trigger.HARM, alarm=alarm, from_version=row.version)
+        return self.enqueue_rebuild(row.model, row.sentence, asked)
 
     def approve_rebuild(self, number: int, by: str) -> None:
         """Let a rebuild that waits for a person go on.

@@ -13,7 +13,7 @@ from edgewright.controller.rebuild import runs
 from edgewright.controller.rebuild.comparing import compare_runs
 from edgewright.controller.rebuild.orders import find_rebuild
 from edgewright.controller.rebuild.states import TRANSITIONS, RebuildState
-from edgewright.controller.rebuild.trigger import Trigger
+from edgewright.controller.rebuild.trigger import Asked, Trigger
 from edgewright.controller.web.rendering import render
 from edgewright.controller.web.words import mark_word
 
@@ -43,9 +43,8 @@ def add_rebuild_page(router: APIRouter, services: Services) -> None:
 
     @router.post("/models/{model}/rebuild", dependencies=[need_form("rebuild.start")])
     def start(model: str, person: Asking) -> Response:
-        number = services.workflows.enqueue_rebuild(
-            model, f"{person.name} asks for it.", trigger=Trigger.PERSON, asked_by=person.actor
-        )
+        asked = Asked(Trigger.PERSON, person.actor)
+        number = services.workflows.enqueue_rebuild(model, f"{person.name} asks for it.", asked)
         return RedirectResponse(f"/rebuilds/{number}", 303)
 
     @router.post("/rebuilds/{number}/approve", dependencies=[need_form("rebuild.approve")])
