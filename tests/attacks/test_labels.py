@@ -5,15 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from edgewright.controller import labels
-from edgewright.controller.database import delete, select
+from edgewright.controller.database import select
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Sample
-from edgewright.controller.labelling import Desk
 from edgewright.controller.people import audit
 from edgewright.controller.people.roles import Role
-from tests.controller.labelled_line import MODEL, OTHER, add_frames, add_line, frame
-from tests.controller.parts import make_parts
-from tests.controller.people_rig import OWN, Plant, make_plant
+from tests.controller.labelled_line import MODEL, OTHER, add_frames, begun_again, frame, new_site
+from tests.controller.people_rig import OWN, Plant
 
 LABELS = f"/api/v1/models/{MODEL}/labels"
 PAGE = f"/models/{MODEL}/label"
@@ -22,20 +20,14 @@ PAGE = f"/models/{MODEL}/label"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     """An application with people and two models."""
-    parts = make_parts(tmp_path_factory.mktemp("data"))
-    with parts.db.session() as session:
-        add_line(session)
-    yield make_plant(parts)
-    parts.db.close()
+    with new_site(tmp_path_factory.mktemp("data")) as plant:
+        yield plant
 
 
 @pytest.fixture
 def plant(site: Plant) -> Plant:
     """The same, with captured frames of both models and no labels."""
-    site.app.state.desk = Desk()
-    with site.parts.db.session() as session:
-        session.exec(delete(Label))
-        session.exec(delete(Sample))
+    with begun_again(site) as session:
         add_frames(session, site.parts.blobs, 2)
         session.add(frame("theirs", model=OTHER))
         for i in range(40):

@@ -1,11 +1,19 @@
 """A model with two robots and captured frames, for tests of labels."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import cv2
 import numpy as np
 
 from edgewright.controller.blobs import BlobStore
-from edgewright.controller.database import Session
+from edgewright.controller.database import Session, delete
+from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import Device, Model, ModelVersion, Sample
+from edgewright.controller.labelling import Desk
+from tests.controller.parts import make_parts
+from tests.controller.people_rig import Plant, make_plant
 
 MODEL = "garments"
 OTHER = "bottles"
@@ -69,3 +77,23 @@ def add_frames(session: Session, blobs: BlobStore, count: int, reason: str = "ra
         digest = blobs.put(picture(i))
         robot = f"robot-{i % 2 + 1}"
         session.add(frame(f"{reason}-{i}", reason, device=robot, taken_at=1e9 + i, image_sha256=digest))
+
+
+@contextmanager
+def new_site(folder: Path) -> Iterator[Plant]:
+    """An application with people, two models and two robots."""
+    parts = make_parts(folder)
+    with parts.db.session() as session:
+        add_line(session)
+    yield make_plant(parts)
+    parts.db.close()
+
+
+@contextmanager
+def begun_again(site: Plant) -> Iterator[Session]:
+    """A session on the same application, in which nobody has a frame and nothing is captured or told."""
+    site.app.state.desk = Desk()
+    with site.parts.db.session() as session:
+        session.exec(delete(Label))
+        session.exec(delete(Sample))
+        yield session

@@ -10,17 +10,23 @@ from fastapi.testclient import TestClient
 
 from edgewright.controller import labelfile
 from edgewright.controller.api import labels as operations
-from edgewright.controller.database import delete, select
+from edgewright.controller.database import select
 from edgewright.controller.database.evidencetables import Label
 from edgewright.controller.database.tables import AuditEntry, Sample
 from edgewright.controller.labelfile import LINE_BYTES_AT_MOST, read_labels
-from edgewright.controller.labelling import Desk
 from edgewright.controller.labels import judged_sources
 from edgewright.controller.people.roles import Role
 from edgewright.controller.samplepictures import is_picture
-from tests.controller.labelled_line import MODEL, OTHER, add_frames, add_line, frame, picture
-from tests.controller.parts import make_parts
-from tests.controller.people_rig import Plant, bearer, make_plant
+from tests.controller.labelled_line import (
+    MODEL,
+    OTHER,
+    add_frames,
+    begun_again,
+    frame,
+    new_site,
+    picture,
+)
+from tests.controller.people_rig import Plant, bearer
 
 LABELS = f"/api/v1/models/{MODEL}/labels"
 FILE = f"{LABELS}.csv"
@@ -30,24 +36,18 @@ GOOD = b"device,item,truth\nrobot-1,random-0,bag\nrobot-2,random-1,boot\n"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     """An application with people, two models and two robots."""
-    parts = make_parts(tmp_path_factory.mktemp("data"))
-    with parts.db.session() as session:
-        add_line(session)
-    yield make_plant(parts)
-    parts.db.close()
+    with new_site(tmp_path_factory.mktemp("data")) as plant:
+        yield plant
 
 
 @pytest.fixture
 def plant(site: Plant) -> Plant:
     """The same with captured frames, and nothing told of them."""
-    site.app.state.desk = Desk()
-    parts = site.parts
-    with parts.db.session() as session:
-        session.exec(delete(Label))
-        session.exec(delete(Sample))
-        add_frames(session, parts.blobs, 4)
-        add_frames(session, parts.blobs, 2, "uncertain")
-        session.add(frame("theirs", model=OTHER, image_sha256=parts.blobs.put(picture(1))))
+    blobs = site.parts.blobs
+    with begun_again(site) as session:
+        add_frames(session, blobs, 4)
+        add_frames(session, blobs, 2, "uncertain")
+        session.add(frame("theirs", model=OTHER, image_sha256=blobs.put(picture(1))))
     return site
 
 
